@@ -1,0 +1,103 @@
+"""The static shape of a training row, from the architecture's streams, the data and the objective.
+
+A window of L + 1 tokens w gives L inputs w[:-1] and L labels w[1:]. A prefix of k inputs is the source, the rest the
+target, so every architecture reads the same tokens, with no separator and no start token between them:
+
+    source = inputs[:k]        target = inputs[k:]        labels = labels[k:]
+
+Span corruption and pairs have a source and a target of their own; there the target's inputs are its labels shifted
+right behind `START`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.errors import require
+from encdec_jax.model.arch import Arch
+from encdec_jax.model.streams import Array, Stream
+
+START = 0  # T5's decoder start token: the padding id; masks come from segments, never from ids
+
+
+class Batch(NamedTuple):
+    """Rows to train on or to score.
+
+    Attributes:
+      source: the source stream [rows, source], or None for one-stream architectures.
+      target: the target stream [rows, target]; for one-stream architectures source and target joined.
+      labels: int32 [rows, scored], for the last `scored` positions of the target.
+      weights: float32 [rows, scored], of the loss.
+    """
+
+    source: Stream | None
+    target: Stream
+    labels: Array
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Lengths of one row, in tokens.
+
+    Attributes:
+      windows: windows of text in a row.
+      source: length of the source stream; 0 where the source has none of its own.
+      target: length of the target stream.
+      scored: last positions of the target for which logits are computed.
+      segments: (source tokens, target tokens, expected number a row) of each kind of segment in a row.
+    """
+
+    windows: int
+    source: int
+    target: int
+    scored: int
+    segments: tuple[tuple[int, int, float], ...]
+
+
+def window_tokens(data: DataConfig, objective: ObjectiveConfig) -> int:
+    """Tokens of one window, as `train.tokens` counts them."""
+    return data.source_length + data.target_length if objective.name == "seq2seq" else data.length
+
+
+def span_lengths(length: int, noise_density: float, mean_span: float) -> tuple[int, int, int]:
+    """(noise tokens, source length, target length) of span corruption over `length` tokens of text.
+
+    Each of the n spans leaves one sentinel in the source; the target holds, for each span, its sentinel and its
+    tokens, and one final sentinel (T5, arXiv 1910.10683, section 3.1.4). Every row is full by construction.
+    """
+    noise = min(max(round(length * noise_density), 1), length - 1)
+    spans = min(max(round(noise / mean_span), 1), noise, length - noise)
+    return noise, length - noise + spans, noise + spans + 1
+
+
+def layout(arch: Arch, data: DataConfig, objective: ObjectiveConfig) -> Layout:
+    """The layout of one row.
+
+    Raises:
+      UserError: the objective needs a source stream's absence or presence that the architecture does not give.
+    """
+    length = data.length
+    if objective.name == "causal_lm":
+        require(not arch.own_stream, "objective.name", "causal_lm", "an objective with a source for this architecture")
+        return Layout(1, 0, length, length, ((0, length, 1.0),))
+    if objective.name == "prefix_lm" and objective.prefix == "random":
+        # Cuts are drawn in antithetic pairs (k, L - k): two windows fill a row of L source and L target tokens.
+        cuts = range(1, length)
+        share = 1.0 / len(cuts)
+        if arch.own_stream:
+            return Layout(2, length, length, length, tuple((k, length - k, 2 * share) for k in cuts))
+        return Layout(1, 0, length, length, tuple((k, length - k, share) for k in cuts))
+    if objective.name == "prefix_lm":
+        source, target = length // 2, length - length // 2
+    elif objective.name == "span_corruption":
+        _, source, target = span_lengths(length, objective.noise_density, objective.mean_span)
+    else:
+        source, target = data.source_length, data.target_length
+    segments = ((source, target, 1.0),)
+    if arch.own_stream:
+        return Layout(1, source, target, target, segments)
+    scored = source + target if objective.name == "seq2seq" else target
+    return Layout(1, 0, source + target, scored, segments)

@@ -1,0 +1,1 @@
+"""The model: architectures as choices, streams, layers, stacks. Knows nothing of meshes, losses or data."""

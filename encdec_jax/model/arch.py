@@ -1,0 +1,47 @@
+"""Architectures as orthogonal choices, and the named table of those under study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What distinguishes one architecture from another.
+
+    Attributes:
+      own_stream: the source is a stream of its own, not the first part of the target's.
+      source_open: every source token sees all of its source (else only what precedes it).
+      shared: what encoder and decoder have in common: the embeddings, or all blocks too.
+      reads: which source states the decoder attends to: the encoder's final ones, or those of the same layer.
+      joins: how it attends to them: a cross-attention sublayer of its own, or keys merged into self-attention.
+    """
+
+    own_stream: bool
+    source_open: bool
+    shared: Literal["embeddings", "blocks"] | None = None
+    reads: Literal["final", "layers"] | None = None
+    joins: Literal["sublayer", "merged"] | None = None
+
+    @property
+    def own_encoder(self) -> bool:
+        """Whether the source has blocks of its own."""
+        return self.own_stream and self.shared != "blocks"
+
+
+ARCHS: dict[str, Arch] = {
+    # Vaswani et al. 2017; T5 (arXiv 1910.10683, section 2.1).
+    "enc_dec": Arch(True, True, "embeddings", "final", "sublayer"),
+    # T5Gemma's causal-encoder ablation (arXiv 2504.06225).
+    "enc_dec_causal": Arch(True, False, "embeddings", "final", "sublayer"),
+    # T5's shared encoder-decoder (section 3.2.2), with T5Gemma 2's merged attention (arXiv 2512.14856).
+    "enc_dec_shared": Arch(True, True, "blocks", "final", "merged"),
+    # Zhang et al. 2022 (arXiv 2202.00528), LayerWise.
+    "layerwise": Arch(True, True, "embeddings", "layers", "sublayer"),
+    # He et al. 2018, layer-wise coordination: shared blocks, same-layer states.
+    "coordinated": Arch(True, True, "blocks", "layers", "merged"),
+    # Dong et al. 2019 (UniLM); T5 section 3.2.1; Zhang et al. 2022, PrefixLM.
+    "prefix_lm": Arch(False, True),
+    "causal_lm": Arch(False, False),
+}

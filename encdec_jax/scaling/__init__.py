@@ -1,0 +1,1 @@
+"""Scaling: IsoFLOP fits, power laws, bootstrap intervals, predictions. Imports no jax."""

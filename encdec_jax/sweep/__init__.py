@@ -1,0 +1,1 @@
+"""Sweeps: algebra, identity, claims, states on disk, workers, the results table. Imports no jax."""

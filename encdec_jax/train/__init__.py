@@ -1,0 +1,1 @@
+"""Training: loss, optimizer, sharding, the pure step, the host loop, checkpoints, metrics."""

@@ -1,0 +1,39 @@
+"""Package metadata. The core is light; TensorFlow and seqio are only in the extra [data]."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="encdec_jax",
+    version="0.1.0",
+    description="At equal compute, when does an encoder-decoder beat a decoder-only model? Scaling studies in JAX.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.12",
+    packages=find_packages(include=["encdec_jax", "encdec_jax.*"]),
+    package_data={"encdec_jax.data": ["corpus/*"], "encdec_jax.report": ["*.j2", "*.css", "*.js"]},
+    install_requires=[
+        "absl-py",
+        "flax",
+        "grain",
+        "jax",
+        "jinja2",
+        "matplotlib",
+        "ml-collections",
+        "numpy",
+        "optax",
+        "orbax-checkpoint",
+        "polars",
+        "rich",
+        "scipy",
+        "sentencepiece",
+        "tensorboardX",
+    ],
+    extras_require={
+        "data": ["importlib_resources", "seqio", "tensorflow", "tensorflow-datasets", "tensorflow-text"],
+        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-xdist", "ruff"],
+        "bench": ["torch==2.13.0", "transformers"],
+    },
+    entry_points={"console_scripts": ["encdec = encdec_jax.cli:main"]},
+)
