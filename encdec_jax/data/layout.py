@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.config import DataConfig, ObjectiveConfig, TrainConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Array, Stream
@@ -101,3 +101,8 @@ def layout(arch: Arch, data: DataConfig, objective: ObjectiveConfig) -> Layout:
         return Layout(1, source, target, target, segments)
     scored = source + target if objective.name == "seq2seq" else target
     return Layout(1, 0, source + target, scored, segments)
+
+
+def updates(train: TrainConfig, tokens_per_window: int) -> int:
+    """Updates that come nearest to `train.tokens`; at least one."""
+    return max(1, round(train.tokens / (train.batch_size * tokens_per_window)))
