@@ -74,13 +74,15 @@ def attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """
     b, t, h, d = q.shape
     kv = k.shape[2]
-    grouped = q.reshape(b, t, kv, h // kv, d) * d**-0.5
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores, HIDDEN)
+    # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
+    q = jnp.moveaxis(q * d**-0.5, 2, 1).reshape(b, kv, h // kv * t, d)
+    k, v = jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1)
+    scores = jnp.einsum("bkqd,bksd->bkqs", q, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(jnp.tile(mask, (1, h // kv, 1))[:, None], scores, HIDDEN)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = weights.sum(axis=-1, keepdims=True)
-    mixed = jnp.einsum("bkgts,bskd->bkgtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return jnp.moveaxis(mixed / total, 3, 1).reshape(b, t, h, d).astype(q.dtype)
+    mixed = jnp.einsum("bkqs,bksd->bkqd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return jnp.moveaxis((mixed / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)
 
 
 class Layer(nnx.Module):
@@ -112,6 +114,8 @@ def rms(x: Array) -> Array:
 
 class RMSNorm(Layer):
     """RMSNorm (Zhang and Sennrich, arXiv 1910.07467) with a scale."""
+
+    scale: nnx.Param
 
     def __call__(self, x: Array) -> Array:
         """x [..., d_model], normalised."""

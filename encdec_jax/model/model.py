@@ -81,6 +81,11 @@ class Model(nnx.Module):
         return view(query, key, size.head_dim, self.config.rope_theta)
 
 
-def parameters(config: ModelConfig, seed: int | Array) -> tuple[nnx.GraphDef, nnx.State]:
-    """The graph and the initial parameters of a model. Pure: fit for `jax.jit` and `jax.eval_shape` of its state."""
-    return nnx.split(Model(config, nnx.Rngs(params=seed)))
+def initial(config: ModelConfig, key: Array) -> nnx.State:
+    """Initial parameters from a jax random key. Pure: `jax.jit` shards it, `jax.eval_shape` gives its shapes."""
+    return nnx.split(Model(config, nnx.Rngs(params=key)))[1]
+
+
+def graph(config: ModelConfig) -> nnx.GraphDef:
+    """What `nnx.merge` needs beside the parameters to make the model again; computes nothing."""
+    return nnx.split(nnx.eval_shape(lambda: Model(config, nnx.Rngs(params=0))))[0]

@@ -1,0 +1,61 @@
+"""The fair loss: every architecture scored on the same held-out suffixes under the same prefixes.
+
+The unit is bits per byte of text in the suffix, so neither the objective, nor the architecture, nor the vocabulary
+enters the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from encdec_jax.data.layout import Batch
+
+Forward = Callable[[Batch], Array]
+
+
+def token_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """NLL in nats of labels [..., n], and log Z, both float32 [..., n], of logits [..., n, vocab]."""
+    logits = logits.astype(jnp.float32)
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    return log_z - jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0], log_z
+
+
+def suffix_bits(forward: Forward, rows: Batch, batch_size: int) -> np.ndarray:
+    """Bits of each row's scored labels, float64 [rows].
+
+    Args:
+      forward: logits [batch, scored, vocab] of a batch; compiled once, for `batch_size` rows.
+      rows: all held-out rows (numpy).
+      batch_size: rows at a time; the last batch is filled up with repeated rows, whose scores are dropped.
+    """
+    n = len(rows.labels)
+
+    @jax.jit
+    def nats(batch: Batch) -> Array:
+        nll, _ = token_nll(forward(batch), batch.labels)
+        return (nll * batch.weights).sum(axis=-1)
+
+    parts = []
+    for first in range(0, n, batch_size):
+        take = np.minimum(np.arange(first, first + batch_size), n - 1)
+        parts.append(np.asarray(nats(jax.tree.map(lambda leaf, take=take: leaf[take], rows))))
+    return np.concatenate(parts)[:n].astype(np.float64) / np.log(2)
+
+
+def bits_per_byte(bits: np.ndarray, nbytes: np.ndarray) -> tuple[float, float]:
+    """Bits per byte over all rows, and the standard error that the choice of held-out rows brings.
+
+    The error is that of a ratio of sums (linearised), rows taken as independent.
+
+    Args:
+      bits: float64 [rows].
+      nbytes: bytes of text in each row's suffix, [rows].
+    """
+    rate = bits.sum() / nbytes.sum()
+    spread = np.sum((bits - rate * nbytes) ** 2) * len(bits) / max(len(bits) - 1, 1)
+    return float(rate), float(np.sqrt(spread) / nbytes.sum())
