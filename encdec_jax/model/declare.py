@@ -64,7 +64,10 @@ def model(config: ModelConfig) -> Tree:
         tree["source_embed"] = {"table": _table(vocab, source_width, "source embedding", ("source",))}
     tree["embed"] = {"table": _table(vocab, width, "target embedding", ("target",) if own_source else streams)}
     if config.encoder is not None:
-        tree["encoder"] = stack(config, config.encoder, "encoder", ("source",), None)
+        encoder = stack(config, config.encoder, "encoder", ("source",), None)
+        if arch.reads == "layers":  # nobody reads what the encoder ends with
+            del encoder["norm"]
+        tree["encoder"] = encoder
     shared = streams if arch.shared == "blocks" else ("target",)
     memory = (config.encoder or config.decoder).d_model if arch.joins == "sublayer" else None
     tree["decoder"] = stack(config, config.decoder, "decoder", shared, memory)

@@ -8,7 +8,7 @@ from jax import Array
 from encdec_jax.config import ModelConfig
 from encdec_jax.model import declare
 from encdec_jax.model.layers import Embed, View, join_views, subtree, view
-from encdec_jax.model.stack import Stack
+from encdec_jax.model.stack import Stack, normed
 from encdec_jax.model.streams import Stream, opened
 
 
@@ -59,7 +59,7 @@ class Model(nnx.Module):
             assert states is not None
             return states
         x, _ = stack(x, see)
-        return x if arch.joins == "merged" else stack.norm(x)
+        return x if arch.joins == "merged" else normed(stack, x)
 
     def decode(self, target: Stream, source: Stream | None, memory: Array | None) -> Array:
         """Final states [batch, target, d_model] of the target, given `encode`'s memory of the source."""
@@ -70,7 +70,7 @@ class Model(nnx.Module):
         if across is not None and arch.joins == "merged":
             see, across = join_views(across, see), None
         x, _ = self.decoder(x, see, memory, across, by_layer=arch.reads == "layers")
-        return self.decoder.norm(x)
+        return normed(self.decoder, x)
 
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""

@@ -52,13 +52,13 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """Blocks with stacked parameters, and a final norm."""
+    """Blocks with stacked parameters, and a final norm where the declaration has it."""
 
     def __init__(self, tree: Tree, config: ModelConfig, n_layers: int, rngs: nnx.Rngs) -> None:
         self.config = nnx.static(config)
         self.n_layers = n_layers
         self.blocks = Block(subtree(tree, "blocks"), config, rngs)
-        self.norm = RMSNorm(subtree(tree, "norm"), config, rngs)
+        self.norm = RMSNorm(subtree(tree, "norm"), config, rngs) if "norm" in tree else None
 
     def __call__(
         self,
@@ -97,6 +97,12 @@ class Stack(nnx.Module):
             x, state = body(x, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
             states.append(state)
         return x, None if emit is None else jnp.stack(states)
+
+
+def normed(stack: Stack, x: Array) -> Array:
+    """States [batch, length, d_model] behind the stack's final norm."""
+    assert stack.norm is not None
+    return stack.norm(x)
 
 
 def remat(body: Callable, config: ModelConfig) -> Callable:
