@@ -1,0 +1,177 @@
+"""Training batches as a pure function of (seed, step), the same text in the same order for every architecture."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import grain
+import numpy as np
+
+from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.layout import Batch, layout
+from encdec_jax.data.objectives import Segments, view
+from encdec_jax.data.packing import Pairs, assemble, pack, ragged
+from encdec_jax.errors import UserError, require
+from encdec_jax.model.arch import Arch
+from encdec_jax.model.streams import Stream
+
+
+class Batches:
+    """What every step trains on. Holds no state: any step can be asked for at any time.
+
+    The windows of the text (or the packed rows of pairs) are shuffled anew in every epoch. The order depends on the
+    data and the seed alone, so experiments that share them share the text of every step.
+
+    Attributes:
+      layout: of the rows.
+      rows: of a batch, on all hosts.
+      epoch: windows (or packed rows) in one pass over the split.
+      dropped: pairs that have no room in a row; 0 for text.
+    """
+
+    def __init__(
+        self,
+        cache: TokenCache,
+        arch: Arch,
+        data: DataConfig,
+        objective: ObjectiveConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        host_index: int = 0,
+        host_count: int = 1,
+    ) -> None:
+        """Open the split; pairs are packed here, once.
+
+        Args:
+          cache: of the task's tokens.
+          arch: decides how a row is laid out.
+          data: lengths and split.
+          objective: how a window becomes source and target.
+          batch_size: windows (or packed rows) of a step, on all hosts.
+          seed: of the order and of what the objective draws.
+          host_index: which host's rows to give: rows are dealt to hosts in equal runs.
+          host_count: hosts there are.
+
+        Raises:
+          UserError: the split does not fit the objective or the lengths, or the batch does not divide.
+        """
+        require(seed >= 0, "train.seed", seed, "at least 0")
+        require(data.split in cache.splits, "data.split", data.split, "one of " + ", ".join(cache.splits))
+        self.layout = layout(arch, data, objective)
+        if objective.name == "prefix_lm" and objective.prefix == "random":
+            require(batch_size % 2 == 0, "train.batch_size", batch_size, "an even number: random cuts come in pairs")
+        self.rows = batch_size // self.layout.windows
+        require(
+            self.rows % host_count == 0,
+            "train.batch_size",
+            batch_size,
+            f"a number whose {self.rows} rows divide by the {host_count} hosts",
+        )
+        self._arch, self._batch_size = arch, batch_size
+        share = batch_size // host_count
+        self._mine = np.arange(host_index * share, (host_index + 1) * share)
+        self._read: _Text | _Packed
+        if objective.name == "seq2seq":
+            self._read = _Packed(cache, data, seed)
+            self.dropped = self._read.dropped
+        else:
+            self._read = _Text(cache, data, objective, seed)
+            self.dropped = 0
+        self.epoch = self._read.count
+        # grain's shuffle gives epoch e of seed s the order of epoch 0 of seed s + e: spread the seeds first.
+        spread = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._order = grain.MapDataset.range(self.epoch).shuffle(seed=spread).repeat()
+
+    def __call__(self, step: int) -> Batch:
+        """This host's rows of a step, numpy."""
+        return self._batch(step * self._batch_size + self._mine)
+
+    def chunk(self, first: int, n: int) -> Batch:
+        """This host's rows of n steps: leaves [n, rows, ...]."""
+        steps = np.arange(first, first + n)[:, None] * self._batch_size
+        return _stacked(self._batch((steps + self._mine).reshape(-1)), n)
+
+    def windows(self, step: int) -> np.ndarray:
+        """The tokens behind a step on all hosts, before any objective or architecture.
+
+        Returns:
+          int32 [batch_size, length + 1], or for pairs [batch_size, source_length + target_length].
+        """
+        places = step * self._batch_size + np.arange(self._batch_size)
+        return self._read.raw(self._numbers(places))
+
+    def _batch(self, places: np.ndarray) -> Batch:
+        row, segments = self._read.segments(self._numbers(places), places)
+        return assemble(
+            self._arch, self.layout, row // self.layout.windows, len(places) // self.layout.windows, segments
+        )
+
+    def _numbers(self, places: np.ndarray) -> np.ndarray:
+        return np.array([self._order[place] for place in places.tolist()], np.int64)
+
+
+def extend_hash(hex: str, windows: np.ndarray) -> str:
+    """SHA-256, hexadecimal, of the hash so far ('' at first) and one step's windows."""
+    return hashlib.sha256(bytes.fromhex(hex) + windows.astype("<i4").tobytes()).hexdigest()
+
+
+class _Text:
+    """Windows of the documents end to end; a window's last label is the next one's first input."""
+
+    def __init__(self, cache: TokenCache, data: DataConfig, objective: ObjectiveConfig, seed: int) -> None:
+        if "inputs" in cache.features:
+            raise UserError(
+                f"objective.name = {objective.name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'"
+            )
+        tokens = np.asarray(cache.tokens(data.split, "targets"))
+        require(
+            len(tokens) > data.length,
+            "data.length",
+            data.length,
+            f"less than the {len(tokens)} tokens of task '{data.task}', split '{data.split}'",
+        )
+        self._windows = np.lib.stride_tricks.sliding_window_view(tokens, data.length + 1)[:: data.length]
+        self._objective, self._sentinel, self._seed = objective, cache.vocab.sentinel(0), seed
+        self.count = len(self._windows)
+
+    def raw(self, numbers: np.ndarray) -> np.ndarray:
+        return self._windows[numbers].astype(np.int32)
+
+    def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
+        segments = view(self.raw(numbers), places, self._objective, self._sentinel, self._seed)
+        return np.arange(len(numbers)), segments
+
+
+class _Packed:
+    """Rows of pairs, packed in an order that the seed draws; the rows, not the pairs, are shuffled in every epoch."""
+
+    def __init__(self, cache: TokenCache, data: DataConfig, seed: int) -> None:
+        self._pairs = Pairs(cache, data.split, data)
+        self.dropped = self._pairs.dropped
+        self._room = (data.source_length, data.target_length)
+        order = np.random.default_rng(seed).permutation(self._pairs.fitting)
+        self._packing = pack(order, self._pairs.sources, self._pairs.targets, self._room)
+        self.count = len(self._packing.first) - 1
+
+    def raw(self, numbers: np.ndarray) -> np.ndarray:
+        tokens = np.zeros((len(numbers), sum(self._room)), np.int32)
+        for row, number in zip(tokens, numbers, strict=True):
+            segments = self.segments(np.array([number]), np.array([0]))[1]
+            row[: len(segments.source)] = segments.source
+            row[self._room[0] :][: len(segments.labels)] = segments.labels
+        return tokens
+
+    def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
+        pairs, first = self._packing
+        row, within = ragged(first[numbers + 1] - first[numbers])
+        return row, self._pairs.segments(pairs[first[numbers][row] + within])
+
+
+def _stacked(leaf: Any, n: int) -> Any:
+    """Every array [n * rows, ...] of a batch as [n, rows, ...]."""
+    if isinstance(leaf, Batch | Stream):
+        return type(leaf)(*(_stacked(part, n) for part in leaf))
+    return None if leaf is None else leaf.reshape(n, -1, *leaf.shape[1:])

@@ -1,0 +1,66 @@
+"""The held-out rows that every architecture is scored on: the same text after the same text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from encdec_jax.config import DataConfig, EvalConfig, ObjectiveConfig
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.layout import Batch, Layout, layout
+from encdec_jax.data.objectives import Segments, cut
+from encdec_jax.data.packing import Pairs, assemble
+from encdec_jax.errors import require
+from encdec_jax.model.arch import Arch
+
+
+def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalConfig) -> tuple[Batch, np.ndarray]:
+    """All held-out rows, evenly spaced over `data.eval_split` without overlap.
+
+    Text: the source is `prefix` tokens, the target's inputs the next `suffix`; their labels, one token on, are scored.
+    Pairs: one a row, the target scored under its source.
+
+    Returns:
+      rows [windows, ...], every scored label with weight 1; and the bytes of text of each row's scored labels, int64
+      [windows].
+
+    Raises:
+      UserError: the split is unknown, or too small for that many windows.
+    """
+    require(data.eval_split in cache.splits, "data.eval_split", data.eval_split, "one of " + ", ".join(cache.splits))
+    if "inputs" in cache.features:
+        segments, shape = _pairs(cache, data, evaluate), layout(arch, data, ObjectiveConfig("seq2seq"))
+    else:
+        segments, shape = _text(cache, data, evaluate), _suffix_layout(arch, evaluate)
+    row = np.arange(evaluate.windows)
+    text = np.cumsum([0, *cache.vocab.token_bytes(segments.labels)])
+    ends = np.cumsum(segments.target_lengths)
+    nbytes = text[ends] - text[ends - segments.target_lengths]
+    return assemble(arch, shape, row, evaluate.windows, segments), nbytes.astype(np.int64)
+
+
+def _suffix_layout(arch: Arch, evaluate: EvalConfig) -> Layout:
+    source, target = evaluate.prefix, evaluate.suffix
+    streams = (source, target) if arch.own_stream else (0, source + target)
+    return Layout(1, *streams, target, ((source, target, 1.0),))
+
+
+def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:
+    tokens = np.asarray(cache.tokens(data.eval_split, "targets"))
+    length = evaluate.prefix + evaluate.suffix
+    room = len(tokens) - 1 - length
+    most = (len(tokens) - 1) // length
+    require(evaluate.windows <= most, "evaluate.windows", evaluate.windows, _most(most, data))
+    first = np.arange(evaluate.windows) * room // max(evaluate.windows - 1, 1)
+    windows = tokens[first[:, None] + np.arange(length + 1)].astype(np.int32)
+    return cut(windows, np.full(evaluate.windows, evaluate.prefix))
+
+
+def _pairs(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:
+    pairs = Pairs(cache, data.eval_split, data)
+    most = len(pairs.fitting)
+    require(evaluate.windows <= most, "evaluate.windows", evaluate.windows, _most(most, data))
+    return pairs.segments(pairs.fitting[np.arange(evaluate.windows) * most // evaluate.windows])
+
+
+def _most(most: int, data: DataConfig) -> str:
+    return f"at most {most}, all that task '{data.task}', split '{data.eval_split}' has at these lengths"

@@ -1,0 +1,126 @@
+"""What a run would train on, printed: sources and targets decoded, with segments, positions and loss weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data.batches import Batches
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.layout import START, Batch, window_tokens
+from encdec_jax.data.vocab import Vocab
+from encdec_jax.errors import require
+from encdec_jax.model.streams import Stream
+
+
+def preview(run: RunConfig, rows: int, console: Console) -> None:
+    """Print the layout of the run's batches and their first rows.
+
+    Args:
+      run: the configuration.
+      rows: how many rows to show, from step 0 on.
+      console: to print to.
+
+    Raises:
+      UserError: the data is missing or damaged, or does not fit the configuration.
+    """
+    show(TokenCache.open(run.data.task, run.data.vocab), run, rows, console)
+
+
+def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None:
+    """As `preview`, of a cache that is open."""
+    require(rows >= 1, "rows", rows, "at least 1")
+    batches = Batches(
+        cache, run.model.choices, run.data, run.objective, batch_size=run.train.batch_size, seed=run.train.seed
+    )
+    steps = -(-rows // batches.rows)
+    shown = [batches(step) for step in range(steps)]
+    console.print(_summary(run, batches, shown))
+    for row in range(rows):
+        step, place = divmod(row, batches.rows)
+        console.print(_row(shown[step], place, cache.vocab, f"step {step}, row {place}"))
+
+
+def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
+    layout, unit = batches.layout, "packed rows" if run.objective.name == "seq2seq" else "windows"
+    tokens = window_tokens(run.data, run.objective)
+    streams = [stream for batch in shown for stream in (batch.source, batch.target) if stream is not None]
+    positions = sum(stream.segment.size for stream in streams)
+    padding = sum(int((stream.segment == 0).sum()) for stream in streams)
+    loss = sum(int((batch.weights > 0).sum()) for batch in shown)
+    window = len(shown) * run.train.batch_size * tokens
+    table = Table(title=f"{run.model.arch}, {run.objective.name}, task {run.data.task}", show_header=False)
+    facts = {
+        "batch": f"{run.train.batch_size} {unit} of {tokens} tokens, in {batches.rows} rows",
+        "row": f"source {layout.source}, target {layout.target} tokens; logits for the target's last {layout.scored}",
+        "epoch": f"{batches.epoch} {unit}",
+        "loss tokens": f"{loss / window:.1%} of the {unit}' tokens",
+        "padding": f"{padding / positions:.1%} of the streams' positions",
+    }
+    if batches.dropped:
+        facts["dropped"] = f"{batches.dropped} pairs that fit no row"
+    for name, fact in facts.items():
+        table.add_row(name, fact)
+    return table
+
+
+def _row(batch: Batch, row: int, vocab: Vocab, title: str) -> Table:
+    table = Table(title=title)
+    for name in ("stream", "segment", "positions", "open", "weight", "text"):
+        table.add_column(name, overflow="fold")
+    for name, stream in (("source", batch.source), ("target", batch.target)):
+        if stream is not None:
+            _add_stream(table, name, Stream(*(field[row] for field in stream)), vocab)
+    scored = batch.labels.shape[1]
+    segment, position = (field[row][-scored:] for field in (batch.target.segment, batch.target.position))
+    weights = batch.weights[row]
+    for part in _runs(segment, weights):
+        text = _decoded(batch.labels[row][part], vocab) if weights[part.start] else Text("(no loss)")
+        where = _between(segment[part], position[part])
+        table.add_row("labels", str(segment[part.start]), where, "", f"{weights[part.start]:g}", text)
+    return table
+
+
+def _add_stream(table: Table, name: str, stream: Stream, vocab: Vocab) -> None:
+    for part in _runs(stream.segment, stream.open):
+        padding = not stream.segment[part.start]
+        text = Text(f"(padding, {part.stop - part.start} tokens)") if padding else _decoded(stream.tokens[part], vocab)
+        where = _between(stream.segment[part], stream.position[part])
+        is_open = "yes" if stream.open[part.start] else "no"
+        table.add_row(name, str(stream.segment[part.start]), where, "" if padding else is_open, "", text)
+
+
+def _runs(*keys: np.ndarray) -> Iterator[slice]:
+    """Runs of places at which every key stays the same."""
+    changes = np.flatnonzero(np.any([np.diff(key) != 0 for key in keys], axis=0)) + 1
+    ends = [0, *changes.tolist(), len(keys[0])]
+    for first, last in pairwise(ends):
+        yield slice(first, last)
+
+
+def _between(segment: np.ndarray, position: np.ndarray) -> str:
+    return f"{position[0]}..{position[-1]}" if segment[0] else ""
+
+
+def _decoded(ids: np.ndarray, vocab: Vocab) -> Text:
+    """The text of the ids, with start, end of document and sentinels marked, and line breaks made visible."""
+    text = Text()
+    special = (ids == START) | (ids == vocab.eos_id) | (ids >= vocab.size)
+    for part in _runs(special, np.where(special, np.arange(len(ids)), -1)):
+        if special[part.start]:
+            text.append(_mark(int(ids[part.start]), vocab), style="bold red")
+        else:
+            text.append(vocab.decode(ids[part].tolist()).replace("\n", "⏎"))
+    return text
+
+
+def _mark(token: int, vocab: Vocab) -> str:
+    if token >= vocab.size:
+        return f"<{token - vocab.size}>"
+    return "<start>" if token == START else "<end>"

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+from data.fake import pair_cache, text_cache
+
+from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.layout import Batch
+from encdec_jax.errors import UserError
+from encdec_jax.model.arch import ARCHS
+
+TEXT, PAIRS = text_cache(), pair_cache()
+DATA = DataConfig(length=24, source_length=40, target_length=30)
+OBJECTIVES = {
+    "causal_lm": ObjectiveConfig("causal_lm"),
+    "half": ObjectiveConfig("prefix_lm"),
+    "random": ObjectiveConfig("prefix_lm", "random"),
+    "span_corruption": ObjectiveConfig("span_corruption"),
+    "seq2seq": ObjectiveConfig("seq2seq"),
+}
+CASES = [(a, o) for a in ARCHS for o in OBJECTIVES if not (ARCHS[a].own_stream and o == "causal_lm")]
+every_case = pytest.mark.parametrize(("arch", "objective"), CASES)
+
+
+def make(arch: str, objective: str, batch_size: int = 8, seed: int = 0, **hosts: int) -> Batches:
+    cache = PAIRS if objective == "seq2seq" else TEXT
+    return Batches(cache, ARCHS[arch], DATA, OBJECTIVES[objective], batch_size=batch_size, seed=seed, **hosts)
+
+
+def leaves(batch: Batch) -> list[np.ndarray]:
+    streams = [field for stream in (batch.source, batch.target) if stream is not None for field in stream]
+    return [*streams, batch.labels, batch.weights]
+
+
+def same(one: list[np.ndarray], two: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(one, two, strict=True))
+
+
+@every_case
+def test_any_number_of_hosts_gives_the_same_global_batch(arch, objective):
+    whole = leaves(make(arch, objective)(5))
+    for count in (2, 4):
+        hosts = [leaves(make(arch, objective, host_index=i, host_count=count)(5)) for i in range(count)]
+        assert same([np.concatenate(parts) for parts in zip(*hosts, strict=True)], whole)
+
+
+@every_case
+def test_a_batch_is_a_pure_function_of_seed_and_step(arch, objective):
+    batches = make(arch, objective)
+    before = [leaves(batches(step)) for step in range(4)]
+    assert same(leaves(make(arch, objective)(3)), before[3])
+    assert same(leaves(batches(1)), before[1])
+    assert not same(before[0], before[1])
+    assert not same(leaves(make(arch, objective, seed=1)(0)), before[0])
+    chunk = leaves(make(arch, objective).chunk(1, 3))
+    assert same(chunk, [np.stack(parts) for parts in zip(*before[1:], strict=True)])
+
+
+@every_case
+def test_shapes_are_the_layouts(arch, objective):
+    batches = make(arch, objective)
+    source, target, labels, weights = batches(0)
+    shape = batches.layout
+    assert batches.rows == 8 // shape.windows
+    assert source is None if not ARCHS[arch].own_stream else source.tokens.shape == (batches.rows, shape.source)
+    assert target.tokens.shape == (batches.rows, shape.target)
+    assert labels.shape == weights.shape == (batches.rows, shape.scored)
+    assert [leaf.dtype for leaf in (target.tokens, target.open, labels, weights)] == [
+        "int32",
+        "bool",
+        "int32",
+        "float32",
+    ]
+
+
+@every_case
+def test_every_architecture_reads_the_same_windows(arch, objective):
+    reference = make("prefix_lm", "half" if objective != "seq2seq" else "seq2seq")
+    batches = make(arch, objective)
+    for step in (0, 7, 50):
+        np.testing.assert_array_equal(batches.windows(step), reference.windows(step))
+
+
+@pytest.mark.parametrize(("arch", "objective"), [case for case in CASES if case[1] in ("causal_lm", "half", "random")])
+def test_streams_hold_each_window_whole_and_rows_are_full(arch, objective):
+    batches = make(arch, objective)
+    source, target, labels, weights = batches(2)
+    seen = []
+    for row in range(batches.rows):
+        for segment in range(1, batches.layout.windows + 1):
+            parts = [(s.tokens[row], s.position[row], s.segment[row]) for s in (source, target) if s is not None]
+            tokens = np.concatenate([t[g == segment] for t, _, g in parts])
+            position = np.concatenate([p[g == segment] for _, p, g in parts])
+            assert position.tolist() == list(range(DATA.length))
+            seen.append(tokens)
+    windows = batches.windows(2)
+    np.testing.assert_array_equal(seen, windows[:, :-1])
+    for stream in (source, target):
+        assert stream is None or stream.segment.all()
+    scored = target.position[:, -batches.layout.scored :]
+    numbers = np.arange(batches.rows)[:, None] * batches.layout.windows + target.segment[:, -scored.shape[1] :] - 1
+    np.testing.assert_array_equal((labels == windows[numbers, scored + 1])[weights > 0], True)
+
+
+@every_case
+def test_weights_sum_to_the_targets_tokens(arch, objective):
+    batches = make(arch, objective)
+    total, length = batches(0).weights.sum(), DATA.length
+    if objective == "seq2seq":
+        assert total == (batches.windows(0)[:, DATA.source_length :] != 0).sum()
+        return
+    noise_target = 4 + 1 + 1  # 24 tokens: 4 of noise in 1 span, and 2 sentinels
+    each = {"causal_lm": length, "half": length // 2, "random": length // 2, "span_corruption": noise_target}
+    assert total == 8 * each[objective]
+
+
+@pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm"])
+def test_random_prefixes_are_the_same_for_one_stream_and_two(arch):
+    batches = make(arch, "random")
+    source, target, _, weights = batches(1)
+    if source is None:
+        cuts = (weights == 0).sum(axis=1)
+        np.testing.assert_array_equal(target.open.sum(axis=1), cuts)
+    else:
+        assert set(source.segment.ravel()) == set(target.segment.ravel()) == {1, 2}
+        cuts = np.stack([(source.segment == i).sum(axis=1) for i in (1, 2)], axis=1).ravel()
+    assert (cuts[::2] + cuts[1::2] == DATA.length).all()
+    other = make("enc_dec_causal", "random")(1).source.segment
+    assert cuts[::2].tolist() == (other == 1).sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("objective", ["half", "seq2seq"])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_epoch_sees_every_window_once_and_epochs_differ(objective, batch_size):
+    batches = make("enc_dec", objective, batch_size)
+    n = batches.epoch
+    steps = -(-2 * n // batch_size)
+    seen = np.concatenate([batches.windows(step) for step in range(steps)])[: 2 * n]
+    first, second = ([tuple(window) for window in part.tolist()] for part in (seen[:n], seen[n:]))
+    assert len(set(first)) == n
+    assert set(first) == set(second)
+    assert first != second
+
+
+def test_windows_are_the_stream_in_pieces_of_length():
+    batches = make("prefix_lm", "half", 1)
+    tokens = TEXT.tokens("train", "targets")
+    assert batches.epoch == (len(tokens) - 1) // DATA.length
+    expected = {tuple(tokens[i * 24 : i * 24 + 25].tolist()) for i in range(batches.epoch)}
+    assert {tuple(batches.windows(step)[0].tolist()) for step in range(batches.epoch)} == expected
+
+
+def test_the_next_seed_does_not_begin_with_this_seeds_second_epoch():
+    batches, following = make("prefix_lm", "half", 1), make("prefix_lm", "half", 1, seed=1)
+    second = np.concatenate([batches.windows(batches.epoch + step) for step in range(batches.epoch)])
+    first = np.concatenate([following.windows(step) for step in range(batches.epoch)])
+    assert not np.array_equal(second, first)
+
+
+def test_windows_are_of_all_hosts():
+    one, two = make("enc_dec", "half"), make("enc_dec", "half", host_index=1, host_count=2)
+    np.testing.assert_array_equal(one.windows(3), two.windows(3))
+
+
+def test_hash_chain_knows_tokens_and_order():
+    batches = make("enc_dec", "half")
+    a, b = batches.windows(0), batches.windows(1)
+    changed = b.copy()
+    changed[0, 0] += 1
+    chain = [extend_hash(extend_hash("", x), y) for x, y in ((a, b), (b, a), (a, changed), (changed, b))]
+    assert len(set(chain)) == 4
+    assert extend_hash(extend_hash("", a.astype(np.int64)), b) == chain[0]
+    assert len(chain[0]) == 64
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "message"),
+    [
+        ("half", {"batch_size": 6, "host_count": 4}, "train.batch_size = 6"),
+        ("random", {"batch_size": 5}, "train.batch_size = 5"),
+        ("half", {"batch_size": 4, "seed": -1}, "train.seed = -1"),
+    ],
+)
+def test_impossible_batches_are_the_users_mistake(objective, changes, message):
+    with pytest.raises(UserError, match=message):
+        make("prefix_lm", objective, **changes)
+
+
+@pytest.mark.parametrize(
+    ("cache", "data", "objective", "message"),
+    [
+        (TEXT, DataConfig(split="dev"), "half", "data.split = 'dev' is not accepted: one of train, validation"),
+        (TEXT, DataConfig(length=4000), "half", "data.length = 4000"),
+        (TEXT, DATA, "seq2seq", "needs a task with 'inputs'"),
+        (PAIRS, DATA, "half", "objective.name = 'prefix_lm'"),
+    ],
+)
+def test_data_that_does_not_fit_is_the_users_mistake(cache, data, objective, message):
+    with pytest.raises(UserError, match=message) as error:
+        Batches(cache, ARCHS["enc_dec"], data, OBJECTIVES[objective], batch_size=4, seed=0)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from data.fake import FakeCache, pair_cache, text_cache
+
+from encdec_jax.config import DataConfig, EvalConfig
+from encdec_jax.data.heldout import eval_batch
+from encdec_jax.errors import UserError
+from encdec_jax.model.arch import ARCHS
+
+TEXT = text_cache()
+EVALUATE = EvalConfig(prefix=10, suffix=6, windows=20)
+every_arch = pytest.mark.parametrize("arch", ARCHS)
+
+
+def expected() -> np.ndarray:
+    tokens = TEXT.tokens("validation", "targets")
+    first = np.arange(20) * (len(tokens) - 17) // 19
+    return np.stack([tokens[i : i + 17] for i in first])
+
+
+@every_arch
+def test_prefix_is_read_and_suffix_scored(arch):
+    batch, nbytes = eval_batch(TEXT, ARCHS[arch], DataConfig(), EVALUATE)
+    windows = expected()
+    np.testing.assert_array_equal(batch.labels, windows[:, 11:])
+    np.testing.assert_array_equal(batch.weights, 1)
+    np.testing.assert_array_equal(nbytes, (windows[:, 11:] != 1).sum(axis=1))  # the end of a document has no bytes
+    assert nbytes.min() < 6
+    streams = [batch.target] if batch.source is None else [batch.source, batch.target]
+    assert (batch.source is None) != ARCHS[arch].own_stream
+    tokens, position, segment, is_open = (np.concatenate(fields, axis=1) for fields in zip(*streams, strict=True))
+    np.testing.assert_array_equal(tokens, windows[:, :-1])
+    np.testing.assert_array_equal(position, np.tile(np.arange(16), (20, 1)))
+    assert (segment == 1).all()
+    np.testing.assert_array_equal(is_open, np.tile((np.arange(16) < 10) & ARCHS[arch].source_open, (20, 1)))
+
+
+def test_windows_reach_both_ends_of_the_split_and_do_not_overlap():
+    tokens = np.arange(3, 203)
+    cache = FakeCache({"train": {"targets": [[5]]}, "validation": {"targets": [tokens.tolist()]}})
+    batch, _ = eval_batch(cache, ARCHS["enc_dec"], DataConfig(), EvalConfig(prefix=10, suffix=6, windows=12))
+    assert batch.source.tokens[0, 0] == tokens[0]
+    assert batch.labels[-1, -1] == tokens[-1]
+    assert np.diff(batch.source.tokens[:, 0]).min() >= 16
+
+
+def test_one_window_too_many_is_the_users_mistake():
+    most = (len(TEXT.tokens("validation", "targets")) - 1) // 16
+    eval_batch(TEXT, ARCHS["enc_dec"], DataConfig(), EvalConfig(10, 6, most))
+    with pytest.raises(UserError, match=f"evaluate.windows = {most + 1} is not accepted: at most {most}"):
+        eval_batch(TEXT, ARCHS["enc_dec"], DataConfig(), EvalConfig(10, 6, most + 1))
+    with pytest.raises(UserError, match=r"data\.eval_split = 'test'"):
+        eval_batch(TEXT, ARCHS["enc_dec"], DataConfig(eval_split="test"), EVALUATE)
+
+
+@every_arch
+def test_pairs_are_scored_on_their_targets_alone(arch):
+    cache, data = pair_cache(30, 9), DataConfig(source_length=12, target_length=11)
+    batch, nbytes = eval_batch(cache, ARCHS[arch], data, EvalConfig(windows=10))
+    documents = cache.documents["validation"]
+    for row in range(10):
+        source, target = documents["inputs"][row * 3], documents["targets"][row * 3]
+        assert batch.labels[row][batch.weights[row] > 0].tolist() == target
+        reader = batch.target if batch.source is None else batch.source
+        assert reader.tokens[row, : len(source)].tolist() == source
+        assert nbytes[row] == len(target) - 1
+    with pytest.raises(UserError, match=r"evaluate\.windows = 31"):
+        eval_batch(cache, ARCHS[arch], data, EvalConfig(windows=31))

@@ -1,0 +1,191 @@
+"""Preparing seqio Tasks and Mixtures. The one file of tests that imports TensorFlow, which takes its time."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow_datasets as tfds
+
+from encdec_jax.data import pieces, prepare
+from encdec_jax.data.bible import bible
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.corpus import FEATURES, documents, verses
+from encdec_jax.data.prepare import vocab_name
+from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+MODULE = """
+import seqio
+import tensorflow as tf
+
+from encdec_jax.data.corpus import verses
+
+LINES = [verse.text for verse in verses("rv1909")[:60]] + [""]
+
+
+def pairs(split, shuffle_files):
+    return tf.data.Dataset.from_tensor_slices({"inputs": LINES, "targets": [line[::-1] for line in LINES]})
+
+
+def broken(split, shuffle_files):
+    raise OSError("no such server")
+
+
+def task(name, preprocessors, feature, keys=("inputs", "targets"), function=pairs, splits=("train", "dev")):
+    source = seqio.FunctionDataSource(function, splits=splits)
+    features = {key: feature for key in keys}
+    return seqio.TaskRegistry.add(name, source=source, preprocessors=preprocessors, output_features=features)
+
+
+TEXT = seqio.Feature(seqio.PassThroughVocabulary(1), dtype=tf.string, rank=0)
+BYTES = seqio.Feature(seqio.ByteVocabulary(), add_eos=True)
+PIECES = seqio.Feature(seqio.SentencePieceVocabulary("MODEL", extra_ids=100), add_eos=True)
+CODEPOINTS = seqio.Feature(seqio.PassThroughVocabulary(1000))
+BARE = [lambda ds: ds.map(lambda x: {"targets": tf.cast(tf.strings.unicode_decode(x["targets"], "UTF-8"), tf.int32)})]
+
+task("temp_text", [], TEXT)
+task("temp_targets", [], TEXT, keys=("targets",), splits=("train",))
+task("temp_bytes", [seqio.preprocessors.tokenize, seqio.preprocessors.append_eos], BYTES)
+task("temp_pieces", [seqio.preprocessors.tokenize], PIECES)
+task("temp_bare", BARE, CODEPOINTS, keys=("targets",))
+task("temp_inputs", [], TEXT, keys=("inputs",))
+task("temp_broken", [], TEXT, function=broken)
+seqio.MixtureRegistry.add("temp_mixture", [("temp_text", 1.0)])
+seqio.MixtureRegistry.add("temp_tokens", [("temp_bytes", 1.0)])
+"""
+LINES = [verse.text for verse in verses("rv1909")[:60]] + [""]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "spiece.model"
+    path.write_bytes(pieces.train("spm330", 330, LINES).model)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module(tmp_path_factory, model):
+    """The module of a user, in the working directory."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "temp_tasks.py").write_text(MODULE.replace("MODEL", str(model)))
+    (folder / "temp_wrong.py").write_text("import nothing_of_that_name")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield "temp_tasks"
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def stored(cache: TokenCache, split: str, feature: str) -> list[str]:
+    tokens, offsets = cache.tokens(split, feature), cache.offsets(split, feature)
+    assert (tokens[offsets[1:] - 1] == cache.vocab.eos_id).all()
+    return [cache.vocab.decode(tokens[a:b]) for a, b in itertools.pairwise(offsets)]
+
+
+def test_byte_ids_are_seqios():
+    text = "Añadió: 日本 😀"
+    assert ByteVocab().encode(text) == seqio.ByteVocabulary().encode(text)
+    assert ByteVocab().size == seqio.ByteVocabulary().vocab_size
+
+
+@pytest.mark.parametrize("task", FEATURES)
+def test_the_shipped_tasks(task):
+    folder = prepare.prepare(task)
+    cache = TokenCache.open(task, "bytes")
+    assert (cache.folder, cache.features) == (folder, FEATURES[task])
+    for feature in cache.features:
+        assert stored(cache, "test", feature) == [document[feature] for document in documents(task, "test")]
+    assert sorted(cache.splits) == ["test", "train", "validation"]
+
+
+@pytest.mark.parametrize("task", ["temp_text", "temp_bytes", "temp_mixture", "temp_tokens"])
+@pytest.mark.parametrize("vocab", ["bytes", "spm330"])
+def test_tasks_and_mixtures_of_a_user(module, task, vocab):
+    prepare.prepare(task, vocab, module)
+    cache = TokenCache.open(task, vocab)
+    assert sorted(cache.splits) == ["dev", "train"]
+    assert stored(cache, "train", "inputs") == LINES
+    assert stored(cache, "dev", "targets") == [line[::-1] for line in LINES]
+
+
+@pytest.mark.parametrize("task", ["temp_bytes", "temp_tokens", "temp_pieces"])
+def test_a_tasks_own_ids(module, model, task):
+    prepare.prepare(task, "own", module)
+    cache = TokenCache.open(task, "own")
+    assert cache.vocab.model == (model.read_bytes() if task == "temp_pieces" else None)
+    assert stored(cache, "train", "inputs") == LINES
+    ends = np.flatnonzero(cache.tokens("train", "inputs") == cache.vocab.eos_id) + 1
+    assert ends.tolist() == cache.offsets("train", "inputs")[1:].tolist()
+
+
+def test_sentencepiece_is_the_same_every_time(module, tmp_path, monkeypatch):
+    digests = []
+    for place in ("a", "b"):
+        monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path / place))
+        prepare.prepare("temp_text", "spm", module, vocab_size=330)
+        digests.append(TokenCache.open("temp_text", "spm330").digest)
+    assert digests[0] == digests[1]
+
+
+def test_a_damaged_cache_is_prepared_again(module, capsys):
+    folder = prepare.prepare("temp_targets", module=module)
+    prepare.prepare("temp_targets", module=module)
+    assert "already prepared" in capsys.readouterr().out
+    (folder / "train.targets.bin").write_bytes(b"")
+    prepare.prepare("temp_targets", module=module)
+    assert stored(TokenCache.open("temp_targets", "bytes"), "train", "targets") == [line[::-1] for line in LINES]
+
+
+@pytest.mark.parametrize(
+    ("task", "vocab", "named", "message"),
+    [
+        ("temp_txet", "bytes", "temp_tasks", "near it .*temp_text"),
+        ("bible_fr", "bytes", None, "near it .*bible_en.*needs --module"),
+        ("temp_text", "bytes", "temp_nowhere", "module = 'temp_nowhere'.*No module named"),
+        ("temp_text", "bytes", "temp_wrong", "module = 'temp_wrong'.*nothing_of_that_name"),
+        ("temp_inputs", "bytes", "temp_tasks", "output features of task 'temp_inputs'"),
+        ("temp_bare", "bytes", "temp_tasks", "feature 'targets' .* = int32.*--vocab own"),
+        ("temp_bare", "own", "temp_tasks", "PassThroughVocabulary"),
+        ("temp_text", "own", "temp_tasks", "PassThroughVocabulary"),
+        ("temp_text", "spm4000", "temp_tasks", "vocab_size = 4000"),
+        ("temp_broken", "bytes", "temp_tasks", "can't read split .* of task 'temp_broken'.*no such server"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(root, task, vocab, named, message):
+    with pytest.raises(UserError, match=message) as caught:
+        prepare.prepare(task, vocab, named)
+    assert "\n" not in str(caught.value)
+    assert list(root.rglob("*")) in ([], [root / "tokens"])
+
+
+@pytest.mark.parametrize(
+    ("vocab", "size", "message"),
+    [
+        ("words", None, "vocab = 'words'"),
+        ("spm", None, "vocab = 'spm'"),
+        ("bytes", 300, "vocab_size = 300"),
+        ("spm512", 300, "vocab_size = 300"),
+        ("spm", 100, "at least 300"),
+    ],
+)
+def test_vocabularies_are_named(vocab, size, message):
+    with pytest.raises(UserError, match=message):
+        vocab_name(vocab, size)
+    assert vocab_name("spm", 512) == vocab_name("spm512", None) == vocab_name("spm512", 512) == "spm512"
+
+
+def test_the_tfds_builder(tmp_path):
+    builder = bible.Bible(config="en_es", data_dir=tmp_path)
+    builder.download_and_prepare()
+    examples = tfds.as_numpy(builder.as_dataset(split="test"))
+    found = sorted((example["inputs"].decode(), example["targets"].decode()) for example in examples)
+    assert found == sorted((d["inputs"], d["targets"]) for d in documents("bible_en_es", "test"))
