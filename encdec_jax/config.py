@@ -20,7 +20,15 @@ from encdec_jax.model.arch import ARCHS, Arch
 
 @dataclass(frozen=True)
 class StackConfig:
-    """Depth and width of one stack of blocks. `head_dim` is free of `d_model / n_heads`."""
+    """Depth and width of one stack of blocks.
+
+    Attributes:
+      n_layers: blocks.
+      d_model: width of the residual stream.
+      n_heads, n_kv_heads: query heads, and key and value heads that groups of them share.
+      head_dim: width of a head, free of d_model / n_heads.
+      d_ff: width inside the MLP.
+    """
 
     n_layers: int
     d_model: int
@@ -52,6 +60,7 @@ class ModelConfig:
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
       norm: where the RMSNorm of a sublayer stands.
       position: how positions enter attention.
+      rope_theta: the base of RoPE's wavelengths.
       mlp: the feed-forward sublayer.
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
@@ -154,10 +163,13 @@ class OptimConfig:
     """Optimizer and learning-rate schedule. Durations are tokens, as fractions of training.
 
     Attributes:
+      name: AdamW, or Adafactor as T5 used it (its lr is relative to the size of each parameter).
       lr: the peak learning rate.
+      schedule: behind the warm-up: half a cosine; stable, then a linear decay; inverse square root; or constant.
       warmup: fraction of the training tokens in linear warm-up.
       decay: fraction of the training tokens in the final linear decay of 'wsd'.
       final: the last learning rate over the peak ('cosine' and 'wsd').
+      b1, b2, eps: of AdamW.
       weight_decay: decoupled, times the learning rate; only on parameters that are matrices by their declared axes.
       clip_norm: largest global norm of the gradient; 0 for no clipping.
     """
@@ -223,7 +235,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """The fair loss: held-out windows of `prefix` + `suffix` tokens, scored on the suffix alone."""
+    """The fair loss: held-out windows of `prefix` + `suffix` tokens, scored on the suffix alone.
+
+    Attributes:
+      prefix, suffix: tokens of each part of a window.
+      windows: held-out windows scored.
+      batch_size: windows scored at a time.
+    """
 
     prefix: int = 128
     suffix: int = 128
@@ -237,7 +255,13 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis of the mesh."""
+    """Devices along each axis of the mesh.
+
+    Attributes:
+      data: divides the rows of a batch.
+      fsdp: divides the rows, and d_model of every weight and of its optimizer state.
+      tensor: divides heads, d_ff and vocabulary.
+    """
 
     data: int = 1
     fsdp: int = 1

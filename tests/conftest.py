@@ -2,9 +2,21 @@
 
 import os
 
+import pytest
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile much and compute little.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/encdec_jax/jit-tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """ENCDEC_RUNS and ENCDEC_CACHE of the test's own; gives the folder that holds both."""
+    monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path / "cache"))
+    return tmp_path

@@ -15,8 +15,6 @@ from jax import Array
 
 from encdec_jax.data.layout import Batch
 
-Forward = Callable[[Batch], Array]
-
 
 def token_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
     """NLL in nats of labels [..., n], and log Z, both float32 [..., n], of logits [..., n, vocab]."""
@@ -25,25 +23,24 @@ def token_nll(logits: Array, labels: Array) -> tuple[Array, Array]:
     return log_z - jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0], log_z
 
 
-def suffix_bits(forward: Forward, rows: Batch, batch_size: int) -> np.ndarray:
+def row_nats(logits: Array, labels: Array, weights: Array) -> Array:
+    """Nats of each row's scored labels, float32 [rows]: labels and weights [rows, n], logits [rows, n, vocab]."""
+    return (token_nll(logits, labels)[0] * weights).sum(axis=-1)
+
+
+def suffix_bits(score: Callable[[Batch], np.ndarray], rows: Batch, batch_size: int) -> np.ndarray:
     """Bits of each row's scored labels, float64 [rows].
 
     Args:
-      forward: logits [batch, scored, vocab] of a batch; compiled once, for `batch_size` rows.
+      score: `row_nats` of a batch of `batch_size` rows.
       rows: all held-out rows (numpy).
       batch_size: rows at a time; the last batch is filled up with repeated rows, whose scores are dropped.
     """
     n = len(rows.labels)
-
-    @jax.jit
-    def nats(batch: Batch) -> Array:
-        nll, _ = token_nll(forward(batch), batch.labels)
-        return (nll * batch.weights).sum(axis=-1)
-
     parts = []
     for first in range(0, n, batch_size):
         take = np.minimum(np.arange(first, first + batch_size), n - 1)
-        parts.append(np.asarray(nats(jax.tree.map(lambda leaf, take=take: leaf[take], rows))))
+        parts.append(score(jax.tree.map(lambda leaf, take=take: leaf[take], rows)))
     return np.concatenate(parts)[:n].astype(np.float64) / np.log(2)
 
 

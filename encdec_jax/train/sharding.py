@@ -70,3 +70,8 @@ def rows_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
 def put_rows(tree: Any, sharding: NamedSharding) -> Any:
     """This process's rows (numpy leaves) as global arrays."""
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
+
+
+def put_same(tree: Any, sharding: NamedSharding) -> Any:
+    """Values that every process holds whole (numpy leaves) as global arrays."""
+    return jax.tree.map(lambda leaf: jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__), tree)

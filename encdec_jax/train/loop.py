@@ -1,0 +1,235 @@
+"""The host loop: from a configuration and a folder to a summary, through any number of kills and restarts."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from encdec_jax.config import RunConfig, to_dict
+from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.layout import layout, updates, window_tokens
+from encdec_jax.data.objectives import required_vocab_size
+from encdec_jax.errors import require
+from encdec_jax.evaluate.fair import bits_per_byte
+from encdec_jax.files import atomic_write, read_json, write_json
+from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.metrics import Metrics
+from encdec_jax.train.schedule import hyper
+from encdec_jax.train.step import State
+from encdec_jax.train.trainer import Trainer
+from encdec_jax.train.versions import versions
+
+
+def train(
+    run: RunConfig,
+    folder: Path,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any] | None:
+    """Train and score one run in `folder`; a folder with an earlier part of the same run is taken up where it ends.
+
+    A restarted run gives bitwise the parameters, metrics.jsonl and scores of one never stopped. A loss or gradient that
+    is not finite ends the run with status 'diverged'.
+
+    Args:
+      run: the configuration, written to config.json.
+      folder: of the run: gets config.json, metrics.jsonl, timing.jsonl, checkpoints, suffix_bits.npy and summary.json.
+      stop: asked between calls; true saves a checkpoint and ends early.
+      progress: told updates done and in all.
+
+    Returns:
+      the summary, or None where `stop` ended the run early.
+
+    Raises:
+      UserError: the data is missing or damaged, or the configuration does not fit it or the devices.
+    """
+    summary = folder / "summary.json"
+    if summary.exists():
+        return read_json(summary)
+    loop = _Loop(run, folder)
+    status = loop.advance(stop, progress)
+    if status is None:
+        return None
+    result = loop.summarise(status)
+    if jax.process_index() == 0:
+        write_json(summary, result)
+    return result
+
+
+@dataclass
+class _Carried:
+    """What a checkpoint carries beside the state: seconds spent, loss tokens, hash of the tokens seen."""
+
+    wall_s: float = 0.0
+    step_s: float = 0.0
+    loss_tokens: float = 0.0
+    data_hash: str = ""
+    train_loss: float = math.nan
+
+
+class _Loop:
+    """One process's work on a run."""
+
+    def __init__(self, run: RunConfig, folder: Path) -> None:
+        self.started = time.perf_counter()
+        self.run, self.folder = run, folder
+        self.cache = TokenCache.open(run.data.task, run.data.vocab)
+        needed = required_vocab_size(self.cache.vocab, run.data, run.objective)
+        require(
+            run.model.vocab_size >= needed,
+            "model.vocab_size",
+            run.model.vocab_size,
+            f"at least {needed}, the ids of vocabulary '{run.data.vocab}' and the objective's sentinels",
+        )
+        arch = run.model.choices
+        self.batches = Batches(
+            self.cache,
+            arch,
+            run.data,
+            run.objective,
+            batch_size=run.train.batch_size,
+            seed=run.train.seed,
+            host_index=jax.process_index(),
+            host_count=jax.process_count(),
+        )
+        self.held_out = eval_batch(self.cache, arch, run.data, run.evaluate)
+        self.tokens_per_update = run.train.batch_size * window_tokens(run.data, run.objective)
+        self.total = updates(run.train, window_tokens(run.data, run.objective))
+        self.trainer = Trainer(run, run.train.batch_size // layout(arch, run.data, run.objective).windows)
+        if jax.process_index() == 0:
+            write_json(folder / "config.json", to_dict(run))
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.carried = _Carried()
+        self.state, self.first = self._restore()
+        self.metrics = Metrics(folder, self.first) if jax.process_index() == 0 else None
+
+    def advance(self, stop: Callable[[], bool], progress: Callable[[int, int], None]) -> str | None:
+        """Train to the end. Returns the status, or None if stopped before."""
+        per_call = self.run.train.steps_per_call
+        schedule = hyper(self.run.optim, self.total)
+        saved = done = self.first
+        batches = self.batches.chunk(done, per_call)
+        while done < self.total:
+            progress(done, self.total)
+            if _any_process(stop()):
+                if saved < done:
+                    self._save(done)
+                self.checkpoints.close()
+                return None
+            n = min(per_call, self.total - done)
+            start = time.perf_counter()
+            compiling = self.trainer.compile_s
+            self.state, seen = self.trainer(self.state, batches, schedule, n)
+            batches = self._meanwhile(done, n)
+            seen = jax.device_get(seen)
+            self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
+            done += n
+            if not self._log(done, n, seen):
+                return "diverged"
+            self.checkpoints.seal()
+            if self._due(saved, done):
+                self._save(done)
+                saved = done
+        if saved < done:
+            self._save(done)
+        self.checkpoints.close()
+        progress(done, self.total)
+        return "done"
+
+    def summarise(self, status: str) -> dict[str, Any]:
+        """The run's summary; scores the held-out suffixes unless the run diverged."""
+        rate = error = None
+        if status == "done":
+            rows, nbytes = self.held_out
+            bits = self.trainer.held_out_bits(self.state.params, rows)
+            rate, error = bits_per_byte(bits, nbytes)
+            if jax.process_index() == 0:
+                _save_array(self.folder / "suffix_bits.npy", bits)
+            if not math.isfinite(rate):
+                status, rate, error = "diverged", None, None
+        if self.metrics is not None:
+            self.metrics.close()
+        wall = self._wall()
+        done = int(self.state.step)
+        return {
+            "status": status,
+            "updates": done,
+            "tokens_seen": done * self.tokens_per_update,
+            "loss_tokens": self.carried.loss_tokens,
+            "train_loss": self.carried.train_loss if math.isfinite(self.carried.train_loss) else None,
+            "suffix_bits_per_byte": rate,
+            "suffix_bits_se": error,
+            "wall_s": wall,
+            "step_s": self.carried.step_s,
+            "tokens_per_s": done * self.tokens_per_update / max(self.carried.step_s, 1e-9),
+            "data_hash": self.carried.data_hash,
+            "cache_digest": self.cache.digest,
+            "versions": versions(),
+            "error": None if status == "done" else "the loss or its gradient is not finite",
+        }
+
+    def _meanwhile(self, done: int, n: int) -> Any:
+        """Host work while the devices compute: the hash of the tokens in use, and the next batches."""
+        for step in range(done, done + n):
+            self.carried.data_hash = extend_hash(self.carried.data_hash, self.batches.windows(step))
+        return self.batches.chunk(done + n, self.run.train.steps_per_call)
+
+    def _log(self, done: int, n: int, seen: Any) -> bool:
+        """Write the metrics of a call. Returns whether they are finite."""
+        loss, norm, tokens = seen.loss[:n], seen.grad_norm[:n], seen.loss_tokens[:n]
+        self.carried.loss_tokens += float(tokens.sum(dtype=np.float64))
+        self.carried.train_loss = float(loss.mean(dtype=np.float64))
+        if self.metrics is not None:
+            self.metrics.write(
+                step=done,
+                tokens=done * self.tokens_per_update,
+                loss=self.carried.train_loss,
+                grad_norm=float(norm.mean(dtype=np.float64)),
+                lr=float(seen.lr[n - 1]),
+            )
+            self.metrics.write_timing(step=done, wall_s=self._wall(), step_s=self.carried.step_s)
+        return bool(np.isfinite(loss).all() and np.isfinite(norm).all())
+
+    def _due(self, saved: int, done: int) -> bool:
+        every = self.run.train.checkpoint_every
+        return every > 0 and (done - saved) * self.tokens_per_update >= every
+
+    def _wall(self) -> float:
+        return self.carried.wall_s + time.perf_counter() - self.started
+
+    def _save(self, done: int) -> None:
+        meta = {**self.carried.__dict__, "wall_s": self._wall()}
+        self.checkpoints.save(done, self.state, meta)
+
+    def _restore(self) -> tuple[State, int]:
+        found = self.checkpoints.restore_latest(self.trainer.abstract)
+        if found is None:
+            return self.trainer.init(), 0
+        step, state, meta = found
+        self.carried = _Carried(**meta)
+        return state, step
+
+
+def _any_process(told: bool) -> bool:
+    """Whether any process was told to stop: all must leave the loop at the same call."""
+    if jax.process_count() == 1:
+        return told
+    return bool(multihost_utils.process_allgather(np.asarray(told)).any())
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    atomic_write(path, buffer.getvalue())

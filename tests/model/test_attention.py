@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encdec_jax.model.layers import attention
+
+
+def inputs(heads: int, kv_heads: int, queries: int = 9, keys: int = 13, dim: int = 8, dtype=jnp.float32):
+    random = np.random.default_rng(0)
+    q, k, v = (
+        jnp.asarray(random.normal(size=(2, length, h, dim)), dtype)
+        for length, h in ((queries, heads), (keys, kv_heads), (keys, kv_heads))
+    )
+    mask = random.random((2, queries, keys)) < 0.6
+    mask[:, :, 0] = True
+    return q, k, v, jnp.asarray(mask)
+
+
+def oracle(q, k, v, mask):
+    """JAX's own, with an independent treatment of groups, masks and softmax."""
+    return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation="xla")
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2), (4, 1)])
+def test_parity_with_an_independent_implementation(heads, kv_heads):
+    q, k, v, mask = inputs(heads, kv_heads)
+    np.testing.assert_allclose(attention(q, k, v, mask), oracle(q, k, v, mask), rtol=0, atol=2e-6)
+
+    def loss(function):
+        return jax.grad(lambda *qkv: (function(*qkv, mask) ** 2).sum(), argnums=(0, 1, 2))(q, k, v)
+
+    for ours, theirs in zip(loss(attention), loss(oracle), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_softmax_is_float32_under_bfloat16():
+    """Scores that bfloat16 can't tell apart still weigh differently."""
+    q, k, v, mask = inputs(2, 2, dtype=jnp.bfloat16)
+    exact = attention(*(x.astype(jnp.float32) for x in (q, k, v)), mask)
+    out = attention(q, k, v, mask)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype(jnp.float32), exact, rtol=0, atol=0.03)
+
+
+def test_what_is_hidden_does_not_enter():
+    q, k, v, mask = inputs(2, 2)
+    mask = mask.at[:, :, 5].set(False)
+    spoiled = attention(q, k.at[:, 5].set(1e4), v.at[:, 5].set(1e4), mask)
+    np.testing.assert_array_equal(attention(q, k, v, mask), spoiled)
+
+
+def test_large_scores_stay_finite_and_so_do_rows_that_see_nothing():
+    q, k, v, mask = inputs(2, 2)
+    out = attention(q * 1e4, k * 1e4, v, mask.at[:, 3].set(False))
+    assert bool(jnp.isfinite(out).all())
+    gradient = jax.grad(lambda x: attention(x * 1e4, k, v, mask.at[:, 3].set(False)).sum())(q)
+    assert bool(jnp.isfinite(gradient).all())

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tiny import environment, tiny_run, write_noise
+
+from encdec_jax.config import MeshConfig, to_dict
+from encdec_jax.errors import UserError
+from encdec_jax.sweep.store import run_state
+from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.loop import train
+from encdec_jax.train.trainer import Trainer
+
+DECIDED = [  # what of a summary a clock does not enter
+    "status",
+    "updates",
+    "tokens_seen",
+    "loss_tokens",
+    "train_loss",
+    "suffix_bits_per_byte",
+    "suffix_bits_se",
+    "data_hash",
+    "cache_digest",
+]
+
+
+@pytest.fixture
+def data(folders):
+    write_noise()
+    return folders
+
+
+def outcome(folder: Path, run) -> tuple[dict, bytes, bytes, list[np.ndarray]]:
+    """All that must not depend on kills: summary, metrics, scores and final parameters."""
+    summary = json.loads((folder / "summary.json").read_text())
+    step, state, _ = Checkpoints(folder / "checkpoints").restore_latest(Trainer(run, 4).abstract)
+    assert step == summary["updates"]
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    scores = (folder / "suffix_bits.npy").read_bytes()
+    return {name: summary[name] for name in DECIDED}, (folder / "metrics.jsonl").read_bytes(), scores, leaves
+
+
+def assert_same(one, other) -> None:
+    assert one[:3] == other[:3]
+    for a, b in zip(one[3], other[3], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def start(data: Path, run, folder: Path, before: str = "", flags: str = "", **more: str) -> subprocess.Popen[bytes]:
+    """Training in a process of its own, after the statements `before`."""
+    (data / "run.json").write_text(json.dumps(to_dict(run)))
+    program = (
+        "import json, os, sys; from pathlib import Path; from encdec_jax.config import from_dict;"
+        f"from encdec_jax.train import loop; {before}"
+        "loop.train(from_dict(json.loads(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))"
+    )
+    env = environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", XLA_FLAGS=flags, **more)
+    return subprocess.Popen([sys.executable, "-c", program, data / "run.json", folder], env=env)
+
+
+def test_a_run_leaves_its_row(data):
+    run = tiny_run(updates=12)
+    seen = []
+    summary = train(run, data / "run", progress=lambda done, total: seen.append((done, total)))
+    assert summary == json.loads((data / "run/summary.json").read_text())
+    assert json.loads((data / "run/config.json").read_text()) == to_dict(run)
+    assert (summary["status"], summary["updates"], summary["tokens_seen"]) == ("done", 12, 12 * 128)
+    assert summary["loss_tokens"] == 12 * 128
+    assert 3 < summary["suffix_bits_per_byte"] < 9
+    assert seen == [(0, 12), (5, 12), (10, 12), (12, 12)]
+    steps = [json.loads(line)["step"] for line in (data / "run/metrics.jsonl").read_text().splitlines()]
+    assert steps == [5, 10, 12]
+    assert list((data / "run/tensorboard").glob("events*"))
+
+
+def test_a_done_run_is_not_done_again(data):
+    train(tiny_run(updates=5), data / "run")
+    before = (data / "run/summary.json").stat().st_mtime_ns
+    train(tiny_run(updates=5), data / "run")
+    assert (data / "run/summary.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("arch", ["causal_lm", "enc_dec"])
+def test_stopped_and_resumed_is_uninterrupted(data, arch):
+    run = tiny_run(arch)
+    train(run, data / "whole")
+    calls = iter(range(100))
+    while train(run, data / "parts", stop=lambda: next(calls) % 4 == 3) is None:
+        assert not (data / "parts/summary.json").exists()
+    assert next(calls) > 12
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_resumed_from_a_step_before_the_last_line_cuts_the_lines_beyond(data):
+    """As after a kill between two checkpoints: metrics are ahead of the state that is restored."""
+    run = tiny_run()
+    assert start(data, run, data / "whole").wait() == 0
+    dies = "loop.Metrics.write_timing = lambda *_, step, **__: os._exit(9) if step == 35 else None;"
+    assert start(data, run, data / "parts", dies).wait() == 9
+    lines = (data / "parts/metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 35
+    with (data / "parts/metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')
+    assert start(data, run, data / "parts").wait() == 0
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_a_damaged_checkpoint_is_passed_over(data):
+    run = tiny_run(updates=60)
+    train(run, data / "whole")
+    calls = iter(range(100))
+    train(run, data / "parts", stop=lambda: next(calls) == 9)
+    newest = max((data / "parts/checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    assert newest.name == "45"
+    array = max(newest.rglob("d/*"), key=lambda path: path.stat().st_size)
+    raw = bytearray(array.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    array.write_bytes(raw)
+    (data / "parts/checkpoints/50").mkdir()  # what a crash may leave of a save
+    assert train(run, data / "parts") is not None
+    assert (data / "parts/checkpoints/damaged-45").exists()
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_a_row(data):
+    run = tiny_run(lr=1e30)
+    summary = train(run, data / "run")
+    assert summary["status"] == "diverged"
+    assert summary["suffix_bits_per_byte"] is None
+    assert summary["updates"] < 60
+    json.loads((data / "run/metrics.jsonl").read_text().splitlines()[-1])
+
+
+def test_bad_input_is_refused_before_anything_is_spent(data):
+    run = tiny_run()
+    with pytest.raises(UserError, match=r"model\.vocab_size = 258 is not accepted: at least 259"):
+        train(replace(run, model=replace(run.model, vocab_size=258)), data / "run")
+    with pytest.raises(UserError, match=r"data\.task = 'absent' has no tokens"):
+        train(replace(run, data=replace(run.data, task="absent")), data / "run")
+    assert not (data / "run").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_is_uninterrupted(data):
+    """SIGKILL at moments spread over the whole life of the process, set-up, checkpoints and scoring included."""
+    run = tiny_run("enc_dec", updates=1000)
+    assert start(data, run, data / "whole").wait() == 0
+    random = np.random.default_rng(0)
+    for share in [0, *sorted(random.uniform(0, 0.9, 4))]:
+        process = start(data, run, data / "killed")
+        deadline = time.monotonic() + 60
+        while run_state(data / "killed").tokens < share * run.train.tokens and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (data / "killed/summary.json").exists()
+    assert start(data, run, data / "killed").wait() == 0
+    assert_same(outcome(data / "whole", run), outcome(data / "killed", run))
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(data):
+    """Two processes of two devices over loopback, stopped and resumed on the way, against one process of four."""
+    run = replace(tiny_run("enc_dec", d_model=16), mesh=MeshConfig(data=2, fsdp=2))
+    assert start(data, run, data / "one", flags="--xla_force_host_platform_device_count=4").wait() == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for stop in ("lambda: next(calls) == 5", "lambda: False"):
+        join = (
+            "import itertools, jax; calls = itertools.count();"
+            f"jax.distributed.initialize('127.0.0.1:{port}', 2, int(os.environ['RANK']));"
+            f"loop.train = functools.partial(loop.train, stop={stop});"
+        )
+        pair = [
+            start(
+                data,
+                run,
+                data / "two",
+                "import functools;" + join,
+                "--xla_force_host_platform_device_count=2",
+                RANK=str(rank),
+            )
+            for rank in (0, 1)
+        ]
+        assert [process.wait(300) for process in pair] == [0, 0]
+    one, two = (json.loads((data / name / "summary.json").read_text()) for name in ("one", "two"))
+    for name in DECIDED:
+        assert (
+            two[name] == pytest.approx(one[name], rel=1e-4) if isinstance(one[name], float) else two[name] == one[name]
+        )
+    lines = [(data / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(lines[0]) == len(lines[1])
+    first = [json.loads(line[0])["loss"] for line in lines]
+    assert first[0] == pytest.approx(first[1], abs=2e-6)

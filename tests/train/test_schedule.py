@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encdec_jax.config import OptimConfig
+from encdec_jax.train.schedule import hyper, learning_rate
+
+
+def curve(updates: int = 100, **optim) -> np.ndarray:
+    made = OptimConfig(lr=2.0, **optim)
+    return np.array([learning_rate(made.schedule, hyper(made, updates), jnp.int32(step)) for step in range(updates)])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "rsqrt", "constant"])
+def test_all_rise_linearly_to_the_peak(schedule):
+    seen = curve(schedule=schedule, warmup=0.1)
+    np.testing.assert_allclose(seen[:10], 2.0 * np.arange(1, 11) / 10, rtol=1e-6)
+    assert seen.max() == seen[9]
+
+
+def test_cosine_ends_at_the_final_share():
+    seen = curve(schedule="cosine", warmup=0.1, final=0.05)
+    assert seen[-1] == pytest.approx(0.1)
+    assert seen[54] == pytest.approx(2 * (0.05 + 0.95 / 2), rel=1e-5)  # half-way behind the warm-up
+    assert (np.diff(seen[9:]) < 0).all()
+
+
+def test_wsd_is_stable_then_decays():
+    seen = curve(schedule="wsd", warmup=0.1, decay=0.2, final=0.0)
+    assert (seen[9:80] == 2).all()
+    np.testing.assert_allclose(np.diff(seen[80:]), -0.1, rtol=1e-4)
+    assert seen[-1] == 0
+
+
+def test_rsqrt_falls_with_the_root_of_the_updates():
+    seen = curve(schedule="rsqrt", warmup=0.1)
+    assert seen[39] == pytest.approx(1.0)  # four times the warm-up
+
+
+def test_numbers_are_arguments():
+    """Runs that differ in them share one trace, and so one compilation."""
+    import jax
+
+    traces = []
+
+    @jax.jit
+    def rate(numbers, step):
+        traces.append(None)
+        return learning_rate("cosine", numbers, step)
+
+    for lr, updates in ((1.0, 10), (2.0, 50)):
+        rate(hyper(OptimConfig(lr=lr), updates), jnp.int32(3))
+    assert len(traces) == 1

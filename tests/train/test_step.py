@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from support import parameters
+from train.cases import ROWS, batch, run_config, stack, start, train
+
+from encdec_jax.config import MeshConfig, OptimConfig
+from encdec_jax.errors import UserError
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.model import graph
+from encdec_jax.train.schedule import hyper
+from encdec_jax.train.step import State, make_update
+from encdec_jax.train.trainer import Trainer
+
+
+def gradients(run, data) -> tuple[nnx.State, float]:
+    """The gradient of one update, seen as the parameters' change under plain descent at a rate of 1."""
+    plain = replace(run, optim=OptimConfig(lr=1.0, warmup=0.0, schedule="constant"))
+    params = parameters(run.model)
+    update = jax.jit(make_update(plain, graph(run.model), optax.identity()))
+    after, metrics = update(State(jnp.int32(0), params, optax.EmptyState()), data, hyper(plain.optim, 100))
+    return jax.tree.map(lambda a, b: a - b, params, after.params), float(metrics.loss)
+
+
+def close(a, b, tolerance: float = 2e-6) -> None:
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_accumulation_is_one_large_batch(arch):
+    data = batch(arch)
+    whole, loss = gradients(run_config(arch), data)
+    parts, loss_of_parts = gradients(run_config(arch, accumulate=4), data)
+    close(whole, parts)
+    assert abs(loss - loss_of_parts) < 2e-6
+
+
+def two(arch):
+    return batch(arch, 0), batch(arch, 7)
+
+
+@cache
+def on_one_device(arch):
+    return train(run_config(arch), stack(*two(arch)))
+
+
+def test_the_initial_state_does_not_depend_on_the_mesh():
+    run = run_config("enc_dec", MeshConfig(2, 2, 2))
+    close(start(run_config("enc_dec")), Trainer(run, ROWS).init())
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (2, 2, 2), (1, 4, 2), (1, 1, 8)], ids=str)
+def test_sharded_is_one_device(arch, mesh):
+    data = stack(*two(arch))
+    alone, one = on_one_device(arch)
+    sharded, several = train(run_config(arch, MeshConfig(*mesh)), data)
+    np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(one.grad_norm, several.grad_norm, rtol=2e-5)
+    sizes = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(sharded)}
+    assert sizes == {8}
+    close(alone.params, sharded.params, 2e-4)  # Adam amplifies rounding: 2 updates of up to 1e-2 a parameter
+
+
+def test_mesh_divides_what_it_is_to_divide():
+    state, _ = train(run_config("enc_dec", MeshConfig(1, 2, 4)), stack(*[batch("enc_dec")] * 2))
+    up = state.params["decoder"]["blocks"]["mlp"]["up"]
+    moments = state.moments[1].mu["decoder"]["blocks"]["mlp"]["up"]
+    shape = up.get_value().shape
+    for leaf in (up.get_value(), moments.get_value()):
+        assert {s.data.shape for s in leaf.addressable_shards} == {(shape[0], shape[1] // 2, shape[2] // 4)}
+
+
+@pytest.mark.parametrize(("arch", "name"), [*((arch, "adamw") for arch in ARCHS), ("enc_dec", "adafactor")])
+def test_one_batch_can_be_overfitted(arch, name):
+    rate = 2e-2 if name == "adamw" else 5e-2
+    optim = OptimConfig(name, lr=rate, schedule="constant", warmup=0.05)
+    data = batch(arch)
+    before = gradients(run_config(arch), data)[1]
+    _, last = train(run_config(arch, optim=optim, steps_per_call=10), stack(*[data] * 10), calls=12)
+    assert before > 3.5  # about log 64
+    assert last.loss[-1] < 0.3
+
+
+@pytest.mark.parametrize("arch", ["enc_dec_shared", "coordinated"])
+def test_shared_stack_stays_one_and_learns_from_both_sides(arch):
+    state, _ = train(run_config(arch), stack(*[batch(arch)] * 2))
+    assert set(state.params) == {"embed", "decoder"}
+    run, data = run_config(arch), batch(arch)
+    both, _ = gradients(run, data)
+    other, _ = gradients(run, data._replace(source=data.source._replace(tokens=data.source.tokens[::-1])))
+    up = lambda tree: np.asarray(tree["decoder"]["blocks"]["mlp"]["up"].get_value())  # noqa: E731
+    assert np.abs(up(both) - up(other)).max() > 1e-4
+
+
+def test_the_number_done_is_an_argument():
+    run, data = run_config("causal_lm"), [batch("causal_lm", seed) for seed in range(4)]
+    trainer = Trainer(replace(run, train=replace(run.train, steps_per_call=4)), ROWS)
+    schedule = hyper(run.optim, 100)
+    whole, seen = trainer(trainer.init(), stack(*data), schedule, 3)
+    state = trainer.init()
+    for one in data[:3]:
+        state, metrics = trainer(state, stack(*[one] * 4), schedule, 1)
+    assert int(whole.step) == int(state.step) == 3
+    assert seen.loss[3] == 0
+    assert seen.loss[2] == metrics.loss[0]
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weight_decay_spares_norms():
+    optim = OptimConfig(lr=1e-2, weight_decay=10.0, schedule="constant", warmup=0.0, clip_norm=0.0)
+    kept, _ = train(run_config("enc_dec", optim=replace(optim, weight_decay=0.0)), stack(batch("enc_dec")))
+    decayed, _ = train(run_config("enc_dec", optim=optim), stack(batch("enc_dec")))
+    flat = zip(nnx.to_flat_state(kept.params), nnx.to_flat_state(decayed.params), strict=True)
+    for (path, a), (_, b) in flat:
+        same = np.array_equal(a.get_value(), b.get_value())
+        assert same == (path[-1] == "scale"), path
+
+
+def test_bad_meshes_are_refused():
+    with pytest.raises(UserError, match=r"mesh = 'data=16, fsdp=1, tensor=1' is not accepted: at most 8 devices"):
+        Trainer(run_config("causal_lm", MeshConfig(16)), 16)
+    with pytest.raises(UserError, match=r"train.batch_size = 8 is not accepted: .* 3 x 1"):
+        Trainer(run_config("causal_lm", MeshConfig(3)), ROWS)
+    with pytest.raises(UserError, match=r"mesh.tensor = 3 is not accepted: it must divide the '\w+' dimension of"):
+        Trainer(run_config("causal_lm", MeshConfig(1, 1, 3)), ROWS)
+
+
+def test_the_reported_norm_is_that_before_clipping():
+    data = stack(batch("causal_lm"))
+    _, free = train(run_config("causal_lm", optim=OptimConfig(clip_norm=0.0)), data)
+    _, clipped = train(run_config("causal_lm", optim=OptimConfig(clip_norm=1e-3)), data)
+    assert free.grad_norm[0] == clipped.grad_norm[0] > 1e-2
