@@ -1,0 +1,66 @@
+"""Finds what is wrong with an experiment before anything is spent on it."""
+
+from __future__ import annotations
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data import corpus
+from encdec_jax.data.cache import TokenCache, cache_folder
+from encdec_jax.data.objectives import required_vocab_size
+from encdec_jax.errors import UserError, require
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.experiment import Experiment
+
+Tokens = tuple[str, str]  # a task and a vocabulary
+
+
+def check_costs(experiment: Experiment) -> None:
+    """Check that every run's architecture, shape, objective and budget go together.
+
+    Raises:
+      UserError: naming the first run whose do not.
+    """
+    for identity, run in experiment.runs.items():
+        try:
+            cost(run)
+        except UserError as error:
+            raise _of(experiment, identity, error) from error
+
+
+def check_data(experiment: Experiment) -> list[Tokens]:
+    """Check that the tokens of every run are there and whole, and that the run's fields fit them.
+
+    Returns:
+      tokens of the shipped text that are not there yet, which `encdec run` prepares.
+
+    Raises:
+      UserError: other tokens are not there, some are damaged, or a run does not fit them.
+    """
+    caches: dict[Tokens, TokenCache | None] = {}
+    for identity, run in experiment.runs.items():
+        tokens = (run.data.task, run.data.vocab)
+        try:
+            if tokens not in caches:
+                caches[tokens] = None if _to_prepare(*tokens) else TokenCache.open(*tokens)
+            cache = caches[tokens]
+            if cache is not None:
+                _check_fit(run, cache)
+        except UserError as error:
+            raise _of(experiment, identity, error) from error
+    return [tokens for tokens, cache in caches.items() if cache is None]
+
+
+def _to_prepare(task: str, vocab: str) -> bool:
+    return task in corpus.FEATURES and not (cache_folder(task, vocab) / "manifest.json").exists()
+
+
+def _check_fit(run: RunConfig, cache: TokenCache) -> None:
+    splits = ", ".join(cache.splits)
+    require(run.data.split in cache.splits, "data.split", run.data.split, f"one of {splits}")
+    require(run.data.eval_split in cache.splits, "data.eval_split", run.data.eval_split, f"one of {splits}")
+    needed = required_vocab_size(cache.vocab, run.data, run.objective)
+    what = f"at least {needed}, the ids of vocabulary {run.data.vocab!r} and of the objective"
+    require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
+
+
+def _of(experiment: Experiment, identity: str, error: UserError) -> UserError:
+    return UserError(f"{experiment.folder / 'sweep.py'}: run {identity}: {error}")

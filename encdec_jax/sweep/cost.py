@@ -1,0 +1,49 @@
+"""What a run costs, read off the ledger: the one place where the sweep asks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encdec_jax.compute.ledger import count
+from encdec_jax.config import RunConfig
+from encdec_jax.data.layout import updates, window_tokens
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run, exactly, before it is made.
+
+    Attributes:
+      n_params: all parameters.
+      n_params_nonembed: without embedding and output tables.
+      updates: of the optimizer.
+      train_flops: of all updates, forward and backward; attention as its mask requires.
+      train_flops_dense: the same; attention as a plain implementation computes it, masked scores too.
+      mismatch: train_flops / budget - 1; None if the run was not matched to a budget.
+    """
+
+    n_params: int
+    n_params_nonembed: int
+    updates: int
+    train_flops: float
+    train_flops_dense: float
+    mismatch: float | None
+
+
+def cost(run: RunConfig) -> Cost:
+    """The cost of a run.
+
+    Raises:
+      UserError: architecture, objective and data do not go together.
+    """
+    ledger = count(run)
+    n = updates(run.train, window_tokens(run.data, run.objective))
+    train_flops = n * ledger.train_flops.mask
+    return Cost(
+        n_params=ledger.params.total,
+        n_params_nonembed=ledger.params.non_embedding,
+        updates=n,
+        train_flops=train_flops,
+        train_flops_dense=n * ledger.train_flops.dense,
+        mismatch=None if run.budget_flops is None else train_flops / run.budget_flops - 1,
+    )

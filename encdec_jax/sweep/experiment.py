@@ -1,0 +1,146 @@
+"""An experiment: a folder whose sweep.py states a question, what is expected, and the runs that answer it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from encdec_jax.config import RunConfig
+from encdec_jax.errors import UserError, require
+from encdec_jax.files import runs_root
+from encdec_jax.sweep.identity import run_id
+
+# Module-level names of a sweep.py, their types, and what the line of a `UserError` says of them.
+_NAMES = {
+    "QUESTION": (str, "a text: the question the experiment asks"),
+    "BASELINE": (str, "the name of the architecture that the others are compared with"),
+    "CONFOUNDERS": (dict, "a dict from each confounder to a sentence on how it is handled"),
+    "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A loaded experiment.
+
+    Attributes:
+      name: of its folder, and of the folder of its runs.
+      folder: that holds sweep.py.
+      question: that it asks.
+      baseline: the architecture that the others are compared with.
+      confounders: name of each -> how it is handled, in a sentence.
+      predictions: registered before the runs; `encdec_jax.scaling.predictions` scores them.
+      runs: every run by its id, in the order of sweep.py.
+    """
+
+    name: str
+    folder: Path
+    question: str
+    baseline: str
+    confounders: dict[str, str]
+    predictions: list[Any]
+    runs: dict[str, RunConfig]
+
+    @property
+    def root(self) -> Path:
+        """Folder of the experiment's runs, of its results and of its report."""
+        return runs_root() / self.name
+
+    def run_folder(self, run_id: str) -> Path:
+        """Folder of one run."""
+        return self.root / run_id
+
+
+def load(folder: Path) -> Experiment:
+    """Read an experiment folder.
+
+    Raises:
+      UserError: there is no such folder or no sweep.py in it; sweep.py raises an exception, lacks a name, or gives
+        something other than distinct `RunConfig`s.
+    """
+    require(folder.is_dir(), "experiment folder", str(folder), "a folder that holds a sweep.py")
+    script = folder / "sweep.py"
+    require(script.is_file(), "experiment folder", str(folder), "a folder that holds a sweep.py; this one holds none")
+    module = _execute(script)
+    named = {name: _named(module, script, name) for name in _NAMES}
+    runs = _runs(module, script)
+    archs = sorted({run.model.arch for run in runs.values()})
+    require(
+        named["BASELINE"] in archs, f"{script}: BASELINE", named["BASELINE"], "one of its runs': " + ", ".join(archs)
+    )
+    return Experiment(
+        name=folder.resolve().name,
+        folder=folder,
+        question=named["QUESTION"],
+        baseline=named["BASELINE"],
+        confounders=named["CONFOUNDERS"],
+        predictions=named["PREDICTIONS"],
+        runs=runs,
+    )
+
+
+def _execute(script: Path) -> ModuleType:
+    """sweep.py as a module. Compiled here, not imported: no bytecode is left in the folder, none there is trusted."""
+    module = ModuleType(f"sweep of {script.parent.name}")
+    module.__file__ = str(script)
+    sys.modules[module.__name__] = module  # dataclasses look up the module that they are defined in
+    try:
+        exec(compile(script.read_bytes(), str(script), "exec", dont_inherit=True), module.__dict__)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _in_script(script, error) from error
+    return module
+
+
+def _named(module: ModuleType, script: Path, name: str) -> Any:
+    kind, accepted = _NAMES[name]
+    if not hasattr(module, name):
+        raise UserError(f"{script}: {name} is missing; accepted: {accepted}")
+    value = getattr(module, name)
+    require(isinstance(value, kind), f"{script}: {name}", value, accepted)
+    return value
+
+
+def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
+    function = getattr(module, "runs", None)
+    require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
+    found: dict[str, RunConfig] = {}
+    for place, run in enumerate(_called(function, script)):
+        require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
+        identity = run_id(run)
+        if identity in found:
+            first = list(found).index(identity)
+            raise UserError(
+                f"{script}: runs()[{place}] is the same run as runs()[{first}] ({identity}); each counts once"
+            )
+        found[identity] = run
+    require(bool(found), f"{script}: runs()", [], "at least one run")
+    return found
+
+
+def _called(function: Any, script: Path) -> list[RunConfig]:
+    try:
+        runs: Iterable[RunConfig] = function()
+        return list(runs)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _in_script(script, error) from error
+
+
+def _in_script(script: Path, error: BaseException) -> UserError:
+    """One line on an exception of sweep.py: the last place in the script that led to it, its type and its message."""
+    if isinstance(error, SyntaxError) and error.filename == str(script):
+        line, text = error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(script)), None)
+        text = " ".join(str(error).split())
+    place = f"{script}:{line}" if line else str(script)
+    return UserError(f"{place}: {type(error).__name__}: {text}" if text else f"{place}: {type(error).__name__}")

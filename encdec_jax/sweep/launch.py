@@ -1,0 +1,208 @@
+"""`encdec run`: works an experiment's list with worker processes, and shows how far it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write, cache_root
+from encdec_jax.sweep import cpus
+from encdec_jax.sweep.check import check_costs, check_data
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.results import TABLE, collect
+from encdec_jax.sweep.status import counts
+from encdec_jax.sweep.store import RunState, forgive, run_state
+from encdec_jax.sweep.text import duration, shape
+
+PERIOD = 0.5  # seconds between two looks at the runs
+PATIENCE = 60.0  # seconds that stopped workers have to save before they are killed
+
+
+def run(folder: Path, jobs: int | None = None) -> int:
+    """Do every run of an experiment that is not done yet, and write the results table.
+
+    Failed runs are tried again; those that workers elsewhere hold are waited for.
+
+    Args:
+      folder: of the experiment.
+      jobs: worker processes, each on its own share of the CPUs; None for one a CPU (one in all with an accelerator).
+
+    Returns:
+      the exit code: 0 if every run is done or diverged, 1 if some failed, 130 if it was interrupted.
+
+    Raises:
+      UserError: the experiment, its data or a folder is not as it should be.
+    """
+    experiment = load(folder)
+    check_costs(experiment)
+    shares = cpus.shares(jobs if jobs is not None else cpus.default_jobs())
+    _prepare(experiment)
+    check_data(experiment)
+    _check_writable(experiment)
+    for identity in experiment.runs:
+        forgive(experiment.run_folder(identity))
+    left = sum(not state.ended for state in _states(experiment).values())
+    interrupted = False
+    if left:
+        with _interrupts() as stopped, _workers(experiment, shares[:left]) as workers:
+            _watch(experiment, workers, stopped)
+            interrupted = stopped()
+    collect(experiment)
+    return _report(experiment, interrupted)
+
+
+def _states(experiment: Experiment) -> dict[str, RunState]:
+    return {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
+
+
+def _prepare(experiment: Experiment) -> None:
+    """Tokenise shipped text that is not yet, in a process of its own: TensorFlow stays out of this one."""
+    for task, vocab in check_data(experiment):
+        command = [sys.executable, "-m", "encdec_jax", "prepare", "--task", task, "--vocab", vocab]
+        ended = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+        if ended.returncode:
+            lines = ended.stderr.strip().splitlines() or [f"`encdec prepare` ended with {ended.returncode}"]
+            raise UserError(lines[-1].removeprefix("encdec: "))
+
+
+def _check_writable(experiment: Experiment) -> None:
+    probe = experiment.root / ".writable"
+    atomic_write(probe, bytes(1 << 20))  # as much as a small run leaves
+    probe.unlink()
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT and SIGTERM only make the given function true."""
+    received: list[int] = []
+    before = {
+        n: signal.signal(n, lambda number, frame: received.append(number)) for n in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Worker processes, at work; at the end those that still are get to save and are waited for."""
+    logs = experiment.root / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    workers = []
+    for place, share in enumerate(shares):
+        command = [sys.executable, "-m", "encdec_jax.sweep.worker", str(experiment.folder)]
+        command += ["--cpus", ",".join(map(str, share)), "--parent", str(os.getpid())]
+        with (logs / f"worker-{place}.log").open("wb") as log:
+            # A session of their own: a terminal's Ctrl-C reaches this process alone, which then tells them.
+            workers.append(
+                subprocess.Popen(
+                    command, env=_environment(share), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.terminate()
+        deadline = time.monotonic() + PATIENCE
+        for worker in workers:
+            try:
+                worker.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+
+def _environment(share: list[int]) -> dict[str, str]:
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache_root() / "jit")}
+    env.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    env.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if len(share) == 1:  # a thread pool on one CPU only gets in its own way
+        env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    return env
+
+
+def _watch(experiment: Experiment, workers: list[subprocess.Popen[bytes]], stopped: Callable[[], bool]) -> None:
+    """Show progress until all runs have ended, all workers are gone, or it is interrupted."""
+    console = Console(stderr=True, highlight=False)
+    tell = _Teller(experiment, console)
+    with tell:
+        while True:
+            gone = all(worker.poll() is not None for worker in workers)
+            tell(_states(experiment))
+            if gone or stopped():
+                break
+            time.sleep(PERIOD)
+    if stopped():
+        console.print("interrupted: workers save their runs; give the same command again to go on")
+
+
+class _Teller:
+    """On a terminal a bar, weighted by FLOPs; elsewhere, a line for each run that ends."""
+
+    def __init__(self, experiment: Experiment, console: Console) -> None:
+        self._experiment, self._console = experiment, console
+        self._flops = {identity: cost(run).train_flops for identity, run in experiment.runs.items()}
+        self._ended: set[str] | None = None
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(experiment.name, total=sum(self._flops.values()))
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+    def __call__(self, states: dict[str, RunState]) -> None:
+        runs = self._experiment.runs
+        share = {i: 1.0 if s.ended else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
+        spent = sum(self._flops[identity] * part for identity, part in share.items())
+        self._bar.update(self._task, completed=spent, description=counts(states))
+        ended = {identity for identity, state in states.items() if state.ended}
+        for identity in sorted(ended - self._ended) if self._ended is not None else []:
+            self._line(identity, states[identity], len(ended))
+        self._ended = ended
+
+    def _line(self, identity: str, state: RunState, ended: int) -> None:
+        run, summary = self._experiment.runs[identity], state.summary or {}
+        rate = summary.get("suffix_bits_per_byte")
+        result = f"{rate:.4f} bits/byte in {duration(summary['wall_s'])}" if rate is not None else state.reason or ""
+        self._console.print(
+            f"[{ended}/{len(self._flops)}] {identity} {run.model.arch} {shape(run)}: {state.status} {result}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _report(experiment: Experiment, interrupted: bool) -> int:
+    states = _states(experiment)
+    print(f"{experiment.name}: {counts(states)}")
+    print(f"results: {experiment.root / TABLE}")
+    failed = {identity: state for identity, state in states.items() if state.status == "failed"}
+    for identity, state in failed.items():
+        print(f"failed: {experiment.run_folder(identity)}: {state.reason}", file=sys.stderr)
+    if interrupted:
+        return 130
+    if failed:
+        return 1
+    if not all(state.ended for state in states.values()):
+        for log in sorted((experiment.root / "logs").glob("worker-*.log")):
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it left no word of why"]
+            print(f"a worker ended before the runs did: {lines[-1]} ({log})", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,157 @@
+"""The results table: one tidy row a run, one typed schema."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+
+from encdec_jax.config import RunConfig
+from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.store import RunState, run_state
+
+TABLE = "results.parquet"
+FIGURE = "figure.png"
+
+# Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
+# of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run.
+SCHEMA = pl.Schema(
+    {
+        "run_id": pl.String,
+        "arch": pl.String,
+        "seed": pl.Int64,
+        "objective": pl.String,
+        "prefix": pl.String,
+        "d_model": pl.Int64,
+        "enc_layers": pl.Int64,
+        "dec_layers": pl.Int64,
+        "n_params": pl.Int64,
+        "n_params_nonembed": pl.Int64,
+        "budget_flops": pl.Float64,
+        "train_flops": pl.Float64,
+        "train_flops_dense": pl.Float64,
+        "flops_mismatch": pl.Float64,
+        "tokens": pl.Int64,
+        "tokens_seen": pl.Int64,
+        "loss_tokens": pl.Float64,
+        "updates": pl.Int64,
+        "batch_size": pl.Int64,
+        "lr": pl.Float64,
+        "suffix_bits_per_byte": pl.Float64,
+        "suffix_bits_se": pl.Float64,
+        "train_loss": pl.Float64,
+        "status": pl.String,
+        "wall_s": pl.Float64,
+        "step_s": pl.Float64,
+        "tokens_per_s": pl.Float64,
+        "data_hash": pl.String,
+        "versions": pl.String,
+        "error": pl.String,
+    }
+)
+_ORDER = ("arch", "budget_flops", "d_model", "lr", "seed", "run_id")
+_MEASURED = (
+    "loss_tokens",
+    "suffix_bits_per_byte",
+    "suffix_bits_se",
+    "train_loss",
+    "wall_s",
+    "step_s",
+    "tokens_per_s",
+    "data_hash",
+)
+
+
+def row(identity: str, run: RunConfig, state: RunState) -> dict[str, object]:
+    """A run that ended as a row of `SCHEMA`: what was planned, and what of it was measured."""
+    spent = cost(run)
+    summary = state.summary or {}
+    return {
+        "run_id": identity,
+        "arch": run.model.arch,
+        "seed": run.train.seed,
+        "objective": run.objective.name,
+        "prefix": run.objective.prefix if run.objective.name == "prefix_lm" else None,
+        "d_model": run.model.decoder.d_model,
+        "enc_layers": run.model.encoder.n_layers if run.model.encoder else 0,
+        "dec_layers": run.model.decoder.n_layers,
+        "n_params": spent.n_params,
+        "n_params_nonembed": spent.n_params_nonembed,
+        "budget_flops": run.budget_flops,
+        "train_flops": spent.train_flops,
+        "train_flops_dense": spent.train_flops_dense,
+        "flops_mismatch": spent.mismatch,
+        "tokens": run.train.tokens,
+        "tokens_seen": state.tokens,
+        "updates": spent.updates,
+        "batch_size": run.train.batch_size,
+        "lr": run.optim.lr,
+        "status": state.status,
+        "versions": json.dumps(summary["versions"], sort_keys=True) if summary else None,
+        "error": summary.get("error") or state.reason,
+        **{name: summary.get(name) for name in _MEASURED},
+    }
+
+
+def collect(experiment: Experiment) -> pl.DataFrame:
+    """Write the rows of all runs that ended (done, diverged, failed) to results.parquet, whole or not at all.
+
+    The rows' order depends on their configurations alone, not on which ended first.
+
+    Raises:
+      UserError: a run's summary is damaged, or the folder can't be written to.
+    """
+    states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
+    rows = [row(identity, experiment.runs[identity], state) for identity, state in states.items() if state.ended]
+    table = pl.DataFrame(rows, schema=SCHEMA).sort(_ORDER, nulls_last=True)
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    atomic_write(experiment.root / TABLE, buffer.getvalue())
+    return table
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """A results table.
+
+    Raises:
+      UserError: the file is missing, is not Parquet, or lacks columns.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"can't read results table {path}: {str(error).splitlines()[0]}") from error
+    missing = [name for name in SCHEMA if name not in table.columns]
+    if missing:
+        raise UserError(f"results table {path} lacks columns: {', '.join(missing)}")
+    return table
+
+
+def collect_into(folder: Path) -> int:
+    """`encdec collect`: copy a finished study's table, and its report's figure if there is one, into its folder.
+
+    Returns:
+      0, the exit code.
+
+    Raises:
+      UserError: runs are not finished, or a folder can't be written to.
+    """
+    experiment = load(folder)
+    states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
+    unfinished = {name: states.count(name) for name in ("pending", "running", "stale", "failed") if name in states}
+    if unfinished:
+        counts = ", ".join(f"{n} {name}" for name, n in unfinished.items())
+        raise UserError(
+            f"experiment {folder} is not finished: {counts} of {len(states)} runs; give: encdec run {folder}"
+        )
+    collect(experiment)
+    for name in (TABLE, FIGURE):
+        source = experiment.root / name
+        if source.exists():
+            atomic_write(folder / name, source.read_bytes())
+            print(f"wrote {folder / name}")
+    return 0

@@ -1,0 +1,105 @@
+"""The state of a run, read from its folder: disk is the only truth, whoever asks and whatever was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write, read_json
+from encdec_jax.sweep.claim import condition
+
+Status = Literal["pending", "running", "stale", "done", "diverged", "failed"]
+
+_TAIL = 4096  # bytes at the end of metrics.jsonl that surely hold its last line
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of a run.
+
+    Attributes:
+      status: 'done' and 'diverged' runs have a summary, 'failed' ones an error; 'running' ones are claimed by a living
+        process, 'stale' ones by one that is gone; all others are 'pending', begun or not.
+      tokens: trained on so far.
+      summary: of a run that came to its end, else None.
+      error: of a run that failed, else None.
+    """
+
+    status: Status
+    tokens: int
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do, or nothing before the next `encdec run`."""
+        return self.status in ("done", "diverged", "failed")
+
+    @property
+    def reason(self) -> str | None:
+        """The last line of the error."""
+        return None if self.error is None else self.error.strip().rpartition("\n")[2]
+
+
+def run_state(folder: Path) -> RunState:
+    """The state of the run in `folder`, which need not exist.
+
+    Raises:
+      UserError: a file in it is damaged.
+    """
+    summary = folder / "summary.json"
+    claimed = condition(folder)  # before the summary is looked for: a run may end between the two looks
+    if summary.exists():
+        found = read_json(summary)
+        return RunState(found["status"], found["tokens_seen"], summary=found)
+    tokens = _tokens(folder / "metrics.jsonl")
+    if claimed == "held":
+        return RunState("running", tokens)
+    error = _text(folder / "error.txt")
+    if error is not None:
+        return RunState("failed", tokens, error=error)
+    return RunState("stale" if claimed == "stale" else "pending", tokens)
+
+
+def write_error(folder: Path, error: Exception) -> None:
+    """Make the run a failed one: a user's error by its line, any other by its traceback, last line last."""
+    text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    atomic_write(folder / "error.txt", text.rstrip() + "\n")
+
+
+def forgive(folder: Path) -> bool:
+    """Make a failed run pending again; its error is kept as error.previous.txt. Returns whether there was one.
+
+    Raises:
+      UserError: the folder can't be written to.
+    """
+    try:
+        (folder / "error.txt").replace(folder / "error.previous.txt")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UserError(f"can't write {folder}: {error.strerror or error}") from error
+    return True
+
+
+def _tokens(metrics: Path) -> int:
+    """Tokens of the last whole line of metrics.jsonl; 0 if there is none."""
+    try:
+        with metrics.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            whole, _, _ = file.read().rpartition(b"\n")
+        return int(json.loads(whole.rpartition(b"\n")[2])["tokens"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return 0
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None

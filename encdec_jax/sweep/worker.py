@@ -1,0 +1,125 @@
+"""A worker: walks the experiment's runs, claims what nobody works on, trains it.
+
+    python -m encdec_jax.sweep.worker FOLDER --cpus 0,1 --parent PID
+
+Any number of workers may walk one experiment, started by anyone on any machine that sees the runs' folder. SIGTERM and
+SIGINT let the run save a checkpoint, then release it. A worker whose parent is gone does the same by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from encdec_jax.config import RunConfig
+from encdec_jax.errors import UserError
+from encdec_jax.sweep.claim import claim
+from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.speed import longest_first
+from encdec_jax.sweep.store import run_state, write_error
+
+PAUSE = 1.0  # seconds between two looks at runs that others hold
+
+Train = Callable[..., dict[str, Any] | None]  # encdec_jax.train.loop.train
+
+
+def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None:
+    """Do runs until every run of the experiment has ended, by whomever, or `stop()` is true.
+
+    A run that raises becomes a failed one, and is left alone.
+
+    Args:
+      experiment: whose runs to walk.
+      train: trains a run in a folder, as `encdec_jax.train.loop.train`.
+      stop: asked between runs, and by `train` within them.
+
+    Raises:
+      UserError: the runs' folder can't be read or written to.
+    """
+    order = longest_first(experiment.runs)
+    while not stop():
+        left = [identity for identity in order if not run_state(experiment.run_folder(identity)).ended]
+        if not left:
+            return
+        if not any(_attempt(experiment, identity, train, stop) for identity in left):
+            time.sleep(PAUSE)
+
+
+def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool]) -> bool:
+    """Do one run if it is free. Returns whether it was."""
+    folder = experiment.run_folder(identity)
+    lease = claim(folder, _vanish)
+    if lease is None:
+        return False
+    with lease:
+        if not run_state(folder).ended:
+            _perform(experiment.runs[identity], folder, train, stop)
+    return True
+
+
+def _perform(run: RunConfig, folder: Path, train: Train, stop: Callable[[], bool]) -> None:
+    try:
+        summary = train(run, folder, stop=stop)
+        if summary is None and not stop():
+            raise RuntimeError("training ended early, though nothing asked it to")
+    except Exception as error:
+        write_error(folder, error)
+
+
+def _vanish() -> None:
+    """End this process at once: another machine has taken its run over, whose folder is no longer ours."""
+    print("the lease was lost to another machine: this one did not beat for too long", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+class Stop:
+    """Becomes true, for good, with a signal to stop or with the death of the parent."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent, self._signalled = parent, False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self._signalled or os.getppid() != self._parent
+
+    def _handle(self, number: int, frame: object) -> None:
+        self._signalled = True
+
+
+def main() -> int:
+    """Run as a program. Returns the exit code: 0, or 2 with one line on what the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m encdec_jax.sweep.worker", description="Work on an experiment's runs."
+    )
+    parser.add_argument("folder", type=Path, help="the experiment folder, which holds a sweep.py")
+    parser.add_argument("--cpus", type=_ids, help="ids of the CPUs to keep to, as in 0,1; default: no limit")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="stop when this pid is no longer the parent")
+    options = parser.parse_args()
+    stop = Stop(options.parent)
+    if options.cpus:
+        os.sched_setaffinity(0, options.cpus)
+    try:
+        experiment = load(options.folder)
+        from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
+
+        work(experiment, train, stop)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _ids(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

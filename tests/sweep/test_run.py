@@ -1,0 +1,132 @@
+"""`encdec run`, `status`, `collect` and `report` on an experiment of four tiny runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+from tiny import SWEEP, encdec, environment, write_experiment, write_noise
+
+from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.results import SCHEMA
+from encdec_jax.sweep.store import run_state
+
+CLOCKS = ["wall_s", "step_s", "tokens_per_s"]
+
+
+@pytest.fixture
+def study(folders):
+    write_noise()
+    return write_experiment(folders / "study")
+
+
+def results(folders, name: str = "study") -> pl.DataFrame:
+    return pl.read_parquet(folders / "runs" / name / "results.parquet")
+
+
+def test_run_status_report_collect(folders, study):
+    unfinished = encdec("collect", study)
+    assert unfinished.returncode == 2
+    assert "is not finished: 4 pending of 4 runs; give: encdec run" in unfinished.stderr
+
+    ran = encdec("run", study, "-j", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert f"results: {folders / 'runs/study/results.parquet'}" in ran.stdout
+    assert ran.stderr.count(": done ") == 4
+    table = results(folders)
+    assert table.schema == SCHEMA
+    assert table["status"].to_list() == ["done"] * 4
+    assert table["arch"].to_list() == ["causal_lm"] * 2 + ["enc_dec"] * 2
+    assert table["data_hash"].n_unique() == 1  # every run saw the same tokens
+    assert json.loads(table["versions"][0])["jax"]
+
+    before = {path: path.stat().st_mtime_ns for path in (folders / "runs/study").rglob("summary.json")}
+    again = encdec("run", study, "-j", "2")
+    assert again.returncode == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert results(folders).equals(table)
+
+    status = encdec("status", study)
+    assert "study: 4 runs: 4 done" in status.stdout
+    reported = encdec("report", study)
+    assert reported.returncode == 0, reported.stderr
+    assert f"report: {folders / 'runs/study/report.html'}" in reported.stdout
+    collected = encdec("collect", study)
+    assert collected.returncode == 0
+    assert (study / "results.parquet").read_bytes() == (folders / "runs/study/results.parquet").read_bytes()
+
+
+def test_a_run_that_fails_is_shown_and_tried_again(folders, study):
+    experiment = load(study)
+    first, *_ = experiment.runs
+    blocked = experiment.run_folder(first) / "checkpoints"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("in the way")
+    ran = encdec("run", study, "-j", "2")
+    assert ran.returncode == 1
+    assert f"failed: {experiment.run_folder(first)}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    states = {identity: run_state(experiment.run_folder(identity)).status for identity in experiment.runs}
+    assert states == {identity: "failed" if identity == first else "done" for identity in experiment.runs}
+    assert "1 failed" in encdec("status", study).stdout
+    failed = results(folders).filter(pl.col("status") == "failed")
+    assert failed["run_id"].to_list() == [first]
+    assert failed["error"][0]
+    blocked.unlink()
+    assert encdec("run", study, "-j", "1").returncode == 0
+    assert results(folders)["status"].to_list() == ["done"] * 4
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(folders):
+    write_noise()
+    study = write_experiment(folders / "study", SWEEP.replace("d_model)", "d_model, updates=3000)"))
+    process = start(study)
+    wait_for(lambda: trained(folders) > 5000)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert list((folders / "runs/study").glob("*/checkpoints/manifest-*.json"))
+    assert not list((folders / "runs/study").glob("*/summary.json"))
+    assert {run_state(folder.parent).status for folder in (folders / "runs/study").glob("*/leases")} == {"pending"}
+
+
+def start(study) -> subprocess.Popen:
+    command = [sys.executable, "-m", "encdec_jax", "run", str(study), "-j", "2"]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def trained(folders) -> int:
+    """Tokens that all runs of the study have seen."""
+    return sum(run_state(metrics.parent).tokens for metrics in (folders / "runs/study").glob("*/metrics.jsonl"))
+
+
+def wait_for(ready) -> None:
+    deadline = time.monotonic() + 90
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_killed_five_times_gives_the_same_results(folders, monkeypatch):
+    """`kill -9` of `encdec run` at five moments, then the same command: the same values, and no run done twice."""
+    write_noise()
+    sweep = SWEEP.replace("d_model)", "d_model, updates=800)")
+    whole, study = (write_experiment(folders / name, sweep) for name in ("whole", "study"))
+    assert start(whole).wait() == 0
+    total = results(folders, "whole")["tokens_seen"].sum()
+    for share in sorted(np.random.default_rng(1).uniform(0.0, 0.9, 5)):
+        process = start(study)
+        wait_for(lambda share=share: trained(folders) >= share * total)
+        process.kill()
+        process.wait()
+        assert not (folders / "runs/study/results.parquet").exists()
+    assert start(study).wait() == 0
+    one, other = (results(folders, name).drop(CLOCKS) for name in ("whole", "study"))
+    assert one.equals(other)
+    assert one["status"].to_list() == ["done"] * 4
