@@ -1,0 +1,7 @@
+"""`python -m encdec_jax`: the same as `encdec`."""
+
+import sys
+
+from encdec_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,147 @@
+"""What a user gets wrong: one line that names it, exit code 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import SWEEP, write_experiment, write_noise
+
+from encdec_jax import cli
+
+BASE = f"--config={Path(__file__).parents[1] / 'configs/base.py'}"
+
+
+def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # argparse's own refusals, and --help
+        code = int(ended.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["count"], "--config is missing: give a file with get_config"),
+        (["count", "--config=absent.py"], "absent.py"),
+        (["count", f"{BASE}:rnn"], "arch = 'rnn' is not accepted: one of enc_dec, enc_dec_causal"),
+        (
+            ["count", f"{BASE}:enc_dec", "--config.optim.rate=1"],
+            "--config.optim.rate: field 'rate' is unknown; accepted there: b1",
+        ),
+        (["count", f"{BASE}:enc_dec", "--config.optim.lr=fast"], "--config.optim.lr"),
+        (["count", f"{BASE}:enc_dec", "--config.optim.lr=-1"], "optim.lr = -1.0 is not accepted: above 0"),
+        (
+            ["count", f"{BASE}:enc_dec", "--config.model.decoder.n_kv_heads=3"],
+            "n_kv_heads = 3 is not accepted: a divisor",
+        ),
+        (["count", f"{BASE}:enc_dec", "--config.model.position=learned"], "'learned' is not accepted: one of rope"),
+        (["count", f"{BASE}:enc_dec", "--config.objective.name=causal_lm"], "an objective with a source"),
+        (["count", f"{BASE}:enc_dec", "stray"], "arguments = 'stray' is not accepted"),
+        (
+            ["train", f"{BASE}:enc_dec", "--config.mesh.data=64", "--config.evaluate.windows=4"],
+            "at most 8 devices in all",
+        ),
+        (["train", f"{BASE}:enc_dec", "--config.data.task=absent"], "first encdec prepare --task absent"),
+        (["preview", f"{BASE}:enc_dec", "--rows", "0"], "rows = 0 is not accepted: at least 1"),
+        (["plan", "absent"], "experiment folder = 'absent' is not accepted: a folder that holds a sweep.py"),
+        (
+            ["prepare", "--task", "absent", "--vocab", "words"],
+            "vocab = 'words' is not accepted: 'bytes', 'own', or 'spm'",
+        ),
+        (["plan", "x", "--fast"], "plan: unknown arguments: --fast; see encdec plan --help"),
+    ],
+    ids=lambda value: " ".join(value).rpartition("/")[2] if isinstance(value, list) else "",
+)
+def test_one_line_and_exit_code_2(capsys, folders, arguments, message):
+    write_noise("bible_en")
+    code, out, err = encdec(capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.startswith("encdec: ")
+    assert not out
+    assert not list((folders / "runs").rglob("*.json*")) or list((folders / "runs").rglob("leases"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "run", "status", "collect", "report"])
+def test_an_experiment_without_sweep_is_refused_by_every_verb(capsys, folders, verb):
+    code, _, err = encdec(capsys, verb, folders)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "this one holds none" in err
+    assert not (folders / "runs").exists()
+
+
+def test_a_budget_too_small_for_any_size(capsys, folders):
+    sweep = SWEEP.replace(
+        "yield tiny_run(arch, d_model)", "yield from match([tiny_run(arch, d_model)], train_flops=1e6)"
+    )
+    study = write_experiment(folders / "study", "from encdec_jax.compute.match import match\n" + sweep)
+    code, _, err = encdec(capsys, "plan", study)
+    assert code == 2
+    assert "train_flops = 1e+06 is not accepted: at least" in err
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_damaged_cache_is_refused_before_anything_runs(capsys, folders, verb):
+    write_noise()
+    tokens = folders / "cache/tokens/noise-bytes/train.targets.bin"
+    raw = bytearray(tokens.read_bytes())
+    raw[10] ^= 1
+    tokens.write_bytes(raw)
+    code, _, err = encdec(capsys, verb, write_experiment(folders / "study"))
+    assert code == 2
+    assert "is damaged (train.targets.bin has another SHA-256 than its manifest)" in err
+    assert not (folders / "runs").exists()
+
+
+def test_a_results_folder_that_cannot_be_written(capsys, folders):
+    write_noise()
+    (folders / "runs").write_text("a file in the way")
+    code, _, err = encdec(capsys, "run", write_experiment(folders / "study"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "can't write" in err
+
+
+def test_too_many_jobs(capsys, folders):
+    write_noise()
+    code, _, err = encdec(capsys, "run", write_experiment(folders / "study"), "-j", 999)
+    assert code == 2
+    assert "jobs = 999 is not accepted: 1 to" in err
+
+
+def test_plan_prints_what_a_run_will_cost(capsys, folders):
+    write_noise()
+    code, out, _ = encdec(capsys, "plan", write_experiment(folders / "study"))
+    assert code == 0
+    assert out.count("pending") == 4
+    assert "study: 4 runs, " in out
+    assert "left: 4 runs, about " in out
+    assert not (folders / "runs").exists()
+
+
+def test_count_as_json_is_one_object(capsys, folders):
+    code, out, _ = encdec(capsys, "count", f"{BASE}:enc_dec", "--json")
+    assert code == 0
+    assert set(json.loads(out)) == {"params", "flops", "lengths", "run", "convention"}
+
+
+@pytest.mark.parametrize("verb", ["train", "preview", "count"])
+def test_help_names_every_field(capsys, verb):
+    from encdec_jax import config
+
+    code, out, _ = encdec(capsys, verb, "--help")
+    assert code == 0
+    for cls in (config.OptimConfig, config.TrainConfig, config.DataConfig, config.ModelConfig):
+        for field in cls.__dataclass_fields__:
+            assert field in out, field
+
+
+def test_python_m_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "encdec_jax", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: encdec ")

@@ -1,0 +1,115 @@
+"""The house rules that a machine can check: which room may import which, and what stays out of whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "encdec_jax"
+# Each may import itself and what stands before it.
+ORDER = (
+    "errors",
+    "files",
+    "config",
+    "model",
+    "data",
+    "compute",
+    "evaluate",
+    "train",
+    "sweep",
+    "scaling",
+    "report",
+    "cli",
+)
+# Choices that configurations are made of: imported by `config`, import nothing of the house.
+LEAVES = {"encdec_jax.model.arch", "encdec_jax.errors"}
+HEAVY = {"jax", "flax", "optax", "orbax", "grain", "tensorflow", "seqio"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts), path
+
+
+def imports(path: Path, module_level: bool = False) -> Iterator[str]:
+    tree = ast.parse(path.read_bytes())
+    nodes = tree.body if module_level else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: a relative import"
+            yield node.module
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_run_one_way(module, path):
+    if path.name in ("__init__.py", "__main__.py"):
+        return
+    for imported in imports(path):
+        if imported.startswith("encdec_jax.") and imported not in LEAVES:
+            assert ORDER.index(room(imported)) <= ORDER.index(room(module)), f"{module} imports {imported}"
+    if module in LEAVES:
+        assert not [imported for imported in imports(path) if imported.startswith("encdec_jax.")]
+
+
+@pytest.mark.parametrize(
+    "module", ["cli", "sweep.plan", "sweep.launch", "sweep.results", "scaling.findings", "report.html"]
+)
+def test_planning_and_analysis_load_nothing_heavy(module):
+    code = f"import sys, encdec_jax.{module}; print(*(sys.modules.keys() & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_only_prepare_reads_tensorflow():
+    allowed = {"encdec_jax.data.tasks", "encdec_jax.data.reading", "encdec_jax.data.bible.bible"}
+    users = {
+        module
+        for module, path in modules()
+        if {name.split(".")[0] for name in imports(path)} & {"seqio", "tensorflow", "tensorflow_datasets"}
+    }
+    assert users <= allowed
+
+
+def test_training_runs_where_tensorflow_is_absent(tmp_path):
+    """In a process where importing it fails, the data is read, a run is trained and its plan is priced."""
+    code = """
+import sys
+for name in ("tensorflow", "seqio", "tensorflow_datasets", "tensorflow_text"):
+    sys.modules[name] = None
+import numpy as np
+from pathlib import Path
+from encdec_jax.config import DataConfig, EvalConfig, RunConfig, TrainConfig
+from encdec_jax.data.cache import write_cache
+from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.model.presets import preset
+from encdec_jax.sweep.cost import cost
+from encdec_jax.train.loop import train
+text = np.random.default_rng(0).integers(3, 259, (9, 500))
+write_cache("noise", ByteVocab(), ("targets",), {split: [(row,) for row in text] for split in ("train", "validation")})
+run = RunConfig(
+    model=preset("causal_lm", d_model=8, dec_layers=1, vocab_size=259),
+    data=DataConfig(task="noise", length=32),
+    train=TrainConfig(tokens=512, batch_size=4),
+    evaluate=EvalConfig(8, 8, 16, 8),
+)
+print(cost(run).updates, train(run, Path(sys.argv[1]))["status"])
+"""
+    env = {"ENCDEC_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, env=env)
+    assert done.stdout.split() == ["4", "done"], done.stderr
+
+
+def test_files_fit_in_the_head():
+    long = {str(path): lines for _, path in modules() if (lines := len(path.read_text().splitlines())) > 320}
+    assert not long
