@@ -40,7 +40,9 @@ def runs() -> Iterator[RunConfig]:
 
 def run(arch: str, layers: int, prefix: str, d_model: int, rate: float) -> RunConfig:
     return RunConfig(
-        model=preset(arch, d_model=d_model, dec_layers=layers, head_dim=d_model, vocab_size=ByteVocab().size),
+        model=preset(
+            arch, d_model=d_model, dec_layers=layers, head_dim=d_model, vocab_size=ByteVocab().size, rope_theta=100.0
+        ),
         data=DataConfig(task="bible_en", vocab="bytes", length=256),
         objective=ObjectiveConfig("causal_lm" if arch == "causal_lm" else "prefix_lm", prefix=prefix),
         optim=OptimConfig(lr=rate / d_model, warmup=0.1),
