@@ -111,5 +111,13 @@ print(cost(run).updates, train(run, Path(sys.argv[1]))["status"])
 
 
 def test_files_fit_in_the_head():
-    long = {str(path): lines for _, path in modules() if (lines := len(path.read_text().splitlines())) > 320}
+    """A docstring may be as long as it needs (config.py's are what --help prints); code may not."""
+    long = {}
+    for module, path in modules():
+        tree = ast.parse(path.read_bytes())
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
+        prose = sum(len(text.splitlines()) for node in nodes if (text := ast.get_docstring(node)))
+        lines = len(path.read_text().splitlines()) - prose
+        if lines > 260:
+            long[module] = lines
     assert not long

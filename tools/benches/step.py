@@ -2,7 +2,8 @@
 
 An encoder-decoder of d_model 256, 4+4 layers, d_ff 1024, 8192 ids, a batch of 32 x (256 source, 64 target) tokens,
 AdamW, float32, on all cores. The floor is the time of the step's matmul FLOPs (the ledger's, dense) done as 2048-cubed
-float32 matmuls in JAX. Rounds take the three in turn, so that a noisy machine spoils all alike.
+float32 matmuls in JAX. Rounds take the three in turn, so that a noisy machine spoils all alike. Layers are unrolled: a
+scan stacks what the backward pass needs, which a CPU's memory pays for (LOG.md).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from encdec_jax.train.trainer import Trainer  # noqa: E402
 ROUNDS, ROWS, SOURCE, TARGET, SIDE = 5, 32, 256, 64, 2048
 STACK = StackConfig(n_layers=4, d_model=256, n_heads=4, n_kv_heads=4, head_dim=64, d_ff=1024)
 RUN = RunConfig(
-    ModelConfig("enc_dec", 8192, decoder=STACK, encoder=STACK, mlp="gelu"),
+    ModelConfig("enc_dec", 8192, decoder=STACK, encoder=STACK, mlp="gelu", scan=False),
     data=DataConfig(source_length=SOURCE, target_length=TARGET),
     objective=ObjectiveConfig("seq2seq"),
     train=TrainConfig(batch_size=ROWS, steps_per_call=1),
