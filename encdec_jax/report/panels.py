@@ -22,20 +22,19 @@ _DODGE = 0.35  # that architectures side by side take up, as a share of the dist
 def isoflop(axes: Axes, findings: Findings, arch: str) -> None:
     """Loss against parameters, a curve a budget, each optimum starred with its intervals."""
     optima = [optimum for optimum in findings.optima if optimum.arch == arch]
-    labels = []
-    for optimum in optima:
-        curve = optimum.isoflop.curve
-        _curve(axes, optimum)
-        labels.append((float(curve.loss[-1]), f"{flops(optimum.budget)}", colour(arch)))
     axes.set_xscale("log")
+    for optimum in optima:
+        _curve(axes, optimum)
+        end = (float(optimum.isoflop.curve.n[-1]), float(optimum.isoflop.curve.loss[-1]))
+        text = flops(optimum.budget)
+        axes.annotate(text, end, (8, 0), textcoords="offset points", va="center", color=colour(arch), fontsize=9)
     sizes = np.concatenate([optimum.isoflop.curve.n for optimum in optima])
-    axes.set_xlim(sizes.min() / 1.25, sizes.max() * 1.25)
+    axes.set_xlim(sizes.min() / 1.25, sizes.max() * (sizes.max() / sizes.min()) ** 0.25)  # room for the last label
     axes.xaxis.set_major_locator(FixedLocator(_steps(sizes.min(), sizes.max())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
     axes.set_title(arch, color=colour(arch))
     axes.set_xlabel("parameters")
-    _label_right(axes, labels)
 
 
 def frontier(axes: Axes, findings: Findings) -> None:
