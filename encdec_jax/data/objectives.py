@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig
 from encdec_jax.data.layout import START, span_lengths
+from encdec_jax.errors import require
 
 if TYPE_CHECKING:
     from encdec_jax.data.vocab import Vocab
@@ -41,6 +42,17 @@ def required_vocab_size(vocab: Vocab, data: DataConfig, objective: ObjectiveConf
         return vocab.size
     noise, _, target = span_lengths(data.length, objective.noise_density, objective.mean_span)
     return vocab.sentinel(target - noise)
+
+
+def check_vocab_size(run: RunConfig, vocab: Vocab) -> None:
+    """Check that the model of a run knows every id it will meet.
+
+    Raises:
+      UserError: naming the field, its value and the least that is accepted.
+    """
+    needed = required_vocab_size(vocab, run.data, run.objective)
+    what = f"at least {needed}, the ids of vocabulary {run.data.vocab!r} and of the objective"
+    require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
 
 
 def view(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, cache_folder
-from encdec_jax.data.objectives import required_vocab_size
+from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.errors import UserError, require
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
@@ -57,9 +57,7 @@ def _check_fit(run: RunConfig, cache: TokenCache) -> None:
     splits = ", ".join(cache.splits)
     require(run.data.split in cache.splits, "data.split", run.data.split, f"one of {splits}")
     require(run.data.eval_split in cache.splits, "data.eval_split", run.data.eval_split, f"one of {splits}")
-    needed = required_vocab_size(cache.vocab, run.data, run.objective)
-    what = f"at least {needed}, the ids of vocabulary {run.data.vocab!r} and of the objective"
-    require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
+    check_vocab_size(run, cache.vocab)
 
 
 def _of(experiment: Experiment, identity: str, error: UserError) -> UserError:

@@ -19,8 +19,7 @@ from encdec_jax.data.batches import Batches, extend_hash
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.layout import layout, updates, window_tokens
-from encdec_jax.data.objectives import required_vocab_size
-from encdec_jax.errors import require
+from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.checkpoint import Checkpoints
@@ -86,13 +85,7 @@ class _Loop:
         self.started = time.perf_counter()
         self.run, self.folder = run, folder
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
-        needed = required_vocab_size(self.cache.vocab, run.data, run.objective)
-        require(
-            run.model.vocab_size >= needed,
-            "model.vocab_size",
-            run.model.vocab_size,
-            f"at least {needed}, the ids of vocabulary '{run.data.vocab}' and the objective's sentinels",
-        )
+        check_vocab_size(run, self.cache.vocab)
         arch = run.model.choices
         self.batches = Batches(
             self.cache,
@@ -137,6 +130,7 @@ class _Loop:
             self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
             done += n
             if not self._log(done, n, seen):
+                self.checkpoints.close()
                 return "diverged"
             self.checkpoints.seal()
             if self._due(saved, done):
