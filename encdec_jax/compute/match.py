@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import ceil, inf
+from math import ceil, inf, lcm
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import layout, window_tokens
+from encdec_jax.data.layout import drawn_together, layout, window_tokens
 from encdec_jax.errors import UserError, require
 
 
@@ -55,9 +55,9 @@ def _matched(run: RunConfig, budget: float, min_updates: int, tolerance: float) 
 
 
 def _smallest_batch(run: RunConfig) -> int:
-    """Windows that give each device one row of each microbatch."""
+    """Windows that give each device one row of each microbatch, and the objective whole draws."""
     windows = layout(run.model.choices, run.data, run.objective).windows
-    return windows * run.train.accumulate * run.mesh.data * run.mesh.fsdp
+    return lcm(windows * run.train.accumulate * run.mesh.data * run.mesh.fsdp, drawn_together(run.objective))
 
 
 def _refusal(smallest: RunConfig, budget: float, flops: float, updates: int) -> str:

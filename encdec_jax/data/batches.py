@@ -10,7 +10,7 @@ import numpy as np
 
 from encdec_jax.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.layout import Batch, layout
+from encdec_jax.data.layout import Batch, drawn_together, layout
 from encdec_jax.data.objectives import Segments, view
 from encdec_jax.data.packing import Pairs, assemble, pack, ragged
 from encdec_jax.errors import UserError, require
@@ -61,8 +61,8 @@ class Batches:
         require(seed >= 0, "train.seed", seed, "at least 0")
         require(data.split in cache.splits, "data.split", data.split, "one of " + ", ".join(cache.splits))
         self.layout = layout(arch, data, objective)
-        if objective.name == "prefix_lm" and objective.prefix == "random":
-            require(batch_size % 2 == 0, "train.batch_size", batch_size, "an even number: random cuts come in pairs")
+        together = drawn_together(objective)
+        require(batch_size % together == 0, "train.batch_size", batch_size, "an even number: random cuts come in pairs")
         self.rows = batch_size // self.layout.windows
         require(
             self.rows % host_count == 0,

@@ -62,6 +62,11 @@ def window_tokens(data: DataConfig, objective: ObjectiveConfig) -> int:
     return data.source_length + data.target_length if objective.name == "seq2seq" else data.length
 
 
+def drawn_together(objective: ObjectiveConfig) -> int:
+    """Windows that an objective draws for at once: a batch holds a multiple of them."""
+    return 2 if objective.name == "prefix_lm" and objective.prefix == "random" else 1
+
+
 def span_lengths(length: int, noise_density: float, mean_span: float) -> tuple[int, int, int]:
     """(noise tokens, source length, target length) of span corruption over `length` tokens of text.
 

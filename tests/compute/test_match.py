@@ -101,3 +101,11 @@ def test_the_least_budget_that_is_named_is_enough() -> None:
 def test_impossible_wishes_are_refused(field: str, value: float) -> None:
     with pytest.raises(UserError, match=f"^{field} = {value!r} is not accepted"):
         match([run_of("enc_dec")], **{"train_flops": 1e12, field: value})
+
+
+def test_random_cuts_are_never_left_half_a_pair() -> None:
+    run = run_of("prefix_lm", RANDOM, batch=6)
+    one = count(run_of("prefix_lm", RANDOM, batch=2)).train_flops.mask / 2
+    assert [m.train.batch_size for m in match([run], train_flops=500 * 3.5 * one)] == [2]
+    with pytest.raises(UserError, match=r"500 updates at batch size 2"):
+        match([run], train_flops=500 * one)
