@@ -125,7 +125,9 @@ def test_loops_count_as_often_as_they_run() -> None:
     once = flops(product, x, x)
 
     def nested(x: jax.Array) -> jax.Array:
-        inner = lambda x: jax.lax.fori_loop(0, 5, lambda i, x: x @ x, x)  # noqa: E731
+        def inner(x: jax.Array) -> jax.Array:
+            return jax.lax.fori_loop(0, 5, lambda i, x: x @ x, x)
+
         return jax.lax.scan(lambda x, _: (jax.jit(inner)(x), None), x, length=7)[0]
 
     assert flops(nested, x) == 35 * once

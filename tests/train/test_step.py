@@ -98,7 +98,10 @@ def test_shared_stack_stays_one_and_learns_from_both_sides(arch):
     run, data = run_config(arch), batch(arch)
     both, _ = gradients(run, data)
     other, _ = gradients(run, data._replace(source=data.source._replace(tokens=data.source.tokens[::-1])))
-    up = lambda tree: np.asarray(tree["decoder"]["blocks"]["mlp"]["up"].get_value())  # noqa: E731
+
+    def up(tree):
+        return np.asarray(tree["decoder"]["blocks"]["mlp"]["up"].get_value())
+
     assert np.abs(up(both) - up(other)).max() > 1e-4
 
 

@@ -11,12 +11,12 @@ os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from encdec_jax.data.batches import Batches, extend_hash  # noqa: E402
-from encdec_jax.data.cache import TokenCache  # noqa: E402
-from encdec_jax.data.prepare import prepare  # noqa: E402
-from encdec_jax.sweep.algebra import override  # noqa: E402
-from encdec_jax.sweep.experiment import load  # noqa: E402
-from encdec_jax.train.loop import train  # noqa: E402
+from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.prepare import prepare
+from encdec_jax.sweep.algebra import override
+from encdec_jax.sweep.experiment import load
+from encdec_jax.train.loop import train
 
 SECONDS = 3.0
 

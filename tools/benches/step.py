@@ -20,13 +20,13 @@ CORES = len(os.sched_getaffinity(0))
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={CORES}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from encdec_jax.compute.ledger import count  # noqa: E402
-from encdec_jax.config import (  # noqa: E402
+from encdec_jax.compute.ledger import count
+from encdec_jax.config import (
     DataConfig,
     MeshConfig,
     ModelConfig,
@@ -35,10 +35,10 @@ from encdec_jax.config import (  # noqa: E402
     StackConfig,
     TrainConfig,
 )
-from encdec_jax.data.layout import Batch  # noqa: E402
-from encdec_jax.model.streams import Stream  # noqa: E402
-from encdec_jax.train.schedule import hyper  # noqa: E402
-from encdec_jax.train.trainer import Trainer  # noqa: E402
+from encdec_jax.data.layout import Batch
+from encdec_jax.model.streams import Stream
+from encdec_jax.train.schedule import hyper
+from encdec_jax.train.trainer import Trainer
 
 ROUNDS, ROWS, SOURCE, TARGET, SIDE = 5, 32, 256, 64, 2048
 STACK = StackConfig(n_layers=4, d_model=256, n_heads=4, n_kv_heads=4, head_dim=64, d_ff=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -13,7 +14,7 @@ class Bible(tfds.core.GeneratorBasedBuilder):
     """Public-domain Bibles, split by book: English chapters, or English to Spanish verse pairs."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads this class attribute)
+    BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
         tfds.core.BuilderConfig(name="en", description="chapters of the King James Version and World English Bible"),
         tfds.core.BuilderConfig(name="en_es", description="verse pairs, World English Bible to Reina-Valera 1909"),
     ]
