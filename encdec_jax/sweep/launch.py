@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.results import TABLE, collect
+from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.status import counts
 from encdec_jax.sweep.store import RunState, forgive, run_state
 from encdec_jax.sweep.text import duration, shape
@@ -56,7 +56,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
     left = sum(not state.ended for state in _states(experiment).values())
     interrupted = False
     if left:
-        with _interrupts() as stopped, _workers(experiment, shares[:left]) as workers:
+        with interrupts() as stopped, _workers(experiment, shares[:left]) as workers:
             _watch(experiment, workers, stopped)
             interrupted = stopped()
     collect(experiment)
@@ -81,20 +81,6 @@ def _check_writable(experiment: Experiment) -> None:
     probe = experiment.root / ".writable"
     atomic_write(probe, bytes(1 << 20))  # as much as a small run leaves
     probe.unlink()
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT and SIGTERM only make the given function true."""
-    received: list[int] = []
-    before = {
-        n: signal.signal(n, lambda number, frame: received.append(number)) for n in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

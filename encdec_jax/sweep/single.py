@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import cache_root, runs_root
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.identity import run_id
+from encdec_jax.sweep.signals import interrupts
 
 
 def train_one(run: RunConfig, folder: Path | None) -> int:
@@ -37,17 +37,15 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "jit"))
     from encdec_jax.train.loop import train
 
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stopped.append(number))
     console = Console(stderr=True)
     columns = (TextColumn("updates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with lease, Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with lease, interrupts() as stopped, progress as bar:
         task = bar.add_task("train", total=None)
         summary = train(
             run,
             where,
-            stop=lambda: bool(stopped),
+            stop=stopped,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if summary is None:

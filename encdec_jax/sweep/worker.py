@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.speed import longest_first
 from encdec_jax.sweep.store import run_state, write_error
 
@@ -78,22 +78,6 @@ def _vanish() -> None:
     os._exit(1)
 
 
-class Stop:
-    """Becomes true, for good, with a signal to stop or with the death of the parent."""
-
-    def __init__(self, parent: int) -> None:
-        self._parent, self._signalled = parent, False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self._signalled or os.getppid() != self._parent
-
-    def _handle(self, number: int, frame: object) -> None:
-        self._signalled = True
-
-
 def main() -> int:
     """Run as a program. Returns the exit code: 0, or 2 with one line on what the user can mend."""
     parser = argparse.ArgumentParser(
@@ -103,14 +87,14 @@ def main() -> int:
     parser.add_argument("--cpus", type=_ids, help="ids of the CPUs to keep to, as in 0,1; default: no limit")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="stop when this pid is no longer the parent")
     options = parser.parse_args()
-    stop = Stop(options.parent)
     if options.cpus:
         os.sched_setaffinity(0, options.cpus)
     try:
-        experiment = load(options.folder)
-        from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
+        with interrupts() as told:
+            experiment = load(options.folder)
+            from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
 
-        work(experiment, train, stop)
+            work(experiment, train, stop=lambda: told() or os.getppid() != options.parent)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
