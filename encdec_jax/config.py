@@ -18,6 +18,11 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS, Arch
 
 
+def later(default: Any) -> Any:
+    """A field that was added when runs existed already: at its default it does not enter `run_id`, so theirs stay."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True)
 class StackConfig:
     """Depth and width of one stack of blocks.
@@ -67,6 +72,10 @@ class ModelConfig:
       scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.
       remat: what the backward pass recomputes: nothing, everything, or all but the matmuls' outputs.
       dtype: of the compute; weights, norms, softmax and losses are always float32.
+      attention: what computes attention: plain XLA, Pallas splash attention (TPU), cuDNN flash attention (GPU), or
+        'auto', the fastest that the device has and the model allows.
+      base_width: 0 for the standard parametrization; else the d_model at which muP's is the same as the standard one,
+        so that `optim.lr` is the learning rate of that width and carries over to others (`encdec_jax.train.transfer`).
     """
 
     arch: str
@@ -82,6 +91,8 @@ class ModelConfig:
     scan: bool = True
     remat: Literal["none", "full", "dots"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto")
+    base_width: int = later(0)
 
     @property
     def choices(self) -> Arch:
@@ -91,6 +102,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
         require(self.vocab_size >= 2, "model.vocab_size", self.vocab_size, "at least 2")
+        require(self.base_width >= 0, "model.base_width", self.base_width, "at least 0 (0: no muP)")
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
             return

@@ -32,6 +32,12 @@ def test_it_is_the_same_on_every_machine():
     assert run_id(tiny_run()) == "8987938c15cb"
 
 
+def test_a_field_added_later_enters_only_where_it_differs():
+    run = tiny_run()
+    same, other = (replace(run, model=replace(run.model, attention=kind)) for kind in ("auto", "plain"))
+    assert run_id(same) == run_id(run) != run_id(other)
+
+
 def test_numbers_that_json_lacks_are_refused():
     run = tiny_run()
     with pytest.raises(UserError, match="not finite"):
