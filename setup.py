@@ -35,5 +35,5 @@ setup(
         "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-xdist", "ruff"],
         "bench": ["torch==2.13.0", "transformers"],
     },
-    entry_points={"console_scripts": ["encdec = encdec_jax.cli:main"]},
+    entry_points={"console_scripts": ["encdec = encdec_jax.cli.main:main"]},
 )

@@ -2,6 +2,6 @@
 
 import sys
 
-from encdec_jax.cli import main
+from encdec_jax.cli.main import main
 
 sys.exit(main())

@@ -8,14 +8,13 @@ This module imports no jax: planning a sweep must start in under a second.
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS, Arch
+from encdec_jax.resolve import build
 
 
 def later(default: Any) -> Any:
@@ -317,35 +316,4 @@ def from_dict(data: Mapping[str, Any]) -> RunConfig:
     Raises:
       UserError: a field is unknown, missing, of the wrong type, or its value is not accepted.
     """
-    return _build(RunConfig, data, "")
-
-
-def _build(cls: type, data: Any, path: str) -> Any:
-    require(isinstance(data, Mapping), path or "config", data, "an object with named fields")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    for name in data:
-        if name not in known:
-            raise UserError(f"config field '{path}{name}' is unknown; accepted here: {', '.join(known)}")
-    for name, f in known.items():
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise UserError(f"config field '{path}{name}' is missing")
-    return cls(**{name: _value(hints[name], value, path + name) for name, value in data.items()})
-
-
-def _value(hint: Any, value: Any, path: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (h for h in typing.get_args(hint) if h is not type(None))
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, path + ".")
-    if typing.get_origin(hint) is Literal:
-        require(value in typing.get_args(hint), path, value, "one of " + ", ".join(map(str, typing.get_args(hint))))
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    require(type(value) is hint, path, value, f"a value of type {hint.__name__}")
-    return value
+    return build(RunConfig, data)

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from tiny import SWEEP, write_experiment, write_noise
 
-from encdec_jax import cli
+from configs.base import get_config
+from encdec_jax.cli.main import main
+from encdec_jax.config import from_dict, to_dict
+from encdec_jax.files import write_json
 
-BASE = f"--config={Path(__file__).parents[1] / 'configs/base.py'}"
+BASE = str(Path(__file__).parents[1] / "configs/base.py")
 
 
 def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
     try:
-        code = cli.main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments])
     except SystemExit as ended:  # argparse's own refusals, and --help
         code = int(ended.code or 0)
     captured = capsys.readouterr()
@@ -27,8 +30,9 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["count"], "--config is missing: give a file with get_config"),
-        (["count", "--config=absent.py"], "absent.py"),
+        (["count"], "CONFIG is missing: give a file with get_config"),
+        (["count", "absent.py"], "CONFIG = 'absent.py' is not accepted: a Python file"),
+        (["count", f"{BASE}:enc_dec", "--rows=2"], "one CONFIG, and --config.FIELD=VALUE"),
         (["count", f"{BASE}:rnn"], "arch = 'rnn' is not accepted: one of enc_dec, enc_dec_causal"),
         (
             ["count", f"{BASE}:enc_dec", "--config.optim.rate=1"],
@@ -42,7 +46,7 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
         ),
         (["count", f"{BASE}:enc_dec", "--config.model.position=learned"], "'learned' is not accepted: one of rope"),
         (["count", f"{BASE}:enc_dec", "--config.objective.name=causal_lm"], "an objective with a source"),
-        (["count", f"{BASE}:enc_dec", "stray"], "arguments = 'stray' is not accepted"),
+        (["count", f"{BASE}:enc_dec", "stray"], "base.py:enc_dec stray' is not accepted: one CONFIG"),
         (
             ["train", f"{BASE}:enc_dec", "--config.mesh.data=64", "--config.evaluate.windows=4"],
             "at most 8 devices in all",
@@ -129,6 +133,19 @@ def test_count_as_json_is_one_object(capsys, folders):
     code, out, _ = encdec(capsys, "count", f"{BASE}:enc_dec", "--json")
     assert code == 0
     assert set(json.loads(out)) == {"params", "flops", "lengths", "run", "convention"}
+
+
+def test_a_config_is_a_file_or_a_flag_or_what_a_run_left(capsys, tmp_path):
+    """All three name the same run; fields change each."""
+    run = from_dict(get_config("enc_dec").to_dict())
+    write_json(tmp_path / "config.json", to_dict(run))
+    change = "--config.train.batch_size=16"
+    shown = [
+        encdec(capsys, "count", given, change, "--json")
+        for given in (f"{BASE}:enc_dec", f"--config={BASE}:enc_dec", tmp_path / "config.json")
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    assert json.loads(shown[0][1])["run"]["rows"] == 16
 
 
 @pytest.mark.parametrize("verb", ["train", "preview", "count"])

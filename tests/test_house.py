@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "encdec_jax"
 ORDER = (
     "errors",
     "files",
+    "resolve",
     "config",
     "model",
     "data",
@@ -63,7 +64,7 @@ def test_imports_run_one_way(module, path):
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "sweep.plan", "sweep.launch", "sweep.results", "scaling.findings", "report.html"]
+    "module", ["cli.main", "sweep.plan", "sweep.launch", "sweep.results", "scaling.findings", "report.html"]
 )
 def test_planning_and_analysis_load_nothing_heavy(module):
     code = f"import sys, encdec_jax.{module}; print(*(sys.modules.keys() & {HEAVY!r}))"

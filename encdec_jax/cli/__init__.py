@@ -1,0 +1,1 @@
+"""The command line: one file a verb, or a family of verbs that take the same."""

@@ -1,0 +1,63 @@
+"""The verbs that take an experiment folder: plan, run, status, collect, report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Add the verbs to the parser."""
+    _add(verbs, "plan", _plan, "print each run's id, shape, parameters, tokens, FLOPs and estimated seconds")
+    text = "do every run that is missing, with worker processes; killed or repeated, it goes on where it was"
+    jobs = _add(verbs, "run", _run, text)
+    jobs.add_argument("-j", "--jobs", type=int, help="worker processes; default: one a CPU, each on its own")
+    _add(verbs, "status", _status, "show which runs are pending, running, stale, done, diverged or failed")
+    text = "copy a finished study's table and figure from the runs folder into the experiment folder"
+    _add(verbs, "collect", _collect, text)
+    text = "fit the laws and write report.html and figure.png into the experiment's runs folder"
+    _add(verbs, "report", _report, text)
+
+
+def _add(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser.add_argument("folder", type=Path, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
+    parser.set_defaults(function=function, takes_config=False)
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from encdec_jax.sweep.plan import print_plan
+
+    return print_plan(options.folder)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from encdec_jax.sweep.launch import run
+
+    return run(options.folder, options.jobs)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from encdec_jax.sweep.status import print_status
+
+    return print_status(options.folder)
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from encdec_jax.sweep.results import collect_into
+
+    return collect_into(options.folder)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from encdec_jax.report.html import write_report
+
+    path = write_report(options.folder)
+    print(f"report: {path}")
+    figure = path.with_name("figure.png")
+    if figure.exists():
+        print(f"figure: {figure}")
+    return 0

@@ -1,0 +1,24 @@
+"""The verb prepare."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    text = "tokenise a seqio Task or Mixture once, into the token cache"
+    parser = verbs.add_parser("prepare", help=text, description=text)
+    parser.add_argument("--task", required=True, help="of the shipped text (bible_en, bible_en_es), or of --module")
+    parser.add_argument("--vocab", default="bytes", help="bytes (default), spm4096 (any size), or own (the task's ids)")
+    parser.add_argument("--vocab-size", type=int, help="pieces, for --vocab spm")
+    parser.add_argument("--module", help="dotted name of a Python module that registers the task")
+    parser.set_defaults(function=_prepare, takes_config=False)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from encdec_jax.data.prepare import prepare
+
+    prepare(options.task, options.vocab, options.module, options.vocab_size)
+    return 0
