@@ -32,8 +32,22 @@ setup(
     ],
     extras_require={
         "data": ["importlib_resources", "seqio", "tensorflow", "tensorflow-datasets", "tensorflow-text"],
-        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "pytest-xdist", "ruff"],
+        "dev": [
+            "hypothesis",
+            "ipykernel",
+            "mypy",
+            "nbmake",
+            "pandas",
+            "playwright",
+            "pre-commit",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+        ],
         "bench": ["torch==2.13.0", "transformers"],
+        # Compilers for devices that need not be there: libtpu, and the CUDA plugin (5 GB).
+        "tpu": ["jax[tpu]"],
+        "gpu": ["jax[cuda12]"],
     },
     entry_points={"console_scripts": ["encdec = encdec_jax.cli.main:main"]},
 )

@@ -155,18 +155,24 @@ class ObjectiveConfig:
 
     Attributes:
       name: the objective.
-      prefix: of 'prefix_lm': 'half' cuts every window in the middle, 'random' draws the cut.
+      prefix: of 'prefix_lm': 'half' cuts every window in the middle, 'fixed' behind `prefix_length` tokens, 'random'
+        draws the cut.
+      prefix_length: tokens of the source, of the 'fixed' cut only.
       noise_density, mean_span: of 'span_corruption' (T5, arXiv 1910.10683, section 3.1.4).
     """
 
     name: Literal["causal_lm", "prefix_lm", "span_corruption", "seq2seq"] = "causal_lm"
-    prefix: Literal["half", "random"] = "half"
+    prefix: Literal["half", "fixed", "random"] = "half"
     noise_density: float = 0.15
     mean_span: float = 3.0
+    prefix_length: int = later(0)
 
     def __post_init__(self) -> None:
         require(0 < self.noise_density < 1, "objective.noise_density", self.noise_density, "between 0 and 1")
         require(self.mean_span >= 1, "objective.mean_span", self.mean_span, "at least 1 token")
+        fixed = self.prefix == "fixed"
+        accepted = "at least 1 token" if fixed else f"0, because objective.prefix = {self.prefix!r} takes no length"
+        require((self.prefix_length >= 1) == fixed, "objective.prefix_length", self.prefix_length, accepted)
 
 
 @dataclass(frozen=True)
@@ -302,6 +308,12 @@ class RunConfig:
             "objective.name",
             self.objective.name,
             f"an objective with a source, because {self.model.arch} reads one",
+        )
+        require(
+            self.objective.name != "prefix_lm" or self.objective.prefix_length < self.data.length,
+            "objective.prefix_length",
+            self.objective.prefix_length,
+            f"less than data.length = {self.data.length}",
         )
 
 

@@ -132,7 +132,7 @@ def test_plan_prints_what_a_run_will_cost(capsys, folders):
 def test_count_as_json_is_one_object(capsys, folders):
     code, out, _ = encdec(capsys, "count", f"{BASE}:enc_dec", "--json")
     assert code == 0
-    assert set(json.loads(out)) == {"params", "flops", "lengths", "run", "convention"}
+    assert set(json.loads(out)) == {"params", "flops", "bytes", "lengths", "run", "convention"}
 
 
 def test_a_config_is_a_file_or_a_flag_or_what_a_run_left(capsys, tmp_path):

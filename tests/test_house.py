@@ -17,11 +17,14 @@ ORDER = (
     "files",
     "resolve",
     "config",
+    "mesh",
     "model",
     "data",
     "compute",
     "evaluate",
     "train",
+    "infer",
+    "preflight",
     "sweep",
     "scaling",
     "report",
@@ -64,7 +67,15 @@ def test_imports_run_one_way(module, path):
 
 
 @pytest.mark.parametrize(
-    "module", ["cli.main", "sweep.plan", "sweep.launch", "sweep.results", "scaling.findings", "report.html"]
+    "module",
+    [
+        "cli.main",
+        "sweep.plan",
+        "sweep.launch",
+        "sweep.results",
+        "scaling.findings",
+        "report.html",
+    ],
 )
 def test_planning_and_analysis_load_nothing_heavy(module):
     code = f"import sys, encdec_jax.{module}; print(*(sys.modules.keys() & {HEAVY!r}))"

@@ -20,7 +20,11 @@ def add(verbs: Any) -> None:
     preview = add_verb(verbs, "preview", text)
     preview.add_argument("--rows", type=int, default=2, help="rows to print; default 2")
     preview.set_defaults(function=_preview)
-    count = add_verb(verbs, "count", "print parameters and FLOPs by group and by stream")
+    count = add_verb(verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group")
+    text = "the share of a batch's positions that hold tokens, as packing leaves them; default 1"
+    count.add_argument("--fill", type=float, default=1.0, metavar="SHARE", help=text)
+    text = "restate the training FLOPs as 6ND, kaplan, chinchilla, maxtext or levanter count them"
+    count.add_argument("--as", dest="convention", metavar="NAME", help=text)
     count.add_argument("--json", action="store_true", help="print one JSON object")
     count.set_defaults(function=_count)
 
@@ -32,22 +36,25 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from encdec_jax.data.preview import preview
+    from encdec_jax.sweep.text import console
 
     require(options.rows >= 1, "rows", options.rows, "at least 1")
-    preview(options.run, options.rows, Console())
+    preview(options.run, options.rows, console())
     return 0
 
 
 def _count(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from encdec_jax.compute.conventions import print_restated, restated_json
     from encdec_jax.compute.table import count_json, print_count
+    from encdec_jax.sweep.text import console
 
+    run, name = options.run, options.convention
     if options.json:
-        print(json.dumps(count_json(options.run), indent=1))
+        counted = count_json(run, options.fill) if name is None else restated_json(run, name)
+        print(json.dumps(counted, indent=1))
+    elif name is None:
+        print_count(run, console(), options.fill)
     else:
-        print_count(options.run, Console())
+        print_restated(run, console(), name)
     return 0

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import logging
 import os
 import sys
 
-from encdec_jax.cli import configurations, experiments, prepare
+from encdec_jax.cli import compile, configurations, experiments, fits, match, prepare
 from encdec_jax.cli.config import given_config
 from encdec_jax.errors import UserError
+from encdec_jax.preflight.topology import WITHOUT_TPU
 
-VERBS = (experiments, configurations, prepare)  # in the order of --help
+VERBS = (experiments, configurations, match, fits, compile, prepare)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-      the exit code: 0; 1 if runs failed; 2, with one line on standard error, for what the user can mend; 130 if
-      interrupted.
+      the exit code: 0; 1 if runs failed or a fit did not converge; 2, with one line on standard error, for what the
+      user can mend; 130 if interrupted.
     """
     options, rest = _parser().parse_known_args(argv)
+    _say()
     try:
         if options.takes_config:
             options.run = given_config(rest)
@@ -41,6 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("encdec: interrupted", file=sys.stderr)
         return 130
+
+
+def _say() -> None:
+    """Show what the package logs, and not what libtpu says where it is installed and no TPU is there."""
+    log = logging.getLogger("encdec_jax")
+    log.handlers, log.propagate = [logging.StreamHandler()], False  # libraries give the root logger handlers
+    log.setLevel(logging.INFO)
+    if not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/*"):
+        for name, value in WITHOUT_TPU.items():
+            os.environ.setdefault(name, value)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The ledger: parameters and matmul FLOPs of one update, counted exactly from the one declaration. No jax here.
+"""The ledger: parameters and matmul FLOPs, counted exactly from the one declaration. No jax here.
 
 `CONVENTION` says what is counted and how. A second witness, `encdec_jax.compute.witness`, reads the same numbers off
 the jaxpr of the real step.
@@ -6,9 +6,9 @@ the jaxpr of the real step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from encdec_jax.config import ModelConfig, RunConfig
 from encdec_jax.data.layout import Layout, layout
@@ -16,6 +16,7 @@ from encdec_jax.errors import require
 from encdec_jax.model.declare import Param, Stream, leaves, model
 
 EMBEDDINGS = ("source embedding", "target embedding", "output head")
+Pairs: TypeAlias = dict[tuple[Stream, Stream], tuple[float, float]]  # of query and key: those shown, and all
 SCORES = " scores"  # behind the group of an attention's weights: its scores and its values' sums
 
 CONVENTION = """\
@@ -27,8 +28,12 @@ the pairs that the mask shows, 'dense' every pair of a row, as a plain implement
 Training costs 3 forward passes: the gradient of a product is two products of its size, one for either operand; the \
 first layer's too, because the embedding below it learns.
 What remat recomputes is counted apart. Budgets are in 'mask' FLOPs, without recomputation.
-Every row counts as full (packed pairs as one pair of the row's lengths), and a layer applied to positions that \
-nobody scores counts, because it is computed."""
+Every row counts as full, packed pairs as one pair of the row's lengths, unless a fill and a number of pairs are \
+given. Then the work on padding is counted apart: weights are applied to it as to tokens, the mask shows it nothing, \
+and dense attention holds every pair of which it is a part.
+A layer applied to positions that nobody scores counts, because it is computed.
+Prefill takes up a source without logits, decoding feeds one token and computes its logits; 'dense' holds the keys of \
+the whole cache."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class Params:
     def non_embedding(self) -> int:
         """Without embedding tables and output head."""
         return sum(n for group, n in self.groups.items() if group not in EMBEDDINGS)
+
+    @property
+    def active(self) -> int:
+        """Those that work on any one token: all, because no layer chooses among experts."""
+        return self.total
 
 
 @dataclass(frozen=True)
@@ -95,9 +105,10 @@ class Ledger:
       params: parameters.
       rows: rows of the whole batch.
       row: the layout of each.
-      forward: FLOPs of one forward pass over the batch.
-      train_flops: of one update, without recomputation.
-      recompute: what remat adds to the update.
+      forward: FLOPs of one forward pass over the tokens of the batch.
+      train_flops: of one update, on tokens and without recomputation.
+      recompute: what remat adds to the update, on padding too.
+      padding: what padding adds to the update, without recomputation.
     """
 
     params: Params
@@ -106,14 +117,23 @@ class Ledger:
     forward: Flops
     train_flops: Flops
     recompute: Flops
+    padding: Flops
 
 
-def count(run: RunConfig) -> Ledger:
+def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
     """The ledger of a run, under `CONVENTION`.
+
+    Args:
+      run: the configuration.
+      fill: share of the positions of a row that hold tokens, in (0, 1]; the others are padding.
+      pairs: mean number of pairs, of equal lengths, that are packed into a row (objective 'seq2seq'); at least 1.
 
     Raises:
       UserError: architecture, objective and data do not go together, or the batch does not fill whole rows.
     """
+    require(0 < fill <= 1, "fill", fill, "a share of positions in (0, 1]")
+    packs = run.objective.name == "seq2seq"
+    require(pairs == 1 or (packs and pairs > 1), "pairs", pairs, "at least 1; and 1 but for objective 'seq2seq'")
     config = run.model
     row = layout(config.choices, run.data, run.objective)
     rows, left = divmod(run.train.batch_size, row.windows)
@@ -123,24 +143,50 @@ def count(run: RunConfig) -> Ledger:
         run.train.batch_size,
         f"a multiple of {row.windows}, the windows in a row of this objective",
     )
-    groups: dict[str, int] = {}
-    for _, param in leaves(model(config)):
-        groups[param.group] = groups.get(param.group, 0) + param.size
-    work = [w.times(rows) for w in _row(config, row)]
+    tokens, padding = _row(config, row, rows, fill, pairs)
+    work, idle = list(products(config, tokens)), list(products(config, padding))
     return Ledger(
-        params=Params(groups),
+        params=parameters(config),
         rows=rows,
         row=row,
-        forward=Flops(tuple(Entry(w.group, w.stream, w.mask, w.dense) for w in work)),
-        train_flops=Flops(tuple(Entry(w.group, w.stream, 3 * w.mask, 3 * w.dense - 2 * w.unread) for w in work)),
+        forward=flops(work),
+        train_flops=_update(work),
         recompute=Flops(
-            tuple(Entry(w.group, w.stream, w.mask, w.dense - w.unread) for w in work if config.remat in w.remat)
+            tuple(Entry(w.group, w.stream, w.mask, w.dense - w.unread) for w in work + idle if config.remat in w.remat)
         ),
+        padding=_update(idle),
     )
 
 
+def parameters(config: ModelConfig) -> Params:
+    """The parameters of a model."""
+    groups: dict[str, int] = {}
+    for _, param in leaves(model(config)):
+        groups[param.group] = groups.get(param.group, 0) + param.size
+    return Params(groups)
+
+
 @dataclass(frozen=True)
-class _Work:
+class Pass:
+    """How much one forward pass applies the declared weights to: with the declaration, all that a count needs.
+
+    Training, prefill (`encdec_jax.compute.serving`) and decoding are the same products with other numbers here.
+
+    Attributes:
+      tokens: that go through the blocks, by stream.
+      pairs: of query and key, by their streams: those that the mask shows, and all that are computed.
+      scored: positions whose logits are computed.
+      merged: source tokens that merged attention projects to keys and values for the target, beside the source's own.
+    """
+
+    tokens: dict[Stream, float]
+    pairs: Pairs
+    scored: float
+    merged: float
+
+
+@dataclass(frozen=True)
+class Work:
     """Forward FLOPs of one product.
 
     Attributes:
@@ -152,18 +198,13 @@ class _Work:
     group: str
     stream: Stream
     mask: float
-    dense: int
+    dense: float
     remat: tuple[str, ...] = ()
-    unread: int = 0
-
-    def times(self, rows: int) -> _Work:
-        """The same for a number of rows."""
-        return _Work(self.group, self.stream, self.mask * rows, self.dense * rows, self.remat, self.unread * rows)
+    unread: float = 0
 
 
-def _row(config: ModelConfig, row: Layout) -> Iterator[_Work]:
-    """The products of one row's forward pass."""
-    tokens: dict[Stream, int] = {"source": row.source, "target": row.target}
+def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
+    """The products of a forward pass; none of no FLOPs."""
     declared = dict(leaves(model(config)))
     for path, param in declared.items():
         if not param.matmul or path[0] == "head":
@@ -171,18 +212,62 @@ def _row(config: ModelConfig, row: Layout) -> Iterator[_Work]:
         # The last product of a block only adds to the residual: no gradient needs its output, so none recomputes it.
         remat = () if path[-1] == "down" else ("full",)
         for i, stream in enumerate(param.sees):
-            n = 2 * param.size * tokens[stream]
-            yield _Work(param.group, stream, n, n, remat, _unread(config, param, i, n))
+            again = config.choices.joins == "merged" and stream in param.sees[:i]
+            n = 2 * param.size * (passed.merged if again else passed.tokens[stream])
+            if n:
+                yield Work(param.group, stream, n, n, remat, _unread(config, param, i, n))
         if path[-1] == "q":
             layers, _, heads, dim = param.shape
             for i, stream in enumerate(param.sees):
-                pairs = [_pairs(config, row, stream, key) for key in _keys(config, path, stream)]
-                mask, dense = (4 * layers * heads * dim * sum(kind) for kind in zip(*pairs, strict=True))
-                unread = _unread(config, param, i, int(dense))
-                yield _Work(param.group + SCORES, stream, mask, int(dense), ("full", "dots"), unread)
+                kinds = [passed.pairs.get((stream, key), (0, 0)) for key in _keys(config, path, stream)]
+                mask, dense = (4 * layers * heads * dim * sum(kind) for kind in zip(*kinds, strict=True))
+                if dense:
+                    unread = _unread(config, param, i, dense)
+                    yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), unread)
     table = declared.get(("head", "table"), declared["embed", "table"])
-    n = 2 * table.size * row.scored
-    yield _Work("output head", "target", n, n)
+    n = 2 * table.size * passed.scored
+    if n:
+        yield Work("output head", "target", n, n)
+
+
+def flops(work: Iterable[Work]) -> Flops:
+    """FLOPs of products."""
+    return Flops(tuple(Entry(w.group, w.stream, w.mask, w.dense) for w in work))
+
+
+def shown(config: ModelConfig, source: float, target: float) -> dict[tuple[Stream, Stream], float]:
+    """Pairs of (query, key) that the mask shows in one segment of `source` and `target` tokens, by their streams."""
+    own = source * source if config.choices.source_open else source * (source + 1) / 2
+    causal = target * (target + 1) / 2
+    if not config.choices.own_stream:
+        return {("target", "target"): own + target * source + causal}
+    return {("source", "source"): own, ("target", "source"): target * source, ("target", "target"): causal}
+
+
+def _row(config: ModelConfig, row: Layout, rows: int, fill: float, pairs: float) -> tuple[Pass, Pass]:
+    """The forward pass over the tokens of a batch of rows, and over their padding.
+
+    Padding sees no key and is none, but a plain implementation computes its scores.
+    """
+    length: dict[Stream, int] = {"source": row.source, "target": row.target}
+    mask: dict[tuple[Stream, Stream], float] = {}
+    for source, target, number in row.segments:
+        for kind, n in shown(config, fill * source / pairs, fill * target / pairs).items():
+            mask[kind] = mask.get(kind, 0) + rows * number * pairs * n
+    dense = {(query, key): rows * length[query] * length[key] for query, key in mask}
+
+    def part(share: float, both: float, mask: dict[tuple[Stream, Stream], float]) -> Pass:
+        """`share` of the positions, `both` of their pairs."""
+        tokens: dict[Stream, float] = {stream: share * rows * n for stream, n in length.items()}
+        kinds: Pairs = {kind: (mask.get(kind, 0), both * n) for kind, n in dense.items()}
+        return Pass(tokens, kinds, share * rows * row.scored, tokens["source"])
+
+    return part(fill, fill**2, mask), part(1 - fill, 1 - fill**2, {})
+
+
+def _update(work: Iterable[Work]) -> Flops:
+    """FLOPs of forward and backward pass, without recomputation."""
+    return Flops(tuple(Entry(w.group, w.stream, 3 * w.mask, 3 * w.dense - 2 * w.unread) for w in work))
 
 
 def _keys(config: ModelConfig, path: tuple[str, ...], query: Stream) -> tuple[Stream, ...]:
@@ -193,27 +278,11 @@ def _keys(config: ModelConfig, path: tuple[str, ...], query: Stream) -> tuple[St
     return ("source", "target") if merged else (query,)
 
 
-def _pairs(config: ModelConfig, row: Layout, query: Stream, key: Stream) -> tuple[float, int]:
-    """Pairs of query and key in a row: those that the mask shows, and all."""
-
-    def shown(source: int, target: int) -> int:
-        own = source * source if config.choices.source_open else source * (source + 1) // 2
-        causal = target * (target + 1) // 2
-        if not config.choices.own_stream:
-            return own + target * source + causal
-        if query == "source":
-            return own
-        return target * source if key == "source" else causal
-
-    length = {"source": row.source, "target": row.target}
-    return sum(n * shown(source, target) for source, target, n in row.segments), length[query] * length[key]
-
-
-def _unread(config: ModelConfig, param: Param, i: int, flops: int) -> int:
+def _unread(config: ModelConfig, param: Param, i: int, flops: float) -> float:
     """FLOPs of the last layer's own pass over the source where the target reads what goes into each layer.
 
     Unrolled, no gradient reaches them; `lax.scan` carries one of zeros back through them.
     """
     arch = config.choices
     idle = arch.reads == "layers" and arch.joins == "merged" and param.sees[i] == "source" and i == 0
-    return flops // param.shape[0] if idle and not config.scan else 0
+    return flops / param.shape[0] if idle and not config.scan else 0

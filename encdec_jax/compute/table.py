@@ -2,52 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from math import ceil
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from encdec_jax.compute import memory
 from encdec_jax.compute.ledger import CONVENTION, Flops, Ledger, count
+from encdec_jax.compute.serving import cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.data.layout import lengths, updates, window_tokens
 
 
-def print_count(run: RunConfig, console: Console) -> None:
-    """Print parameters and FLOPs of a run, by group and by stream, of an update and of the whole run.
+def print_count(run: RunConfig, console: Console, fill: float = 1.0) -> None:
+    """Print parameters, FLOPs and bytes of a run: of an update, of inference, and of the whole run.
 
     Raises:
       UserError: as `count`.
     """
-    ledger = count(run)
+    ledger = count(run, fill)
     console.print(_parameters(ledger))
     console.print(_flops(ledger))
+    console.print(_serving(run))
+    console.print(_training_bytes(run))
+    console.print(_serving_bytes(run, ledger))
     console.print(_whole(run, ledger))
     console.print(CONVENTION, style="dim", highlight=False)
 
 
-def count_json(run: RunConfig) -> dict[str, Any]:
+def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
     """The ledger of a run as plain data.
 
     Returns:
-      'params': total, non_embedding and groups. 'flops' of one row of the batch ('forward', 'train_step', and
-      'recompute', which the train step leaves out): mask, dense, and the same by groups and by streams. 'lengths' of
-      a row in tokens. 'run': rows of a batch, updates, tokens, and FLOPs of all updates. 'convention': what counts.
+      'params': total, non_embedding, active and groups. 'flops' of one sequence, that is one window of the objective:
+      'forward', 'train_step', what the train step leaves out ('recompute', 'padding'), 'prefill' of a source, and
+      'decode' of the last target token; each mask, dense, and the same by groups and by streams. 'bytes': of training
+      on one device and on each of the mesh, and by type the weights and one sequence's cache at inference. 'lengths' in
+      tokens, of a row and at inference. 'run': rows of a batch, updates, tokens, and FLOPs of all updates.
+      'convention': what counts.
 
     Raises:
       UserError: as `count`.
     """
-    ledger = count(run)
-    n, row = _updates(run), ledger.row
-    kinds = {"forward": ledger.forward, "train_step": ledger.train_flops, "recompute": ledger.recompute}
-    total = ledger.train_flops
+    ledger = count(run, fill)
+    n, row, total = _updates(run), ledger.row, ledger.train_flops
+    source, target = lengths(run)
+    batch = {"forward": ledger.forward, "train_step": total, "recompute": ledger.recompute, "padding": ledger.padding}
+    flops = {name: _plain(part, ledger.rows * row.windows) for name, part in batch.items()}
+    flops |= {name: _plain(part, 1) for name, part in _steps(run).items()}
     return {
         "params": {
             "total": ledger.params.total,
             "non_embedding": ledger.params.non_embedding,
+            "active": ledger.params.active,
             "groups": dict(ledger.params.groups),
         },
-        "flops": {name: _plain(flops, ledger.rows) for name, flops in kinds.items()},
-        "lengths": {"windows": row.windows, "source": row.source, "target": row.target, "scored": row.scored},
+        "flops": flops,
+        "bytes": {
+            "training": asdict(memory.training(run)),
+            "per_device": asdict(memory.per_device(run)),
+            "weights": {dtype: _weights(ledger, dtype) for dtype in memory.BYTES},
+            "kv_cache": {dtype: asdict(cache_bytes(run.model, source, target, dtype)) for dtype in memory.BYTES},
+        },
+        "lengths": {
+            "windows": row.windows,
+            "source": row.source,
+            "target": row.target,
+            "scored": row.scored,
+            "fill": fill,
+            "prefill": source,
+            "decode": target,
+        },
         "run": {
             "rows": ledger.rows,
             "updates": n,
@@ -56,6 +83,15 @@ def count_json(run: RunConfig) -> dict[str, Any]:
         },
         "convention": CONVENTION,
     }
+
+
+def _steps(run: RunConfig) -> dict[str, Flops]:
+    source, target = lengths(run)
+    return {"prefill": prefill(run.model, source), "decode": decode(run.model, source, target - 1, target)}
+
+
+def _weights(ledger: Ledger, dtype: str) -> int:
+    return ceil(ledger.params.total * memory.BYTES[dtype])
 
 
 def _updates(run: RunConfig) -> int:
@@ -87,6 +123,7 @@ def _parameters(ledger: Ledger) -> Table:
         table.add_row(group, f"{n:,}", f"{n / params.total:.1%}")
     table.add_section()
     table.add_row("non-embedding", f"{params.non_embedding:,}", f"{params.non_embedding / params.total:.1%}")
+    table.add_row("active", f"{params.active:,}", f"{params.active / params.total:.1%}")
     table.add_row("total", f"{params.total:,}", "100.0%", style="bold")
     return table
 
@@ -109,9 +146,48 @@ def _flops(ledger: Ledger) -> Table:
         line(f"stream: {stream}", ledger.forward.by("stream")[stream], train)
     table.add_section()
     line("total", ledger.forward, total, "bold")
-    again = ledger.recompute
-    if again.entries:
-        table.add_row("recomputed by remat, on top", "", "", f"{again.mask:.4g}", f"{again.dense:.4g}", "")
+    for name, apart in (("recomputed by remat", ledger.recompute), ("padding", ledger.padding)):
+        if apart.entries:
+            table.add_row(f"{name}, on top", "", "", f"{apart.mask:.4g}", f"{apart.dense:.4g}", "")
+    return table
+
+
+def _serving(run: RunConfig) -> Table:
+    source, target = lengths(run)
+    title = f"FLOPs of inference, one sequence: a source of {source} tokens, the last of {target} target tokens"
+    table = _table(title, "", "prefill, mask", "dense", "decode, mask", "dense")
+    steps = list(_steps(run).values())
+    nothing = Flops(())
+
+    def line(name: str, parts: list[Flops], style: str = "") -> None:
+        table.add_row(name, *(f"{n:.4g}" for part in parts for n in (part.mask, part.dense)), style=style)
+
+    for prefix, split in (("", [s.by("group") for s in steps]), ("stream: ", [s.by("stream") for s in steps])):
+        for name in dict.fromkeys(name for parts in split for name in parts):
+            line(prefix + name, [parts.get(name, nothing) for parts in split])
+        table.add_section()
+    line("total", steps, "bold")
+    return table
+
+
+def _training_bytes(run: RunConfig) -> Table:
+    whole, part = memory.training(run), memory.per_device(run)
+    devices = run.mesh.data * run.mesh.fsdp * run.mesh.tensor
+    table = _table("Bytes of training", "", "on one device", *([f"on each of {devices}"] if devices > 1 else []))
+    for name in ("weights", "gradients", "moments", "activations", "total"):
+        label = "activations, estimated" if name == "activations" else name
+        numbers = [getattr(held, name) for held in ((whole, part) if devices > 1 else (whole,))]
+        table.add_row(label, *map(memory.text, numbers), style="bold" if name == "total" else "")
+    return table
+
+
+def _serving_bytes(run: RunConfig, ledger: Ledger) -> Table:
+    source, target = lengths(run)
+    title = f"Bytes of inference, one sequence: {source} source and {target} target tokens"
+    table = _table(title, "", "weights", "KV cache, self", "KV cache, cross")
+    for dtype in memory.BYTES:
+        cache = cache_bytes(run.model, source, target, dtype)
+        table.add_row(dtype, *map(memory.text, (_weights(ledger, dtype), cache.own, cache.cross)))
     return table
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, TrainConfig
+from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Array, Stream
@@ -67,6 +67,11 @@ def drawn_together(objective: ObjectiveConfig) -> int:
     return 2 if objective.name == "prefix_lm" and objective.prefix == "random" else 1
 
 
+def prefix_length(length: int, objective: ObjectiveConfig) -> int:
+    """Inputs of a window of `length` that are its source, where 'prefix_lm' cuts every window at one place."""
+    return objective.prefix_length if objective.prefix == "fixed" else length // 2
+
+
 def span_lengths(length: int, noise_density: float, mean_span: float) -> tuple[int, int, int]:
     """(noise tokens, source length, target length) of span corruption over `length` tokens of text.
 
@@ -96,7 +101,8 @@ def layout(arch: Arch, data: DataConfig, objective: ObjectiveConfig) -> Layout:
             return Layout(2, length, length, length, tuple((k, length - k, 2 * share) for k in cuts))
         return Layout(1, 0, length, length, tuple((k, length - k, share) for k in cuts))
     if objective.name == "prefix_lm":
-        source, target = length // 2, length - length // 2
+        source = prefix_length(length, objective)
+        target = length - source
     elif objective.name == "span_corruption":
         _, source, target = span_lengths(length, objective.noise_density, objective.mean_span)
     else:
@@ -106,6 +112,18 @@ def layout(arch: Arch, data: DataConfig, objective: ObjectiveConfig) -> Layout:
         return Layout(1, source, target, target, segments)
     scored = source + target if objective.name == "seq2seq" else target
     return Layout(1, 0, source + target, scored, segments)
+
+
+def lengths(run: RunConfig) -> tuple[int, int]:
+    """Tokens of source and target of one sequence at inference: a pair's, or the parts of a window of text.
+
+    Where windows are not cut, or at random, the cut is in the middle.
+    """
+    data, objective = run.data, run.objective
+    if objective.name == "causal_lm" or (objective.name == "prefix_lm" and objective.prefix == "random"):
+        return data.length // 2, data.length - data.length // 2
+    source, target, _ = layout(run.model.choices, data, objective).segments[0]
+    return source, target
 
 
 def updates(train: TrainConfig, tokens_per_window: int) -> int:

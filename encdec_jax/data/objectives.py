@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig
-from encdec_jax.data.layout import START, span_lengths
+from encdec_jax.data.layout import START, prefix_length, span_lengths
 from encdec_jax.errors import require
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def view(
         return corrupt(windows[:, :-1], mask, first_sentinel)
     if objective.name == "causal_lm":
         cuts = np.zeros(len(windows), np.int64)
-    elif objective.prefix == "half":
-        cuts = np.full(len(windows), length // 2)
-    else:
+    elif objective.prefix == "random":
         cuts = random_cuts(length, places, seed)
+    else:
+        cuts = np.full(len(windows), prefix_length(length, objective))
     return cut(windows, cuts)
 
 

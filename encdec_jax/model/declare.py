@@ -26,6 +26,7 @@ class Param:
       axes: the logical name of each dimension.
       init: how it is drawn: ones, or normal with standard deviation fan_in ** -0.5.
       fan_in: inputs that one output sums over.
+      width: the d_model that fan_in grows with, if a model is widened in proportion (a table's: its own d_model).
       group: the part of the ledger it is counted under.
       sees: the streams whose tokens it is applied to, once an entry: merged attention projects the source's states
         to keys and values twice, in the source's own pass and for the target's.
@@ -36,6 +37,7 @@ class Param:
     axes: tuple[str, ...]
     init: Literal["normal", "ones"]
     fan_in: int
+    width: int
     group: str
     sees: tuple[Stream, ...]
     matmul: bool = True
@@ -97,6 +99,11 @@ def block(config: ModelConfig, size: StackConfig, side: str, sees: tuple[Stream,
     return tree
 
 
+def logit_scale(config: ModelConfig) -> float:
+    """What logits are multiplied by: (base_width / d_model) ** 0.5 under muP, else 1 (`encdec_jax.train.transfer`)."""
+    return (config.base_width / config.decoder.d_model) ** 0.5 if config.base_width else 1.0
+
+
 def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Param]]:
     """(path, parameter) of every leaf, in order."""
     for name, value in tree.items():
@@ -110,28 +117,29 @@ def _attention(
     size: StackConfig, memory: int, group: str, queries: tuple[Stream, ...], keys: tuple[Stream, ...]
 ) -> Tree:
     d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
-    key = Param((memory, kv, dim), ("embed", "kv_heads", "head_dim"), "normal", memory, group, keys)
+    key = Param((memory, kv, dim), ("embed", "kv_heads", "head_dim"), "normal", memory, memory, group, keys)
     return {
-        "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "normal", d, group, queries),
+        "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "normal", d, d, group, queries),
         "k": key,
         "v": key,
-        "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "normal", h * dim, group, queries),
+        "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "normal", h * dim, d, group, queries),
     }
 
 
 def _mlp(config: ModelConfig, size: StackConfig, sees: tuple[Stream, ...]) -> Tree:
-    up = Param((size.d_model, size.d_ff), ("embed", "mlp"), "normal", size.d_model, "MLPs", sees)
-    down = Param((size.d_ff, size.d_model), ("mlp", "embed"), "normal", size.d_ff, "MLPs", sees)
+    d = size.d_model
+    up = Param((d, size.d_ff), ("embed", "mlp"), "normal", d, d, "MLPs", sees)
+    down = Param((size.d_ff, d), ("mlp", "embed"), "normal", size.d_ff, d, "MLPs", sees)
     gate: Tree = {"gate": up} if config.mlp == "swiglu" else {}
     return {**gate, "up": up, "down": down}
 
 
 def _norm(width: int, sees: tuple[Stream, ...]) -> Tree:
-    return {"scale": Param((width,), ("norm",), "ones", width, "norms", sees, matmul=False)}
+    return {"scale": Param((width,), ("norm",), "ones", width, width, "norms", sees, matmul=False)}
 
 
 def _table(vocab: int, width: int, group: str, sees: tuple[Stream, ...]) -> Param:
-    return Param((vocab, width), ("vocab", "embed"), "normal", width, group, sees, matmul=False)
+    return Param((vocab, width), ("vocab", "embed"), "normal", width, width, group, sees, matmul=False)
 
 
 def _stacked(tree: Tree, n: int) -> Tree:

@@ -14,7 +14,8 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.config import ModelConfig
-from encdec_jax.model.declare import Param, Tree
+from encdec_jax.model.declare import Param, Tree, logit_scale
+from encdec_jax.model.kernels import Pattern, Sees, cudnn, join_patterns, pattern, splash
 from encdec_jax.model.streams import Stream, mask
 
 HIDDEN = -1e30  # the score of a key that may not be seen: finite, so that a row of padding stays finite
@@ -24,24 +25,63 @@ class View(NamedTuple):
     """How the queries of one stream see the keys of another.
 
     Attributes:
-      mask: bool [batch, queries, keys].
+      mask: bool [batch, queries, keys], or the pattern of it that splash attention takes.
       query, key: (cos, sin) of RoPE for the two streams, each [batch, length, 1, head_dim / 2].
     """
 
-    mask: Array
+    mask: Array | Pattern
     query: tuple[Array, Array]
     key: tuple[Array, Array]
 
 
-def view(query: Stream, key: Stream, head_dim: int, theta: float) -> View:
-    """The view of `key` from `query` under the one mask formula and RoPE (Su et al., arXiv 2104.09864)."""
-    return View(mask(query, key), rotation(query.position, head_dim, theta), rotation(key.position, head_dim, theta))
+class KeyValues(NamedTuple):
+    """What queries attend to: keys (turned by RoPE) and values, each [batch, keys, n_kv_heads, head_dim]."""
+
+    keys: Array
+    values: Array
+
+
+class Past(NamedTuple):
+    """What a stream's self-attention has cached of the tokens before.
+
+    Attributes:
+      kv: keys and values of each slot; unwritten ones may hold anything finite.
+      stream: the token of each slot, those being decoded included. An unwritten slot's segment is 0, so the one mask
+        formula hides it.
+      at: the slot that the first of the tokens being decoded is written to, int32 [].
+    """
+
+    kv: KeyValues
+    stream: Stream
+    at: Array
+
+    def write(self, new: KeyValues) -> KeyValues:
+        """All slots, with those of the tokens being decoded."""
+        both = zip(self.kv, new, strict=True)
+        return KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, add, self.at, axis=1) for old, add in both))
+
+
+def view(query: Stream, key: Stream, head_dim: int, theta: float, sees: Sees | None = None) -> View:
+    """The view of `key` from `query` under the one mask formula and RoPE (Su et al., arXiv 2104.09864).
+
+    With `sees`, which must say what the formula would, the mask is a `Pattern`.
+    """
+    shown: Array | Pattern = mask(query, key) if sees is None else pattern(sees, query, key)
+    return View(shown, rotation(query.position, head_dim, theta), rotation(key.position, head_dim, theta))
 
 
 def join_views(first: View, second: View) -> View:
     """The view from the same queries of the keys of `first` followed by those of `second`."""
     key = tuple(jnp.concatenate(pair, axis=1) for pair in zip(first.key, second.key, strict=True))
-    return View(jnp.concatenate([first.mask, second.mask], axis=2), first.query, (key[0], key[1]))
+    one, other = first.mask, second.mask
+    joined: Array | Pattern
+    if isinstance(one, Pattern) or isinstance(other, Pattern):
+        assert isinstance(one, Pattern)
+        assert isinstance(other, Pattern)
+        joined = join_patterns(one, other)
+    else:
+        joined = jnp.concatenate([one, other], axis=2)
+    return View(joined, first.query, (key[0], key[1]))
 
 
 def rotation(position: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
@@ -58,20 +98,26 @@ def rotate(x: Array, turn: tuple[Array, Array]) -> Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 
-def attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
+def attention(q: Array, k: Array, v: Array, mask: Array | Pattern, kernel: str = "plain") -> Array:
     """Scaled dot-product attention, grouped where there are fewer key heads than query heads.
 
-    Scores and softmax are float32. The division by the softmax's sum comes after the product with the values: on a CPU
-    that makes a training step up to 2.7 times as fast as `jax.nn.softmax` (LOG.md).
+    The one place where a fused kernel takes over (`encdec_jax.model.kernels`): splash attention for a pattern, else
+    cuDNN's if that is the kernel. Scores and softmax are float32. The division by the softmax's sum comes after the
+    product with the values: on a CPU that makes a training step up to 2.7 times as fast as `jax.nn.softmax` (LOG.md).
 
     Args:
       q: [batch, queries, n_heads, head_dim].
       k, v: [batch, keys, n_kv_heads, head_dim].
-      mask: bool [batch, queries, keys].
+      mask: bool [batch, queries, keys], or a pattern.
+      kernel: what `model.attention` was resolved to.
 
     Returns:
       [batch, queries, n_heads, head_dim]. The row of a query that may see nothing is finite and meaningless.
     """
+    if isinstance(mask, Pattern):
+        return splash(q, k, v, mask).astype(k.dtype)
+    if kernel == "cudnn":
+        return cudnn(q, k, v, mask)
     b, t, h, d = q.shape
     kv = k.shape[2]
     # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
@@ -132,20 +178,32 @@ class Embed(Layer):
 
     def logits(self, x: Array) -> Array:
         """float32 logits [batch, length, vocab] of x [batch, length, d_model]."""
-        return jnp.einsum("btd,vd->btv", x, self.weight("table"), preferred_element_type=jnp.float32)
+        logits = jnp.einsum("btd,vd->btv", x, self.weight("table"), preferred_element_type=jnp.float32)
+        scale = logit_scale(self.config)
+        return logits if scale == 1 else logits * scale
 
 
 class Attention(Layer):
-    """Multi-head attention of x to y; it never knows whether they are the same stream."""
+    """Multi-head attention of x to y, in steps; it never knows whether they are the same stream."""
 
-    def __call__(self, x: Array, y: Array, view: View) -> Array:
-        """x [batch, queries, d_model], y [batch, keys, width of the memory]; returns the shape of x."""
+    def queries(self, x: Array, turn: tuple[Array, Array]) -> Array:
+        """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], turned by RoPE's (cos, sin)."""
         q = jnp.einsum("btd,dhk->bthk", x, self.weight("q"))
+        if self.config.qk_norm:
+            q = rms(q).astype(q.dtype)
+        return rotate(q, turn)
+
+    def project(self, y: Array, turn: tuple[Array, Array]) -> KeyValues:
+        """Keys, turned by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
         k = jnp.einsum("bsd,dhk->bshk", y, self.weight("k"))
         v = jnp.einsum("bsd,dhk->bshk", y, self.weight("v"))
         if self.config.qk_norm:
-            q, k = rms(q).astype(q.dtype), rms(k).astype(k.dtype)
-        mixed = attention(rotate(q, view.query), rotate(k, view.key), v, view.mask)
+            k = rms(k).astype(k.dtype)
+        return KeyValues(rotate(k, turn), v)
+
+    def __call__(self, q: Array, kv: KeyValues, view: View) -> Array:
+        """What queries find in keys and values: [batch, queries, d_model]."""
+        mixed = attention(q, kv.keys, kv.values, view.mask, self.config.attention)
         return jnp.einsum("bthk,hkd->btd", mixed, self.weight("o"))
 
 

@@ -7,8 +7,10 @@ from jax import Array
 
 from encdec_jax.config import ModelConfig
 from encdec_jax.model import declare
-from encdec_jax.model.layers import Embed, View, join_views, subtree, view
-from encdec_jax.model.stack import Stack, normed
+from encdec_jax.model.choice import resolve
+from encdec_jax.model.kernels import Sees
+from encdec_jax.model.layers import Embed, KeyValues, Past, View, join_views, rotation, subtree, view
+from encdec_jax.model.stack import Emit, Stack, normed
 from encdec_jax.model.streams import Stream, opened
 
 
@@ -21,6 +23,8 @@ class Model(nnx.Module):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs) -> None:
         tree = declare.model(config)
+        if config.attention == "auto":
+            config = resolve(config)
         self.config = nnx.static(config)
         self.embed = Embed(subtree(tree, "embed"), config, rngs)
         own_source = "source_embed" in tree
@@ -39,7 +43,7 @@ class Model(nnx.Module):
           target: the target stream [batch, target]; for one-stream architectures source and target joined.
           scored: positions to compute logits for.
         """
-        states = self.decode(target, source, None if source is None else self.encode(source))
+        states, _ = self.decode(target, source, None if source is None else self.encode(source))
         return self.logits(states[:, -scored:])
 
     def encode(self, source: Stream) -> Array:
@@ -51,7 +55,7 @@ class Model(nnx.Module):
         arch = self.config.choices
         stack = self.decoder if self.encoder is None else self.encoder
         x = (self.source_embed or self.embed)(source.tokens)
-        see = self._view(source, source, encoder=True)
+        see = self._view(source, source, self._own(), encoder=True)
         if arch.reads == "layers":
             # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
             # the encoder's last layer would serve nobody.
@@ -61,24 +65,69 @@ class Model(nnx.Module):
         x, _ = stack(x, see)
         return x if arch.joins == "merged" else normed(stack, x)
 
-    def decode(self, target: Stream, source: Stream | None, memory: Array | None) -> Array:
-        """Final states [batch, target, d_model] of the target, given `encode`'s memory of the source."""
+    def read(self, source: Stream) -> KeyValues:
+        """What decoding needs of the source: the decoder layers' keys and values of it, projected once.
+
+        Where a layer's keys are those of the source's own pass through it (one stream, or merged layer by layer),
+        that pass is all; its last layer's attention and MLP are computed too, and nobody reads them.
+
+        Returns:
+          [layers, batch, source, n_kv_heads, head_dim].
+        """
+        arch = self.config.choices
+        if arch.joins == "sublayer" or arch.reads == "final":
+            turn = rotation(source.position, self.config.decoder.head_dim, self.config.rope_theta)
+            return self.decoder.read(self.encode(source), turn, by_layer=arch.reads == "layers")
+        x = (self.source_embed or self.embed)(source.tokens)
+        return self.decoder(x, self._view(source, source, self._own()), emit="keys")[1]
+
+    def decode(
+        self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, past: Past | None = None
+    ) -> tuple[Array, KeyValues | None]:
+        """The target's pass through the decoder.
+
+        Args:
+          target: [batch, target].
+          source: the source stream, where it is one of its own.
+          memory: of the source: what `encode` returns, or what `read` returns.
+          past: the tokens before the target, and room for the target's, all that its self-attention is to see.
+
+        Returns:
+          final states [batch, target, d_model]; with a past, also the target's keys and values
+          [layers, batch, target, n_kv_heads, head_dim], which the past does not hold yet.
+        """
         arch = self.config.choices
         x = self.embed(target.tokens)
-        see = self._view(target, target)
-        across = None if source is None else self._view(target, opened(source))
+        whole: Sees | None = None
+        if past is None:
+            see, whole = self._view(target, target, "causal" if arch.own_stream else self._own()), "full"
+        else:  # a few tokens against a cache: no pattern that a kernel knows
+            see = self._view(target, past.stream)
+        across = None if source is None else self._view(target, opened(source), whole)
         if across is not None and arch.joins == "merged":
             see, across = join_views(across, see), None
-        x, _ = self.decoder(x, see, memory, across, by_layer=arch.reads == "layers")
-        return normed(self.decoder, x)
+        if past is not None:  # cached keys are turned already; the target's own are not
+            see = see._replace(key=see.query)
+        by_layer = arch.reads == "layers" or isinstance(memory, KeyValues)
+        emit: Emit | None = None if past is None else "keys"
+        x, new = self.decoder(x, see, memory, across, past, by_layer=by_layer, emit=emit)
+        return normed(self.decoder, x), new
 
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
         return (self.head or self.embed).logits(states)
 
-    def _view(self, query: Stream, key: Stream, encoder: bool = False) -> View:
+    def _view(self, query: Stream, key: Stream, sees: Sees | None = None, encoder: bool = False) -> View:
         size = self.config.encoder if encoder and self.config.encoder else self.config.decoder
-        return view(query, key, size.head_dim, self.config.rope_theta)
+        pattern = sees if self.config.attention == "splash" else None
+        return view(query, key, size.head_dim, self.config.rope_theta, pattern)
+
+    def _own(self) -> Sees:
+        """What the first stream's queries see of it."""
+        arch = self.config.choices
+        if not arch.source_open:
+            return "causal"
+        return "full" if arch.own_stream else "prefix"
 
 
 def initial(config: ModelConfig, key: Array) -> nnx.State:

@@ -9,6 +9,11 @@ from encdec_jax.errors import require
 from encdec_jax.model.arch import ARCHS
 
 
+def mlp_width(d_model: int, mlp: Literal["swiglu", "gelu"]) -> int:
+    """The d_ff that gives an MLP about 8 d_model^2 weights: two matrices of 4 d_model, or SwiGLU's three of 8/3."""
+    return 4 * d_model if mlp == "gelu" else 8 * round(d_model / 3)
+
+
 def preset(
     arch: str,
     *,
@@ -39,7 +44,7 @@ def preset(
     own = ARCHS[arch].own_encoder
     require(own or enc_layers is None, "enc_layers", enc_layers, f"None: {arch} has one stack of blocks")
     head = min(head_dim, d_model)
-    width = 4 * d_model if mlp == "gelu" else 8 * round(d_model / 3)
+    width = mlp_width(d_model, mlp)
 
     def stack(layers: int) -> StackConfig:
         return StackConfig(layers, d_model, d_model // head, d_model // head, head, width)

@@ -12,9 +12,10 @@ from jax import Array
 
 from encdec_jax.config import ModelConfig
 from encdec_jax.model.declare import Tree
-from encdec_jax.model.layers import MLP, Attention, RMSNorm, View, subtree
+from encdec_jax.model.layers import MLP, Attention, KeyValues, Past, RMSNorm, View, subtree
+from encdec_jax.model.placement import by_rows
 
-Emit = Literal["inputs", "outputs"]
+Emit = Literal["inputs", "outputs", "keys"]
 
 
 class Block(nnx.Module):
@@ -29,26 +30,50 @@ class Block(nnx.Module):
         self.mlp_norm = RMSNorm(subtree(tree, "mlp_norm"), config, rngs)
         self.mlp = MLP(subtree(tree, "mlp"), config, rngs)
 
-    def __call__(self, x: Array, view: View, memory: Array | None, memory_view: View | None) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        view: View,
+        memory: Array | KeyValues | None,
+        memory_view: View | None,
+        past: Past | None = None,
+    ) -> tuple[Array, KeyValues]:
         """One layer.
 
         Args:
           x: the stream's states [batch, length, d_model].
           view: how the stream sees its self-attention's keys; where memory is merged, memory's keys come first.
-          memory: states of the source to attend to, [batch, source, width], or None.
+          memory: what to attend to of the source: its states [batch, source, width], or their keys and values as
+            `read` gives them; or None.
           memory_view: how the stream sees the memory through the cross-attention sublayer; None without that sublayer.
+          past: the slots that self-attention sees instead of the stream alone. `view` is of the slots then (behind
+            merged memory, which is projected already), and its `key` of the stream's own tokens.
+
+        Returns:
+          the stream's states, and the keys and values that its self-attention projected.
         """
-        h = keys = self.attn_norm(x)
-        if memory is not None and self.cross is None:
-            keys = jnp.concatenate([self.attn_norm(memory), h], axis=1)
-        x = x + self.attn(h, keys, view)
+        h = y = self.attn_norm(x)
+        if isinstance(memory, Array) and self.cross is None:
+            y = jnp.concatenate([self.attn_norm(memory), h], axis=1)
+        q, new = self.attn.queries(h, view.query), self.attn.project(y, view.key)
+        seen = new if past is None else past.write(new)
+        if isinstance(memory, KeyValues) and self.cross is None:
+            seen = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(memory, seen, strict=True)))
+        x = x + self.attn(q, seen, view)
         if self.cross is not None:
             assert self.cross_norm is not None
             assert memory is not None
             assert memory_view is not None
-            source = memory if self.memory_norm is None else self.memory_norm(memory)
-            x = x + self.cross(self.cross_norm(x), source, memory_view)
-        return x + self.mlp(self.mlp_norm(x))
+            q = self.cross.queries(self.cross_norm(x), memory_view.query)
+            seen = self.read(memory, memory_view.key) if isinstance(memory, Array) else memory
+            x = x + self.cross(q, seen, memory_view)
+        return x + self.mlp(self.mlp_norm(x)), new
+
+    def read(self, memory: Array, turn: tuple[Array, Array]) -> KeyValues:
+        """Keys and values of the source's states [batch, source, width], for the attention that reads them."""
+        if self.cross is None:
+            return self.attn.project(self.attn_norm(memory), turn)
+        return self.cross.project(memory if self.memory_norm is None else self.memory_norm(memory), turn)
 
 
 class Stack(nnx.Module):
@@ -64,39 +89,58 @@ class Stack(nnx.Module):
         self,
         x: Array,
         view: View,
-        memory: Array | None = None,
+        memory: Array | KeyValues | None = None,
         memory_view: View | None = None,
+        past: Past | None = None,
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
-    ) -> tuple[Array, Array | None]:
+    ) -> tuple[Array, Any]:
         """All layers, without the final norm.
 
         Args:
           x: [batch, length, d_model].
-          view, memory, memory_view: as `Block` takes them.
+          view, memory, memory_view, past: as `Block` takes them; past.kv has a leading 'layers' axis.
           by_layer: memory has a leading 'layers' axis, and each layer reads its own.
-          emit: also return what goes into each layer, or what comes out of it.
+          emit: also return what goes into each layer, what comes out of it, or the keys and values it projected.
 
         Returns:
-          the last layer's states, and the emitted states [layers, batch, length, d_model] or None.
+          the last layer's states, and what each layer emits, stacked: states [layers, batch, length, d_model] or
+          `KeyValues` [layers, batch, length, n_kv_heads, head_dim]; else None.
         """
         graph, params = nnx.split(self.blocks)
 
-        def body(x: Array, layer: tuple[Any, Array | None]) -> tuple[Array, Array | None]:
-            own, layer_memory = layer
-            y = nnx.merge(graph, own)(x, view, layer_memory if by_layer else memory, memory_view)
-            return y, {"inputs": x, "outputs": y, None: None}[emit]
+        def body(x: Array, layer: tuple[Any, Any, KeyValues | None]) -> tuple[Array, Any]:
+            own, layer_memory, kv = layer
+            layer_past = None if past is None or kv is None else past._replace(kv=kv)
+            block = nnx.merge(graph, own)
+            x = by_rows(x)
+            y, new = block(x, view, layer_memory if by_layer else memory, memory_view, layer_past)
+            y = by_rows(y)
+            return y, {"inputs": x, "outputs": y, "keys": new, None: None}[emit]
 
-        layers = (params, memory if by_layer else None)
-        body = remat(body, self.config)
+        layers = (params, memory if by_layer else None, None if past is None else past.kv)
+        return self._each(remat(body, self.config), x, layers)
+
+    def read(self, memory: Array, turn: tuple[Array, Array], *, by_layer: bool) -> KeyValues:
+        """Every layer's `Block.read` of the source's states: [layers, batch, source, n_kv_heads, head_dim]."""
+        graph, params = nnx.split(self.blocks)
+
+        def body(carry: None, layer: tuple[Any, Any]) -> tuple[None, KeyValues]:
+            own, layer_memory = layer
+            return None, nnx.merge(graph, own).read(layer_memory if by_layer else memory, turn)
+
+        return self._each(body, None, (params, memory if by_layer else None))[1]
+
+    def _each(self, body: Callable, carry: Any, layers: Any) -> tuple[Any, Any]:
+        """`body` over the leading axis of `layers`, scanned or unrolled: the last carry, and what it emits, stacked."""
         if self.config.scan:
-            return jax.lax.scan(body, x, layers)
-        states = []
+            return jax.lax.scan(body, carry, layers)
+        emitted = []
         for i in range(self.n_layers):
-            x, state = body(x, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
-            states.append(state)
-        return x, None if emit is None else jnp.stack(states)
+            carry, one = body(carry, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
+            emitted.append(one)
+        return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *emitted)
 
 
 def normed(stack: Stack, x: Array) -> Array:

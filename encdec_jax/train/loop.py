@@ -170,6 +170,7 @@ class _Loop:
             "tokens_per_s": done * self.tokens_per_update / max(self.carried.step_s, 1e-9),
             "data_hash": self.carried.data_hash,
             "cache_digest": self.cache.digest,
+            "attention": self.trainer.run.model.attention,
             "versions": versions(),
             "error": None if status == "done" else "the loss or its gradient is not finite",
         }

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encdec_jax.config import MeshConfig
 from encdec_jax.errors import UserError, require
-
-RULES: dict[str, str | None] = {
-    "vocab": "tensor",
-    "heads": "tensor",
-    "kv_heads": "tensor",
-    "mlp": "tensor",
-    "embed": "fsdp",
-    "head_dim": None,
-    "layers": None,
-    "norm": None,
-}
-ROWS = ("data", "fsdp")  # mesh axes that the rows of a batch are divided over
+from encdec_jax.mesh import AXES, ROWS, RULES
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
-    """A mesh (data, fsdp, tensor) over the first devices of the job, all of them where it spans processes.
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh (data, fsdp, tensor) over the first devices, all of them where the job spans processes.
+
+    Where it takes them all, their order follows the hardware's: neighbours on the last axis are linked directly.
+
+    Args:
+      config: devices along each axis.
+      devices: to take instead of the job's own, such as those of a machine that is only described.
 
     Raises:
-      UserError: the mesh needs more devices than there are.
+      UserError: the mesh needs more devices than there are, or the hardware's axes cannot be split that way.
     """
     shape = (config.data, config.fsdp, config.tensor)
-    size, devices = math.prod(shape), jax.devices()
+    given = list(jax.devices() if devices is None else devices)
+    size, text = math.prod(shape), f"data={config.data}, fsdp={config.fsdp}, tensor={config.tensor}"
     require(
-        size <= len(devices),
+        size <= len(given),
         "mesh",
-        f"data={config.data}, fsdp={config.fsdp}, tensor={config.tensor}",
-        f"at most {len(devices)} devices in all, as many as there are; this mesh has {size}",
+        text,
+        f"at most {len(given)} devices in all, as many as there are; this mesh has {size}",
     )
-    return Mesh(np.asarray(devices[:size]).reshape(shape), ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3)
+    order = np.asarray(given[:size]).reshape(shape)
+    if size == len(given):
+        try:
+            order = mesh_utils.create_device_mesh(shape, given, allow_split_physical_axes=True)
+        except (NotImplementedError, ValueError) as error:  # of TPUs only: elsewhere any order will do
+            raise UserError(f"mesh = '{text}' is not accepted: {str(error).splitlines()[0]}") from error
+    return Mesh(order, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def parameter_sharding(mesh: Mesh, shape: tuple[int, ...], axes: tuple[str, ...]) -> NamedSharding:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,39 +14,45 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.data.layout import Batch, layout
 from encdec_jax.errors import require
 from encdec_jax.evaluate.fair import row_nats, suffix_bits
+from encdec_jax.model.choice import choose, resolve
 from encdec_jax.model.model import graph, initial
+from encdec_jax.model.streams import Stream
 from encdec_jax.train.axes import axes_of, decay_mask
-from encdec_jax.train.optimizer import optimizer
+from encdec_jax.train.optimizer import optimizer, rates_of
 from encdec_jax.train.schedule import Hyper
 from encdec_jax.train.sharding import make_mesh, parameter_sharding, put_rows, put_same, replicated, rows_sharding
 from encdec_jax.train.step import Metrics, State, forward, make_update, several
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
     """Holds no state of training: that is a `State`, passed in and given back.
 
     Attributes:
+      run: the configuration, its attention resolved to the kernel that the devices have.
       mesh: the run's devices.
       abstract: a `State` of shapes, types and shardings, to restore checkpoints onto.
       compile_s: seconds spent compiling so far.
     """
 
-    def __init__(self, run: RunConfig, rows: int) -> None:
+    def __init__(self, run: RunConfig, rows: int, devices: Sequence[jax.Device] | None = None) -> None:
         """Make the run's functions; nothing is compiled yet.
 
         Args:
           run: the configuration.
           rows: rows of a batch over all processes.
+          devices: to place them on instead of the job's own; those of a machine that is only described can compile.
 
         Raises:
           UserError: the mesh does not fit the devices, the rows, or the model's shapes.
         """
-        self.run = run
-        self.mesh = make_mesh(run.mesh)
+        self.mesh = make_mesh(run.mesh, devices)
+        self.run = run = replace(run, model=_with_kernel(run.model, self.mesh.devices.flat[0].platform))
         shards = run.mesh.data * run.mesh.fsdp
         require(
             rows % (shards * run.train.accumulate) == 0,
@@ -52,10 +61,11 @@ class Trainer:
             f"a number whose {rows} rows divide by mesh.data x mesh.fsdp x train.accumulate"
             f" = {shards} x {run.train.accumulate}",
         )
+        self.rows = rows
         self.compile_s = 0.0
         self._graph = graph(run.model)
         shapes = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
-        self._optimizer = optimizer(run.optim, decay_mask(shapes))
+        self._optimizer = optimizer(run.optim, decay_mask(shapes), rates_of(run, shapes))
         self._rows = rows_sharding(self.mesh, leading=1)
         self.abstract = self._abstract()
         self._calls: Any = None
@@ -80,9 +90,19 @@ class Trainer:
             calls = several(make_update(self.run, self._graph, self._optimizer), self.run.train.steps_per_call)
             shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
             step = jax.jit(calls, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
-            self._calls = step.lower(state, placed, hyper, count).compile()
+            with jax.set_mesh(self.mesh):  # which the model divides its activations by
+                self._calls = step.lower(state, placed, hyper, count).compile()
             self.compile_s += time.perf_counter() - start
         return self._calls(state, placed, hyper, count)
+
+    def lower(self) -> jax.stages.Lowered:
+        """One update as it would run on the mesh, lowered for shapes alone: state (donated), batch and schedule."""
+        update = make_update(self.run, self._graph, self._optimizer)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        step = jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
+        number: Any = jax.ShapeDtypeStruct((), np.float32, sharding=replicated(self.mesh))
+        with jax.set_mesh(self.mesh):
+            return step.lower(self.abstract, self._abstract_batch(), Hyper(*[number] * len(Hyper._fields)))
 
     def held_out_bits(self, params: nnx.State, rows: Batch) -> np.ndarray:
         """Bits of each held-out row's suffix, float64 [rows]; every process gives all rows and gets all bits."""
@@ -94,7 +114,8 @@ class Trainer:
             return row_nats(forward(self._graph, params, batch), batch.labels, batch.weights)
 
         compiled = jax.jit(nats, out_shardings=replicated(self.mesh))
-        return suffix_bits(lambda batch: np.asarray(compiled(params, put_same(batch, where))), rows, size)
+        with jax.set_mesh(self.mesh):
+            return suffix_bits(lambda batch: np.asarray(compiled(params, put_same(batch, where))), rows, size)
 
     def _init(self, key: jax.Array) -> State:
         params = initial(self.run.model, key)
@@ -112,3 +133,28 @@ class Trainer:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
         return jax.tree.map(place, shapes, axes)
+
+    def _abstract_batch(self) -> Batch:
+        row = layout(self.run.model.choices, self.run.data, self.run.objective)
+        where = rows_sharding(self.mesh)
+
+        def array(length: int, dtype: type) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.rows, length), dtype, sharding=where)
+
+        def stream(length: int) -> Stream:
+            number = array(length, np.int32)
+            return Stream(tokens=number, position=number, segment=number, open=array(length, np.bool_))
+
+        source = stream(row.source) if row.source else None
+        return Batch(source, stream(row.target), array(row.scored, np.int32), array(row.scored, np.float32))
+
+
+def _with_kernel(config: ModelConfig, platform: str) -> ModelConfig:
+    """The model with the attention that it gets on a platform, said aloud."""
+    resolved = resolve(config, platform)
+    reason = choose(config, platform).reason if config.attention == "auto" else None
+    if reason is None:
+        log.info("attention: %s, on %s", resolved.attention, platform)
+    else:
+        log.warning("attention: plain, because %s", reason)
+    return resolved

@@ -1,18 +1,13 @@
 """Parameters and FLOPs against the real model's leaves, the real mask, and sums done by hand."""
 
-import json
 import math
-from dataclasses import replace
-from io import StringIO
 
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
-from support import SMALL, TWO_STREAMS, example, model_config
+from support import SMALL, TWO_STREAMS, concat, example, model_config
 
-from encdec_jax.compute.ledger import CONVENTION, SCORES, count
-from encdec_jax.compute.table import count_json, print_count
+from encdec_jax.compute.ledger import SCORES, count
 from encdec_jax.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, StackConfig, TrainConfig
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -132,31 +127,46 @@ def test_a_batch_that_fills_no_whole_rows_is_refused(arch: str) -> None:
         count(run_of(model_config(arch), RANDOM, batch=3))
 
 
-def test_json_is_of_one_row_and_adds_up() -> None:
-    run = replace(run_of(model_config("enc_dec")), train=TrainConfig(tokens=1000, batch_size=6))
-    ledger, data = count(run), json.loads(json.dumps(count_json(run)))
-    assert data["params"] == {
-        "total": ledger.params.total,
-        "non_embedding": ledger.params.non_embedding,
-        "groups": ledger.params.groups,
-    }
-    step = data["flops"]["train_step"]
-    assert (step["mask"] * 6, step["dense"] * 6) == (ledger.train_flops.mask, ledger.train_flops.dense)
-    assert sum(part["mask"] for part in step["groups"].values()) == pytest.approx(step["mask"])
-    assert set(step["streams"]) == {"source", "target"}
-    assert data["lengths"] == {"windows": 1, "source": 5, "target": 5, "scored": 5}
-    assert data["run"]["updates"] == 17
-    assert data["run"]["train_flops"]["mask"] == 17 * ledger.train_flops.mask
-    assert data["convention"] == CONVENTION
-
-
 @every_arch
-def test_the_table_prints_every_group_and_the_totals(arch: str) -> None:
-    console = Console(width=140, record=True, file=StringIO())
-    run = replace(run_of(model_config(arch, remat="full")), budget_flops=1e9)
-    print_count(run, console)
-    text, ledger = console.export_text(), count(run)
-    for expected in (*ledger.params.groups, *ledger.train_flops.by("group"), "distance from the budget", "recomputed"):
-        assert expected in text
-    assert f"{ledger.params.total:,}" in text
-    assert f"{ledger.train_flops.mask:.4g}" in text
+def test_padding_is_counted_apart(arch: str) -> None:
+    """Tokens and padding are all that a plain implementation computes; the mask shows padding nothing."""
+    run = run_of(model_config(arch, remat="full"))
+    full, part = count(run), count(run, fill=0.8)
+    assert full.padding.entries == ()
+    assert part.train_flops.dense + part.padding.dense == pytest.approx(full.train_flops.dense)
+    assert part.recompute.dense == pytest.approx(full.recompute.dense)
+    padding, tokens = part.padding.by("group"), full.train_flops.by("group")
+    for group, flops in padding.items():
+        attends = group.endswith(SCORES)
+        assert flops.mask == pytest.approx(0 if attends else 0.2 * tokens[group].mask)
+        assert flops.dense == pytest.approx((1 - 0.8**2 if attends else 0.2) * tokens[group].dense)
+
+
+@pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm"])
+def test_packed_and_padded_pairs_are_those_of_the_real_mask(arch: str) -> None:
+    """Two pairs of 4 + 3 tokens in a row with room for 16 + 12."""
+    pair = [example(arch, np.ones((1, 4), int), np.ones((1, 3), int), segment) for segment in (1, 2)]
+    sources, targets = ([two[i] for two in pair] for i in (0, 1))
+    target = concat(*targets)
+    shown = int(mask(target, target).sum())
+    if sources[0] is not None:
+        source = concat(*sources)
+        shown += int(mask(source, source).sum()) + int(mask(target, opened(source)).sum())
+    data = DataConfig(source_length=16, target_length=12)
+    run = RunConfig(model_config(arch), data, ObjectiveConfig("seq2seq"), train=TrainConfig(batch_size=1))
+    flops = count(run, fill=0.5, pairs=2).forward.by("group")
+    found = sum(part.mask for group, part in flops.items() if group.endswith(SCORES))
+    assert found == 4 * SMALL.n_layers * SMALL.n_heads * SMALL.head_dim * shown
+
+
+def test_impossible_fills_are_refused() -> None:
+    run = run_of(model_config("enc_dec"))
+    with pytest.raises(UserError, match="fill = 0 is not accepted"):
+        count(run, fill=0)
+    with pytest.raises(UserError, match="pairs = 2 is not accepted"):
+        count(run, pairs=2)
+
+
+def test_every_parameter_is_active_where_no_layer_chooses() -> None:
+    params = count(run_of(model_config("enc_dec"))).params
+    assert params.active == params.total

@@ -13,6 +13,7 @@ DATA = DataConfig(length=24, source_length=40, target_length=30)
 OBJECTIVES = {
     "causal_lm": ObjectiveConfig("causal_lm"),
     "half": ObjectiveConfig("prefix_lm"),
+    "fixed": ObjectiveConfig("prefix_lm", "fixed", prefix_length=17),
     "random": ObjectiveConfig("prefix_lm", "random"),
     "span_corruption": ObjectiveConfig("span_corruption"),
     "seq2seq": ObjectiveConfig("seq2seq"),
@@ -80,7 +81,9 @@ def test_every_architecture_reads_the_same_windows(arch, objective):
         np.testing.assert_array_equal(batches.windows(step), reference.windows(step))
 
 
-@pytest.mark.parametrize(("arch", "objective"), [case for case in CASES if case[1] in ("causal_lm", "half", "random")])
+@pytest.mark.parametrize(
+    ("arch", "objective"), [case for case in CASES if case[1] in ("causal_lm", "half", "fixed", "random")]
+)
 def test_streams_hold_each_window_whole_and_rows_are_full(arch, objective):
     batches = make(arch, objective)
     source, target, labels, weights = batches(2)
@@ -110,6 +113,7 @@ def test_weights_sum_to_the_targets_tokens(arch, objective):
         return
     noise_target = 4 + 1 + 1  # 24 tokens: 4 of noise in 1 span, and 2 sentinels
     each = {"causal_lm": length, "half": length // 2, "random": length // 2, "span_corruption": noise_target}
+    each["fixed"] = length - OBJECTIVES["fixed"].prefix_length
     assert total == 8 * each[objective]
 
 

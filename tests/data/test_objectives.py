@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig
 from encdec_jax.data.layout import START, span_lengths
 from encdec_jax.data.objectives import corrupt, cut, noise_mask, random_cuts, required_vocab_size, view
 from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.errors import UserError
+from encdec_jax.model.presets import preset
 
 SENTINEL = 259
 
@@ -43,6 +45,28 @@ def test_span_corruption_inverts_to_the_text_and_fills_its_lengths(length, densi
         assert restored(kept.tolist(), labels[row].tolist()) == text[row, :-1].tolist()
     np.testing.assert_array_equal(inputs[:, 1:], labels[:, :-1])
     assert (inputs[:, 0] == START).all()
+
+
+def test_a_fixed_prefix_is_as_long_as_it_says():
+    objective = ObjectiveConfig("prefix_lm", "fixed", prefix_length=3)
+    text = windows(2, 10)
+    segments = view(text, np.arange(2), objective, SENTINEL, 0)
+    assert segments.source_lengths.tolist() == [3, 3]
+    assert segments.source.tolist() == text[:, :3].ravel().tolist()
+    assert segments.labels.tolist() == text[:, 4:].ravel().tolist()
+
+
+def test_a_prefix_length_without_a_fixed_prefix_or_beyond_the_window_is_refused():
+    with pytest.raises(UserError, match=r"objective\.prefix_length = 0 is not accepted: at least 1 token"):
+        ObjectiveConfig("prefix_lm", "fixed")
+    with pytest.raises(UserError, match=r"objective\.prefix_length = 3 is not accepted: 0, because"):
+        ObjectiveConfig("prefix_lm", "half", prefix_length=3)
+    with pytest.raises(UserError, match=r"objective\.prefix_length = 9 is not accepted: less than data\.length = 8"):
+        RunConfig(
+            preset("enc_dec", d_model=8, dec_layers=1, vocab_size=9),
+            DataConfig(length=8),
+            ObjectiveConfig("prefix_lm", "fixed", prefix_length=9),
+        )
 
 
 def test_corrupt_of_a_known_mask():

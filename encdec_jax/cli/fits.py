@@ -1,0 +1,43 @@
+"""The verb fits: will a configuration run on a device, and at which batch and length."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from encdec_jax.cli.config import add_verb
+
+TEXT = "print at which batch and length a configuration trains and decodes on a device, beside matched decoders"
+DEVICES = "h100-80gb,v5e,rtx3060-12gb,cpu-24gb"
+
+
+def add(verbs: Any) -> argparse.ArgumentParser:
+    """Add the verb to the parser."""
+    parser = add_verb(verbs, "fits", TEXT)
+    parser.add_argument(
+        "--device",
+        default=DEVICES,
+        metavar="NAME,...",
+        help=f"of h100-80gb, a100-80gb, v4, v5e, v5p, v6e, rtx3060-12gb, cpu-24gb; default {DEVICES}",
+    )
+    parser.add_argument(
+        "--dtype", help="of weights and cache in inference: float32, bfloat16, int8, int4; default model.dtype"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(function=_fits)
+    return parser
+
+
+def _fits(options: argparse.Namespace) -> int:
+    from encdec_jax.compute.devices import device
+    from encdec_jax.compute.fits_table import fits_json, print_fits
+    from encdec_jax.sweep.text import console
+
+    devices = [device(name) for name in dict.fromkeys(options.device.split(","))]
+    dtype = options.dtype or options.run.model.dtype
+    if options.json:
+        print(json.dumps(fits_json(options.run, devices, dtype), indent=1))
+    else:
+        print_fits(options.run, devices, dtype, console())
+    return 0

@@ -1,0 +1,307 @@
+"""A run's training FLOPs as other papers and codebases would count them. No jax here.
+
+The ledger (`encdec_jax.compute.ledger`) is this project's count. These are five others, so that a number published in
+one of them can be compared. All were made for decoders that read one stream. Where a definition is a list of products,
+each product is counted here over the tokens of the stream that it is applied to, and 'sequence length squared' is
+queries x keys. Where it is a number of parameters times a number of tokens, every token of both streams counts, because
+that is what the rule says, wrong as it is for an encoder-decoder: half of its weights never see a given token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from encdec_jax.compute.ledger import count
+from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.data.layout import Layout, layout, updates, window_tokens
+from encdec_jax.errors import require
+from encdec_jax.model.declare import Param, leaves, model
+
+Parts = dict[str, float]  # training FLOPs of one row, by the convention's own parts
+
+
+@dataclass(frozen=True)
+class Restated:
+    """Training FLOPs in one convention.
+
+    Attributes:
+      convention: its name.
+      parts: of one row of the batch, by the convention's own parts; forward and backward.
+      rows: rows of a batch.
+      tokens: of a row, source and target together.
+      updates: of the run.
+    """
+
+    convention: str
+    parts: Parts
+    rows: int
+    tokens: int
+    updates: int
+
+    @property
+    def row(self) -> float:
+        """FLOPs of one row: for unpacked objectives, of one sequence."""
+        return sum(self.parts.values())
+
+    @property
+    def token(self) -> float:
+        """FLOPs a token, source tokens included."""
+        return self.row / self.tokens
+
+    @property
+    def update(self) -> float:
+        """FLOPs of one update."""
+        return self.row * self.rows
+
+    @property
+    def run(self) -> float:
+        """FLOPs of the whole run."""
+        return self.update * self.updates
+
+
+def six_nd(config: ModelConfig, row: Layout) -> Parts:
+    """6 x parameters x tokens: FLOPs(N, D) = 6 N D, as Hoffmann et al. use it (arXiv 2203.15556, section 3.3).
+
+    N is all parameters, embedding tables and norms included, a tied table once. D is all tokens, source and target.
+    """
+    total = sum(param.size for _, param in leaves(model(config)))
+    return {"6 x all parameters": 6.0 * total * _tokens(row)}
+
+
+def kaplan(config: ModelConfig, row: Layout) -> Parts:
+    """Kaplan et al. (arXiv 2001.08361), section 2.1 and Table 1: C_forward = 2 N + 2 n_layer n_ctx d_attn a token.
+
+    N is the block's matrices alone: no embeddings, head, biases or norms. The backward pass is twice the forward. The
+    second term is the products of causal attention; the paper drops it (C = 6 N D) where d_model > n_ctx / 12: it is a
+    part of its own here. Two streams: N counts all blocks and D all tokens; the second term is summed over the
+    attentions that the model has, n_ctx being the keys of each.
+    """
+    n = sum(param.size for path, param in leaves(model(config)) if _in_block(path, param))
+    context = sum(a.layers * a.heads * a.dim * a.pairs for a in _attentions(config, row))
+    return {"6 x non-embedding parameters": 6.0 * n * _tokens(row), "attention over the context": 6.0 * context}
+
+
+def chinchilla(config: ModelConfig, row: Layout) -> Parts:
+    """Hoffmann et al. (arXiv 2203.15556), appendix F: products, embedding lookups as such, and softmax; attention full.
+
+    The lookup counts as a product of one-hot rows with the table; the softmax 3 FLOPs for each head and pair; logits
+    at every position of the target; the backward pass twice the forward. A gated MLP has one more matrix than theirs.
+    The ratios to 6 N D that the appendix prints (Table A4) leave out lookups and logits, and their N holds Gopher's
+    relative positions, d_model^2 a layer (tests/compute/test_conventions.py).
+    """
+    attentions = list(_attentions(config, row))
+    lookups, logits = _tables(config, row)
+    products = 2.0 * sum(a.layers * a.heads * a.dim * a.pairs for a in attentions)
+    return _trained(
+        {
+            "embeddings": lookups,
+            "attention projections": _products(config, row, attention=True),
+            "key @ query logits": products,
+            "softmax": 3.0 * sum(a.layers * a.heads * a.pairs for a in attentions),
+            "softmax @ value reductions": products,
+            "dense blocks": _products(config, row, attention=False),
+            "final logits": logits,
+        }
+    )
+
+
+def maxtext(config: ModelConfig, row: Layout) -> Parts:
+    """MaxText's `calculate_tflops_training_per_device` since its pull request #1988: causal attention halved.
+
+    Learnable weights at 6 FLOPs a token, the output head at every position of the target; attention at
+    12 x queries x keys x heads x head_dim, halved where it is causal. Before July 2025 (issue #1972) it was not
+    halved. Two streams: MaxText has none, but counts its vision encoders' bidirectional attention full; so an open
+    source's self-attention and all attention from target to source are full here. A prefix LM, which it does not know,
+    counts as causal.
+    """
+    attention = 4.0 * sum(
+        a.layers * a.heads * a.dim * a.pairs / (2 if a.causal else 1) for a in _attentions(config, row)
+    )
+    weights = _products(config, row, attention=True) + _products(config, row, attention=False)
+    return _trained({"learnable weights": weights + _tables(config, row)[1], "attention": attention})
+
+
+def levanter(config: ModelConfig, row: Layout) -> Parts:
+    """Levanter's `lm_flops_per_token` (src/levanter/utils/flop_utils.py), times 3 for training.
+
+    Attention is full, with 3 FLOPs for each head and pair for mask and softmax; the head counts at every position of
+    the target; lookups cost nothing. head_dim is taken to be d_model / heads, whatever the model's is. Two streams: by
+    stream, a cross-attention as an attention with the source's keys.
+    """
+    attentions = list(_attentions(config, row))
+    qkv = dense = 0.0
+    for a in attentions:
+        qkv += 2.0 * a.layers * a.queries * a.width * a.width
+        qkv += 2.0 * a.layers * a.projected * 2 * a.memory * a.kv_heads * a.width / a.heads
+        dense += 2.0 * a.layers * a.queries * a.width * a.width
+    return _trained(
+        {
+            "mlp": _products(config, row, attention=False),
+            "qkv_proj": qkv,
+            "dense_proj": dense,
+            "attn": sum(a.layers * a.pairs * (4.0 * a.width + 3.0 * a.heads) for a in attentions),
+            "lm_head": _tables(config, row)[1],
+        }
+    )
+
+
+CONVENTIONS: dict[str, Callable[[ModelConfig, Layout], Parts]] = {
+    "6ND": six_nd,
+    "kaplan": kaplan,
+    "chinchilla": chinchilla,
+    "maxtext": maxtext,
+    "levanter": levanter,
+}
+
+
+def restate(run: RunConfig, name: str) -> Restated:
+    """A run's training FLOPs in the convention of that name.
+
+    Raises:
+      UserError: there is no such convention, or as `ledger.count`.
+    """
+    require(name in CONVENTIONS, "as", name, "one of " + ", ".join(CONVENTIONS))
+    row = layout(run.model.choices, run.data, run.objective)
+    return Restated(
+        convention=name,
+        parts=CONVENTIONS[name](run.model, row),
+        rows=count(run).rows,
+        tokens=_tokens(row),
+        updates=updates(run.train, window_tokens(run.data, run.objective)),
+    )
+
+
+def restated_json(run: RunConfig, name: str) -> dict[str, Any]:
+    """`restate` beside the ledger as plain data.
+
+    Returns:
+      'convention' and its 'definition'; training FLOPs by 'parts' of a row, and of a 'token', a 'row', an 'update' and
+      the 'run'; 'over_ledger': the ratio to the ledger's 'mask' and 'dense' counts.
+
+    Raises:
+      UserError: as `restate`.
+    """
+    told, ledger = restate(run, name), count(run).train_flops
+    return {
+        "convention": name,
+        "definition": _definition(name),
+        "parts": told.parts,
+        "token": told.token,
+        "row": told.row,
+        "update": told.update,
+        "run": told.run,
+        "over_ledger": {"mask": told.update / ledger.mask, "dense": told.update / ledger.dense},
+    }
+
+
+def print_restated(run: RunConfig, console: Console, name: str) -> None:
+    """Print a run's training FLOPs in a convention, by its own parts, beside the ledger's.
+
+    Raises:
+      UserError: as `restate`.
+    """
+    told, ledger = restate(run, name), count(run).train_flops
+    table = Table(title=f"Training FLOPs as {name} counts them", title_justify="left")
+    for i, column in enumerate(("", "a token", "a row", "an update", "the run", "over this")):
+        table.add_column(column, justify="right" if i else "left")
+
+    def line(label: str, row: float, ratio: str, style: str = "") -> None:
+        update = row * told.rows
+        numbers = (row / told.tokens, row, update, update * told.updates)
+        table.add_row(label, *(f"{n:.4g}" for n in numbers), ratio, style=style)
+
+    for part, row in told.parts.items():
+        line(part, row, "")
+    table.add_section()
+    line(name, told.row, "1", "bold")
+    for label, update in (("ledger, mask", ledger.mask), ("ledger, dense", ledger.dense)):
+        line(label, update / told.rows, f"{update / told.update:.4f}")
+    console.print(table)
+    console.print(_definition(name), style="dim", highlight=False)
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """One query stream's attention to one key stream, in all layers of a stack.
+
+    Attributes:
+      layers, heads, kv_heads, dim: of the stack.
+      width, memory: of the states that queries, and that keys and values, are projected from.
+      queries: tokens that this entry's queries and outputs are projected for (0 in all but one entry of an attention).
+      projected: tokens that keys and values are projected for.
+      pairs: of query and key.
+      causal: whether only pairs on and below the diagonal are shown.
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int
+    dim: int
+    width: int
+    memory: int
+    queries: int
+    projected: int
+    pairs: int
+    causal: bool
+
+
+def _attentions(config: ModelConfig, row: Layout) -> Iterator[_Attention]:
+    arch, length = config.choices, {"source": row.source, "target": row.target}
+    declared = dict(leaves(model(config)))
+    for path, q in declared.items():
+        if path[-1] != "q":
+            continue
+        layers, width, heads, dim = q.shape
+        _, memory, kv_heads, _ = declared[*path[:-1], "k"].shape
+        for query in q.sees:
+            own = "source" if "cross" in path else query
+            merged = ("source",) if arch.joins == "merged" and query == "target" else ()
+            for key in (own, *merged):
+                yield _Attention(
+                    layers, heads, kv_heads, dim, width, memory,
+                    queries=length[query] if key == own else 0,
+                    projected=length[key],
+                    pairs=length[query] * length[key],
+                    causal=key == query and not (query == "source" and arch.source_open),
+                )  # fmt: skip
+
+
+def _products(config: ModelConfig, row: Layout, *, attention: bool) -> float:
+    """Forward FLOPs of the attentions' projections, or of the MLPs."""
+    length = {"source": row.source, "target": row.target}
+    return sum(
+        2.0 * param.size * sum(length[stream] for stream in param.sees)
+        for path, param in leaves(model(config))
+        if _in_block(path, param) and (param.group != "MLPs") == attention
+    )
+
+
+def _tables(config: ModelConfig, row: Layout) -> tuple[float, float]:
+    """Forward FLOPs of embedding lookups as products, and of logits at every position of the target."""
+    length = {"source": row.source, "target": row.target}
+    declared = dict(leaves(model(config)))
+    tables = [param for path, param in declared.items() if path[-1] == "table" and path[0] != "head"]
+    lookups = sum(2.0 * param.size * sum(length[stream] for stream in param.sees) for param in tables)
+    return lookups, 2.0 * declared["embed", "table"].size * row.target
+
+
+def _in_block(path: tuple[str, ...], param: Param) -> bool:
+    return param.matmul and path[-1] != "table"
+
+
+def _trained(forward: Parts) -> Parts:
+    """Forward and backward pass: the backward is twice the forward."""
+    return {name: 3.0 * flops for name, flops in forward.items()}
+
+
+def _tokens(row: Layout) -> int:
+    return row.source + row.target
+
+
+def _definition(name: str) -> str:
+    return " ".join((CONVENTIONS[name].__doc__ or "").split())

@@ -1,0 +1,232 @@
+"""Bytes: exact for weights, gradients, optimizer and caches, an estimate for activations. No jax here.
+
+What the backward pass keeps of the blocks (`kept`) is what `jax.vjp` through the real model keeps, to 1 %. What it
+needs beside them is a guess that was set on a CPU. Gradients and activations over the temporaries that XLA allots
+there, for d_model 128, 4 layers, 8 windows of 256, vocabulary 1024, float32, scanned, plain attention: least and most
+of all architectures, remat 'none' 0.95-0.99, 'full' 0.94-1.14; of causal_lm and enc_dec, 'dots' 1.22 and 1.13,
+unrolled 1.16 and 1.12. In bfloat16 a CPU allots more than is estimated (causal_lm: 0.63).
+
+On a TPU the estimate is not confirmed. Five compiles for a v5e, bfloat16, plain attention: causal_lm of d_model 1024,
+8 layers, 32 windows of 512, vocabulary 4096, 'full': 0.93. Of d_model 256, 4 layers, 8 windows of 256: 'none' 1.33,
+'full' 9.4. Unrolled, d_model 512, 2 layers, 4 windows of 256, vocabulary 512, 'none': enc_dec 7.6, and causal_lm, for
+which the compiler reports no temporaries at all where 158 MB are estimated. So it is far too high for small models;
+`encdec compile` says what a TPU takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+from encdec_jax.compute.serving import BYTES, cache_bytes
+from encdec_jax.config import MeshConfig, ModelConfig, RunConfig, StackConfig
+from encdec_jax.data.layout import layout
+from encdec_jax.errors import require
+from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.model.declare import Param, leaves, model
+
+# What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that
+# XLA allots on a CPU (d_model 128, 4 layers, 8 windows of 256, float32, remat 'full', all seven architectures).
+RECOMPUTED = 1.5
+FACTORED_FROM = 128  # optax.scale_by_factored_rms factors a moment whose two largest dimensions are at least this
+
+
+@dataclass(frozen=True)
+class TrainBytes:
+    """Bytes of a training step on one device.
+
+    Attributes:
+      weights: float32.
+      gradients: float32; twice with microbatches, the sum and the addend.
+      moments: of the optimizer, float32.
+      activations: what the backward pass keeps, and the most it needs beside that at once. An estimate.
+    """
+
+    weights: int
+    gradients: int
+    moments: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.moments + self.activations
+
+
+@dataclass(frozen=True)
+class InferBytes:
+    """Bytes of inference on one device.
+
+    Attributes:
+      weights, cache: in the type that was asked for.
+      activations: the most that a layer needs at once, over prefill and decoding. An estimate.
+    """
+
+    weights: int
+    cache: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.cache + self.activations
+
+
+def text(n: float) -> str:
+    """Bytes in the largest binary unit that they fill."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}" if n < 1000 * size else f"{n / size:.0f} {unit}"
+    return f"{n:.0f} B"
+
+
+def training(run: RunConfig) -> TrainBytes:
+    """Bytes of a run's update, all on one device.
+
+    Raises:
+      UserError: architecture, objective and data do not go together.
+    """
+    return per_device(replace(run, mesh=MeshConfig()))
+
+
+def per_device(run: RunConfig) -> TrainBytes:
+    """Bytes of a run's update on each device of its mesh.
+
+    Raises:
+      UserError: architecture, objective and data do not go together.
+    """
+    params = [param for _, param in leaves(model(run.model))]
+    weights = sum(4 * param.size // _divided(param, run.mesh) for param in params)
+    moments = 2 * weights if run.optim.name == "adamw" else sum(_factored(param, run.mesh) for param in params)
+    gradients = weights * (2 if run.train.accumulate > 1 else 1)
+    return TrainBytes(weights, gradients, moments, _activations(run))
+
+
+def inference(config: ModelConfig, batch: int, source: int, target: int, dtype: str) -> InferBytes:
+    """Bytes of decoding `target` tokens for each of `batch` sources, all on one device.
+
+    Args:
+      config: of the model.
+      batch: sequences at a time.
+      source, target: tokens of each.
+      dtype: of weights and cache, a name of `BYTES`; integers are computed with as bfloat16.
+
+    Raises:
+      UserError: a number is not accepted, or the type is unknown.
+    """
+    require(batch >= 1, "batch", batch, "at least 1 sequence")
+    cache = batch * cache_bytes(config, source, target, dtype).total
+    weights = sum(param.size for _, param in leaves(model(config)))
+    compute = 4 if dtype == "float32" else 2
+    stacks = [config.decoder] if config.encoder is None else [config.encoder]
+    prefilled = batch * source
+    most = 0
+    for size in stacks:
+        heads = size.n_heads * size.head_dim
+        scores = 0 if fused(config) else 2 * 4 * batch * size.n_heads * source**2
+        attention = scores + prefilled * compute * (2 * size.d_model + 2 * heads)
+        mlp = prefilled * compute * (2 * size.d_model + 3 * size.d_ff)
+        most = max(most, attention, mlp)
+    return InferBytes(ceil(weights * BYTES[dtype]), cache, max(most, 4 * batch * config.vocab_size))
+
+
+def fused(config: ModelConfig) -> bool:
+    """Whether attention keeps no scores. 'auto' counts as plain: what it comes to depends on the device."""
+    return config.attention in ("splash", "cudnn")
+
+
+def _factored(param: Param, mesh: MeshConfig) -> int:
+    """Bytes of optax's factored second moments, which are whole on every device unless they keep their shape.
+
+    Of the three arrays that optax holds for each parameter, those that are not used have one element.
+    """
+    *_, second, largest = (1, *sorted(param.shape))
+    if len(param.shape) < 2 or second < FACTORED_FROM:
+        return 4 * (param.size // _divided(param, mesh) + 2)
+    return 4 * (param.size // largest + param.size // second + 1)
+
+
+def _divided(param: Param, mesh: MeshConfig) -> int:
+    """Parts that a mesh divides a parameter into."""
+    return prod(getattr(mesh, name) for axis in param.axes if (name := RULES[axis]) is not None)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes of one layer's pass over one stream that are kept for the backward pass, under each policy of remat."""
+
+    none: float
+    dots: float
+    full: float
+
+
+def kept(run: RunConfig) -> int:
+    """Bytes of a device that layers keep for the backward pass: the residuals that a scan over them stacks up.
+
+    Raises:
+      UserError: architecture, objective and data do not go together.
+    """
+    config, mesh = run.model, run.mesh
+    stacked = sum(size.n_layers * getattr(layer, config.remat) for size, layer in _passes(run))
+    if config.remat == "none" and config.dtype == "bfloat16":  # and the weights, as they were multiplied with
+        matrices = [param for path, param in leaves(model(config)) if param.matmul and path[0] != "head"]
+        stacked += sum(2 * param.size / _divided(param, mesh) * len(set(param.sees)) for param in matrices)
+    return ceil(stacked)
+
+
+def _activations(run: RunConfig) -> int:
+    """Estimated bytes that a device holds beside weights, gradients and moments when it holds most.
+
+    That is either behind the forward pass, with the logits and their gradient, or while a layer goes backwards: then
+    that layer's gradients, and what it recomputes, are held on top of what is kept.
+    """
+    config = run.model
+    row = layout(config.choices, run.data, run.objective)
+    logits = 2 * 4 * _rows(run) * row.scored * config.vocab_size / run.mesh.tensor
+    layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
+    return kept(run) + ceil(max(logits, layer))
+
+
+def _rows(run: RunConfig) -> float:
+    """Rows of a microbatch on one device."""
+    windows = layout(run.model.choices, run.data, run.objective).windows
+    return run.train.batch_size / windows / run.train.accumulate / prod(getattr(run.mesh, name) for name in ROWS)
+
+
+def _passes(run: RunConfig) -> Iterator[tuple[StackConfig, _Kept]]:
+    """Each stack as often as it is applied, and what a device keeps of each of its layers."""
+    config, rows, tensor = run.model, _rows(run), run.mesh.tensor
+    arch, decoder = config.choices, config.decoder
+    row = layout(arch, run.data, run.objective)
+    source, target = row.source, row.target
+    if arch.own_stream:
+        size = config.encoder or decoder
+        emitted = BYTES[config.dtype] * size.d_model * rows * source if arch.reads == "layers" else 0
+        one = _layer(config, size, source, [source], rows, tensor)
+        yield size, _Kept(one.none, one.dots + emitted, one.full + emitted)
+    keys = [target, source] if arch.joins == "sublayer" else [source + target]
+    yield decoder, _layer(config, decoder, target, keys, rows, tensor)
+
+
+def _layer(config: ModelConfig, size: StackConfig, queries: int, keys: list[int], rows: float, tensor: int) -> _Kept:
+    """What is kept of one layer that `queries` tokens a row go through; `keys` are those of each of its attentions."""
+    c, d, tokens = BYTES[config.dtype], size.d_model, rows * queries
+    heads, kv_heads, d_ff = size.n_heads / tensor, size.n_kv_heads / tensor, size.d_ff / tensor
+    # A norm keeps its input and what it scales in float32, and what it gives. A layer that normalises its memory too,
+    # or joins it to its keys, keeps that as well.
+    none = (len(keys) + 1) * tokens * d * (8 + c)
+    dots = full = tokens * d * c
+    if len(keys) == 2 and config.choices.reads == "layers":
+        none += rows * keys[1] * (config.encoder or size).d_model * (8 + c)
+    if keys[0] > queries:
+        none += rows * d * (keys[0] * c + (8 * (keys[0] - queries) if config.choices.reads == "layers" else 0))
+    for n in keys:
+        projected = size.head_dim * c * (heads * tokens + 2 * kv_heads * rows * n)
+        mixed = size.head_dim * heads * tokens * (4 + c)
+        scores = 0 if fused(config) else heads * tokens * n * (4 if c == 4 else 4 + c)
+        none += projected + mixed + scores
+        dots += projected + tokens * d * c
+    none += 6 * c * d_ff * tokens  # of SwiGLU and GELU alike: the product and what the activation's derivative reads
+    dots += c * d_ff * tokens * (2 if config.mlp == "swiglu" else 1)
+    return _Kept(none, dots, full)

@@ -1,0 +1,104 @@
+"""What inference costs: FLOPs of taking up a source and of decoding a token, and bytes of the cache. No jax here.
+
+The same counting as the ledger's, with other numbers of tokens and pairs; `encdec_jax.infer` is what it counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products, shown
+from encdec_jax.config import ModelConfig
+from encdec_jax.errors import require
+from encdec_jax.model.declare import Stream, leaves, model
+
+# Of one number. Quantised types without the scales that go with them, which are as many as an implementation likes.
+BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5}
+
+
+@dataclass(frozen=True)
+class CacheBytes:
+    """Bytes of the keys and values that decoding reads.
+
+    Attributes:
+      own: of the decoder's self-attention: the target's, and in one-stream architectures the source's too.
+      cross: of the source's stream, which decoding never changes.
+    """
+
+    own: int
+    cross: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.own + self.cross
+
+
+def prefill(config: ModelConfig, source: int) -> Flops:
+    """FLOPs of taking up one source of `source` tokens; no logits.
+
+    One-stream architectures run it through their stack. The others run it through the encoder (or through the shared
+    blocks) and project what the decoder reads to keys and values, once for each decoder layer: decoding never touches
+    the source's states again. In 'coordinated' those keys and values are the ones that the source's own pass has
+    made, so that nothing is projected twice, as in training it is.
+
+    Args:
+      config: of the model.
+      source: tokens, at least 0.
+
+    Raises:
+      UserError: `source` is negative.
+    """
+    require(source >= 0, "source", source, "at least 0 tokens")
+    arch = config.choices
+    stream: Stream = "source" if arch.own_stream else "target"
+    pairs: Pairs = {(stream, stream): (shown(config, source, 0)[stream, stream], source * source)}
+    merged = source if arch.reads == "final" else 0
+    return flops(products(config, Pass({"source": 0, "target": 0, stream: source}, pairs, scored=0, merged=merged)))
+
+
+def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
+    """FLOPs of feeding target token `step` of one sequence, the first being 0, and computing its logits.
+
+    Args:
+      config: of the model.
+      source: tokens of the source, at least 0.
+      step: target tokens before this one.
+      capacity: target tokens that the cache has room for; attention computes them all ('dense').
+
+    Raises:
+      UserError: `source` is negative, or the cache has no room for this token.
+    """
+    require(source >= 0, "source", source, "at least 0 tokens")
+    require(0 <= step < capacity, "step", step, f"a token in [0, {capacity}), the capacity of the cache")
+    pairs: Pairs
+    if config.choices.own_stream:
+        pairs = {("target", "source"): (source, source), ("target", "target"): (step + 1, capacity)}
+    else:
+        pairs = {("target", "target"): (source + step + 1, source + capacity)}
+    return flops(products(config, Pass({"source": 0, "target": 1}, pairs, scored=1, merged=0)))
+
+
+def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> CacheBytes:
+    """Bytes of one sequence's keys and values.
+
+    Args:
+      config: of the model.
+      source, target: tokens held of each.
+      dtype: a name of `BYTES`.
+
+    Raises:
+      UserError: a length is negative, or the type is unknown.
+    """
+    require(source >= 0, "source", source, "at least 0 tokens")
+    require(target >= 0, "target", target, "at least 0 tokens")
+    require(dtype in BYTES, "dtype", dtype, "one of " + ", ".join(BYTES))
+    declared = dict(leaves(model(config)))
+
+    def held(attention: str, tokens: int) -> int:
+        layers, _, heads, dim = declared["decoder", "blocks", attention, "k"].shape
+        return round(2 * layers * heads * dim * tokens * BYTES[dtype])
+
+    if not config.choices.own_stream:
+        return CacheBytes(held("attn", source + target), 0)
+    return CacheBytes(held("attn", target), held("attn" if config.choices.joins == "merged" else "cross", source))

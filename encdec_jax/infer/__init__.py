@@ -1,0 +1,1 @@
+"""Inference: caches of keys and values, prefill and decoding. Knows nothing of meshes, training or data."""

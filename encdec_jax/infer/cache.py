@@ -1,0 +1,154 @@
+"""Caches of keys and values, and the two pure steps of inference: take up a source, feed target tokens.
+
+A prompt of P tokens is a source of P - 1 tokens, and its last token is the first of the target: `prefill` computes no
+logits, and every architecture decodes alike. Both steps are the model's own blocks, so what they cost is what the
+declaration says, and no more (dense counting; S source tokens, C = capacity):
+
+prefill: the blocks' pass over the source (S x S pairs of query and key a layer): the encoder's, or the decoder's where
+  blocks are shared or there is one stream. Then, for cross-attention or 'enc_dec_shared', the projection of the
+  source's final (of 'layerwise', every layer's) states to keys and values by each decoder layer. Not so for
+  'coordinated' and one stream: their own pass has just made those keys. There the last layer's queries, attention and
+  MLP serve nobody; they are computed all the same, because one body serves all layers.
+decode: every decoder weight but the source's keys and values on each token; attention to C slots and S source keys
+  (one stream: to its S + C slots); logits of each token.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from encdec_jax.errors import require
+from encdec_jax.model.layers import KeyValues, Past
+from encdec_jax.model.model import Model
+from encdec_jax.model.streams import Stream
+
+
+class SelfCache(NamedTuple):
+    """Keys and values that the decoder's self-attention has seen, and room for more.
+
+    Attributes:
+      keys, values: in the compute dtype, [layers, batch, slots, n_kv_heads, head_dim].
+      stream: the token of each slot, [batch, slots]; the segment of an unwritten slot is 0.
+      used: number of slots written, int32 [].
+    """
+
+    keys: Array
+    values: Array
+    stream: Stream
+    used: Array
+
+
+class CrossCache(NamedTuple):
+    """Keys and values of the source, one for each decoder layer; decoding reads them and never writes.
+
+    Attributes:
+      keys, values: in the compute dtype, [layers, batch, source, n_kv_heads, head_dim].
+      stream: the source [batch, source].
+    """
+
+    keys: Array
+    values: Array
+    stream: Stream
+
+
+class Cache(NamedTuple):
+    """All that decoding needs beside the parameters. One-stream architectures hold the source in `own`."""
+
+    own: SelfCache
+    cross: CrossCache | None
+
+
+# Logical axes of each array, in the shape of a cache (`._replace(cross=None)` where that is None). 'rows' lie along the
+# batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every device.
+_KEYS: Any = ("layers", "rows", "slots", "kv_heads", "head_dim")
+_STREAM = Stream(*[("rows", "slots")] * 4)
+_SCALAR: Any = ()
+CACHE_AXES = Cache(SelfCache(_KEYS, _KEYS, _STREAM, _SCALAR), CrossCache(_KEYS, _KEYS, _STREAM))
+
+
+def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: int) -> Cache:
+    """Take up a source.
+
+    Args:
+      graph: `encdec_jax.model.model.graph(config)`.
+      params: the model's parameters.
+      source: [batch, source], as the architecture is trained on it; rows of fewer tokens are padded with segment 0.
+      capacity: target tokens to make room for; static.
+
+    Raises:
+      UserError: the source is empty, or the capacity.
+    """
+    batch, length = source.tokens.shape
+    require(length >= 1, "source length", length, "at least 1 token, which may be padding")
+    require(capacity >= 1, "capacity", capacity, "at least 1 token")
+    model: Model = nnx.merge(graph, params)
+    read = model.read(source)
+    if model.config.choices.own_stream:
+        layers, _, _, heads, dim = read.keys.shape
+        empty = jnp.zeros((layers, batch, capacity, heads, dim), read.keys.dtype)
+        nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
+        own = SelfCache(empty, empty, nothing, jnp.zeros((), jnp.int32))
+        return Cache(own, CrossCache(*read, source))
+    keys, values = (jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in read)
+    stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
+    return Cache(SelfCache(keys, values, stream, jnp.asarray(length, jnp.int32)), None)
+
+
+def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) -> tuple[Array, Cache]:
+    """Feed the next token of each row, or several at once.
+
+    Jit it with the cache donated, and the cache is updated in place.
+
+    Args:
+      graph, params: as `prefill` takes them.
+      cache: of `prefill` or of the last call.
+      token: [batch, n], of the source's segment; its positions continue those of the row's source.
+
+    Returns:
+      float32 logits [batch, n, vocab] of what follows each token, and the cache with the tokens in it. A compiled step
+      cannot raise: where the cache has no room left for the tokens, the logits are NaN.
+
+    Raises:
+      UserError: there are more tokens than the cache has slots.
+    """
+    model: Model = nnx.merge(graph, params)
+    own, cross = cache
+    n, slots = token.tokens.shape[1], own.keys.shape[2]
+    require(n <= slots, "tokens to decode", n, f"at most {slots}, the slots of the cache")
+    stream = Stream(*(write(old, new, own.used, axis=1) for old, new in zip(own.stream, token, strict=True)))
+    past = Past(KeyValues(own.keys, own.values), stream, own.used)
+    source, memory = (None, None) if cross is None else (cross.stream, KeyValues(cross.keys, cross.values))
+    states, new = model.decode(token, source, memory, past)
+    assert new is not None
+    # Layers only read the cache; it is written here, once for all of them, so that a donated one is written in place.
+    keys, values = (write(old, add, own.used, axis=2) for old, add in zip(past.kv, new, strict=True))
+    logits = jnp.where(own.used + n <= slots, model.logits(states), jnp.nan)
+    return logits, Cache(SelfCache(keys, values, stream, own.used + n), cross)
+
+
+def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream, steps: int) -> Array:
+    """The most likely token, `steps` times: int32 [batch, steps], behind `first` [batch, 1], in one `lax.scan`.
+
+    Raises:
+      UserError: `steps` (static) is not positive.
+    """
+    require(steps >= 1, "steps", steps, "at least 1")
+
+    def step(carry: tuple[Cache, Stream], _: None) -> tuple[tuple[Cache, Stream], Array]:
+        cache, token = carry
+        logits, cache = decode(graph, params, cache, token)
+        best = logits.argmax(axis=-1).astype(token.tokens.dtype)
+        return (cache, token._replace(tokens=best, position=token.position + 1)), best[:, 0]
+
+    _, best = jax.lax.scan(step, (prefill(graph, params, source, steps), first), length=steps)
+    return best.T
+
+
+def write(slots: Array, new: Array, at: Array, axis: int) -> Array:
+    """`slots` with `new` written from index `at` of `axis` on."""
+    return jax.lax.dynamic_update_slice_in_dim(slots, new, at, axis)

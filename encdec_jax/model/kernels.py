@@ -1,0 +1,120 @@
+"""Fused attention: Pallas splash attention for TPUs, cuDNN flash attention for GPUs.
+
+Neither holds the scores of all pairs in memory. Splash attention (arXiv 2205.14135 on TPUs) takes no mask as data: it
+knows causal and full attention, and segments. `splash` builds the one mask formula of `encdec_jax.model.streams` from
+these, exactly, prefixes of any length and packed rows included.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental.pallas.ops.tpu import splash_attention as pallas
+
+from encdec_jax.model.placement import by_heads
+from encdec_jax.model.streams import Stream
+
+LANES = 128  # a TPU's vectors: the lengths that splash attention takes are multiples
+BLOCKS = (512, 256, 128)
+
+
+Sees = Literal["full", "causal", "prefix"]
+
+
+class Pattern(NamedTuple):
+    """A mask as splash attention can compute it. The tokens of a segment stand in the order of their positions.
+
+    Attributes:
+      sees: 'full': every key of the segment. 'causal': those not behind the query, where the last query stands beside
+        the last key. 'prefix': those, and all open ones; open keys stand before the others of their segment.
+      query_segment, key_segment: int32 [batch, queries] and [batch, keys]; 0 is padding.
+      query_open, key_open: bool of the same shapes; only 'prefix' reads them.
+    """
+
+    sees: Sees
+    query_segment: Array
+    key_segment: Array
+    query_open: Array
+    key_open: Array
+
+
+def pattern(sees: Sees, query: Stream, key: Stream) -> Pattern:
+    """The pattern in which the queries of one stream see the keys of another."""
+    return Pattern(sees, query.segment, key.segment, query.open, key.open)
+
+
+def join_patterns(first: Pattern, second: Pattern) -> Pattern:
+    """The pattern of a source that is seen whole, followed by a causal target: causal, with the source before it."""
+    assert (first.sees, second.sees) == ("full", "causal")
+    keys = (jnp.concatenate(pair, axis=1) for pair in zip(first[2::2], second[2::2], strict=True))
+    return Pattern("causal", second.query_segment, next(keys), second.query_open, next(keys))
+
+
+def cudnn(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """`encdec_jax.model.layers.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads."""
+    return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation="cudnn")
+
+
+def splash(q: Array, k: Array, v: Array, pattern: Pattern, interpret: bool = False) -> Array:
+    """`encdec_jax.model.layers.attention` by splash attention, on each device's rows and heads.
+
+    With a prefix, two passes and a choice: queries that are open see the open keys of their segment, all others see
+    what is not behind them. That is the mask formula, because open keys stand before the others.
+
+    Args:
+      q: [batch, queries, n_heads, head_dim].
+      k, v: [batch, keys, n_kv_heads, head_dim].
+      pattern: what each query sees.
+      interpret: run the kernel's steps one by one on a CPU.
+    """
+    if pattern.sees != "prefix":
+        return by_heads(partial(_pass, pattern.sees, interpret), q, k, v, pattern.query_segment, pattern.key_segment)
+    before = splash(q, k, v, pattern._replace(sees="causal"), interpret)
+    hidden = jnp.where(pattern.key_open, pattern.key_segment, -1)
+    around = splash(q, k, v, pattern._replace(sees="full", key_segment=hidden), interpret)
+    return jnp.where(pattern.query_open[:, :, None, None], around, before)
+
+
+def _pass(sees: str, interpret: bool, q: Array, k: Array, v: Array, query_segment: Array, key_segment: Array) -> Array:
+    """One pass of the kernel, on one device. Lengths are padded to whole vectors with keys that nobody sees."""
+    queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
+    more_queries, more_keys = -queries % LANES, -keys % LANES
+    shape = (queries + more_queries, keys + more_keys)
+    mask = pallas.CausalMask(shape, offset=keys - queries) if sees == "causal" else pallas.FullMask(shape)
+    kernel = pallas.make_splash_mha(
+        pallas.MultiHeadMask([mask] * heads),
+        block_sizes=_blocks(*shape),
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+
+    def padded(x: Array, more: int) -> Array:
+        return jnp.moveaxis(jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))), 2, 1)
+
+    segments = pallas.SegmentIds(
+        jnp.pad(query_segment, ((0, 0), (0, more_queries))),
+        jnp.pad(key_segment, ((0, 0), (0, more_keys)), constant_values=-1),
+    )
+    scaled = padded(q * q.shape[-1] ** -0.5, more_queries)
+    mixed = jax.vmap(kernel)(scaled, padded(k, more_keys), padded(v, more_keys), segments)
+    return jnp.moveaxis(mixed, 1, 2)[:, :queries]
+
+
+def _blocks(queries: int, keys: int) -> pallas.BlockSizes:
+    """The largest tiles that divide the lengths."""
+    q, kv = (next(block for block in BLOCKS if n % block == 0) for n in (queries, keys))
+    return pallas.BlockSizes(
+        block_q=q,
+        block_kv=kv,
+        block_kv_compute=kv,
+        block_q_dkv=q,
+        block_kv_dkv=kv,
+        block_kv_dkv_compute=kv,
+        block_q_dq=q,
+        block_kv_dq=kv,
+    )

@@ -1,0 +1,40 @@
+"""How activations lie on the mesh in use (`jax.set_mesh`): divided by rows, and within attention by heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+from jax import Array
+from jax.sharding import PartitionSpec
+
+from encdec_jax.mesh import ROWS, RULES
+
+
+def by_rows(x: Array) -> Array:
+    """The same x [rows, ...], divided by rows over the mesh in use (`jax.set_mesh`); one device's is left alone.
+
+    Weights have d_model divided over 'fsdp'. Left to itself the compiler may divide the activations' d_model that way
+    too, and rows over 'data' alone: it then adds up activations behind every product where it could have gathered the
+    weights before it, and a device holds `fsdp` times the rows (LOG.md).
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.size <= 1 or x.shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]]):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(ROWS))
+
+
+def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segments: Array) -> Array:
+    """An attention on each device's rows and heads: a fused kernel, which the compiler can't divide by itself.
+
+    Args:
+      function: of the parts that a device has, to the shape of its q.
+      q, k, v: [rows, length, heads, head_dim].
+      *segments: [rows, length].
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(q, k, v, *segments)
+    heads, rows = PartitionSpec(ROWS, None, RULES["heads"]), PartitionSpec(ROWS)
+    specs = (heads,) * 3 + (rows,) * len(segments)
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, *segments)

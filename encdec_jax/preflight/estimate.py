@@ -1,0 +1,130 @@
+"""Arithmetic bounds on a step's time, from FLOPs and bytes and a device's datasheet. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from encdec_jax.compute import memory, serving
+from encdec_jax.compute.devices import Device
+from encdec_jax.compute.ledger import count
+from encdec_jax.config import RunConfig
+from encdec_jax.data.layout import layout
+from encdec_jax.model.declare import leaves, model
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Seconds that a step takes at least, if nothing is ever idle (the roofline of Williams et al. 2009).
+
+    Attributes:
+      compute: matrix products at the peak of the compute dtype.
+      memory: every byte that is held at once, moved to or from device memory at full bandwidth: arguments read, outputs
+        written, temporaries both.
+      collectives: bytes on the wire over all of a device's links at once.
+    """
+
+    compute: float
+    memory: float
+    collectives: float
+
+    @property
+    def overlapped(self) -> float:
+        """If the three go on at the same time: the bound."""
+        return max(self.compute, self.memory, self.collectives)
+
+    @property
+    def serial(self) -> float:
+        """If collectives wait for compute and compute for them."""
+        return max(self.compute, self.memory) + self.collectives
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The ledger's FLOPs of a step on each device, recomputation included.
+
+    Attributes:
+      dense: as a plain implementation computes attention.
+      mask: as the mask requires.
+    """
+
+    dense: float
+    mask: float
+
+
+def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
+    """What the ledger says of one step, divided by the devices of the run's mesh.
+
+    Args:
+      run: the configuration.
+      step: 'train', 'prefill', or 'decode' (its first token: the mask shows one target key).
+      lengths: tokens of source and target at inference.
+    """
+    devices = run.mesh.data * run.mesh.fsdp * run.mesh.tensor
+    ledger = count(run)
+    if step == "train":
+        parts, rows = [ledger.train_flops, ledger.recompute], 1
+    else:
+        source, target = lengths
+        flops = serving.prefill(run.model, source)
+        if step == "decode":
+            flops = serving.decode(run.model, source, 0, target)
+        parts, rows = [flops], ledger.rows
+    return Counted(*(rows * sum(getattr(part, kind) for part in parts) / devices for kind in ("dense", "mask")))
+
+
+def bound(device: Device, dtype: str, flops: float, held: float, wire: float) -> Bound:
+    """The bound of a step on one device.
+
+    Args:
+      device: with its peaks.
+      dtype: of the compute.
+      flops: of matrix products.
+      held: bytes moved to or from memory.
+      wire: bytes a device sends.
+    """
+    return Bound(flops / device.peak[dtype], held / device.bandwidth, wire / device.interconnect if wire else 0.0)
+
+
+def held(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
+    """Bytes that a step holds on each device, estimated without a compiler."""
+    mesh, config = run.mesh, run.model
+    if step == "train":
+        return memory.per_device(run).total
+    rows = run.train.batch_size // layout(config.choices, run.data, run.objective).windows
+    whole = memory.inference(config, rows, *lengths, config.dtype)
+    return whole.weights / (mesh.fsdp * mesh.tensor) + (whole.cache + whole.activations) / (
+        mesh.data * mesh.fsdp * mesh.tensor
+    )
+
+
+def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
+    """Bytes that a device sends in a step, estimated without a compiler.
+
+    'fsdp' gathers the weights forward and backward and scatters their gradients; 'data' adds up gradients; 'tensor'
+    adds up activations behind each sublayer, forward, backward, and where remat repeats it.
+    """
+    mesh, config = run.mesh, run.model
+    width = 2 if config.dtype == "bfloat16" else 4
+    weights = width * sum(param.size for _, param in leaves(model(config))) / mesh.tensor
+    row = layout(config.choices, run.data, run.objective)
+    rows = run.train.batch_size / row.windows / (mesh.data * mesh.fsdp)
+    source, target = (row.source, row.target) if step == "train" else lengths
+    if step == "decode":
+        source, target = 0, 1
+    elif step == "prefill":
+        source, target = (source, 0) if config.choices.own_stream else (0, source)
+    sent = (3 if step == "train" else 1) * weights * (mesh.fsdp - 1) / mesh.fsdp
+    if step == "train":
+        sent += 2 * weights / mesh.fsdp * (mesh.data - 1) / mesh.data
+    encoder = config.encoder or config.decoder
+    sublayers = 3 if config.choices.joins == "sublayer" else 2
+    states = 2 * encoder.n_layers * encoder.d_model * source
+    states += sublayers * config.decoder.n_layers * config.decoder.d_model * target
+    passes = (3 if config.remat == "full" else 2) if step == "train" else 1
+    return sent + 2 * passes * rows * width * states * (mesh.tensor - 1) / mesh.tensor
+
+
+def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int]) -> Bound:
+    """The bound as far as it can be told without a compiler."""
+    flops = counted(run, step, lengths).dense
+    return bound(device, run.model.dtype, flops, held(run, step, lengths), wire(run, step, lengths))

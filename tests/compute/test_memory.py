@@ -1,0 +1,144 @@
+"""Bytes against the residuals of the real model, the optimizer's real arrays, the real sharding, and the compiler."""
+
+from dataclasses import replace
+from math import prod
+
+import jax
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh
+from support import model_config
+from test_compiled import compiled
+from test_witness import abstract_batch
+
+from encdec_jax.compute import memory
+from encdec_jax.config import (
+    DataConfig,
+    MeshConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    RunConfig,
+    StackConfig,
+    TrainConfig,
+)
+from encdec_jax.errors import UserError
+from encdec_jax.mesh import AXES
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.declare import leaves, model
+from encdec_jax.model.model import graph, initial
+from encdec_jax.model.presets import preset
+from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.loss import weighted_sums
+from encdec_jax.train.optimizer import optimizer
+from encdec_jax.train.sharding import parameter_sharding
+from encdec_jax.train.step import forward
+
+LAYERS = 7  # of no other dimension
+WIDE = StackConfig(n_layers=LAYERS, d_model=96, n_heads=3, n_kv_heads=3, head_dim=32, d_ff=200)
+every_arch = pytest.mark.parametrize("arch", ARCHS)
+
+
+def run_of(config: ModelConfig, length: int = 56, batch: int = 2, **more: object) -> RunConfig:
+    objective = ObjectiveConfig("causal_lm" if config.arch == "causal_lm" else "prefix_lm")
+    return RunConfig(config, DataConfig(length=length), objective, train=TrainConfig(batch_size=batch), **more)
+
+
+def stacked_residuals(run: RunConfig) -> int:
+    """Bytes that a scan stacks up for the backward pass: what `jax.vjp` keeps with a leading 'layers' axis."""
+    definition, params = graph(run.model), jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
+
+    def kept(params: nnx.State, batch: object) -> list[jax.Array]:
+        def loss(params: nnx.State) -> jax.Array:
+            return weighted_sums(forward(definition, params, batch), batch.labels, batch.weights, 0.0)[0]
+
+        return jax.tree.leaves(jax.vjp(loss, params)[1])
+
+    jaxpr = jax.make_jaxpr(kept)(params, abstract_batch(run)).jaxpr
+    given = set(jaxpr.invars)
+    kept_once = {var for var in jaxpr.outvars if not hasattr(var, "val")} - given
+    return sum(prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept_once if v.aval.shape[:1] == (LAYERS,))
+
+
+@pytest.mark.parametrize(
+    ("remat", "dtype", "mlp"),
+    [
+        ("none", "float32", "swiglu"),
+        ("none", "bfloat16", "gelu"),
+        ("dots", "bfloat16", "swiglu"),
+        ("full", "float32", "gelu"),
+    ],
+)
+@every_arch
+def test_what_the_backward_pass_keeps_is_what_vjp_keeps(arch: str, remat: str, dtype: str, mlp: str) -> None:
+    """To 1 %: statistics of rows, one number a token, are not counted."""
+    changes = {"decoder": WIDE, "encoder": WIDE if ARCHS[arch].own_encoder else None}
+    config = model_config(arch, remat=remat, dtype=dtype, mlp=mlp, attention="plain", **changes)
+    run = run_of(config)
+    assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.01)
+
+
+@pytest.mark.slow
+@every_arch
+def test_the_estimate_is_near_what_the_compiler_allots(arch: str) -> None:
+    """Within a factor of 1.25, on a CPU, where temporaries hold gradients and activations."""
+    run = run_of(preset(arch, d_model=128, dec_layers=4, vocab_size=1024, attention="plain"), length=256, batch=8)
+    allotted = compiled(run, jax.devices("cpu")[0]).memory_analysis().temp_size_in_bytes
+    held = memory.training(run)
+    assert 1 / 1.25 < (held.gradients + held.activations) / allotted < 1.25
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_moments_are_the_arrays_that_optax_holds(name: str) -> None:
+    config = preset("enc_dec", d_model=256, dec_layers=2, enc_layers=3, vocab_size=300)
+    run = run_of(config, optim=OptimConfig(name=name))
+    params = jax.eval_shape(lambda key: initial(config, key), jax.random.key(0))
+    moments = jax.eval_shape(optimizer(run.optim, decay_mask(params)).init, params)
+    arrays = sum(prod(leaf.shape) * 4 for leaf in jax.tree.leaves(moments) if leaf.ndim)
+    held = memory.training(run)
+    assert held.moments == arrays
+    assert held.weights == held.gradients == sum(prod(leaf.shape) * 4 for leaf in jax.tree.leaves(params))
+
+
+@every_arch
+def test_devices_hold_what_the_sharding_gives_them(arch: str) -> None:
+    mesh = MeshConfig(data=2, fsdp=4, tensor=2)
+    config = model_config(arch, tie="none")
+    devices = AbstractMesh((mesh.data, mesh.fsdp, mesh.tensor), AXES)
+    shards = [
+        parameter_sharding(devices, param.shape, param.axes).shard_shape(param.shape)
+        for _, param in leaves(model(config))
+    ]
+    found = memory.per_device(run_of(config, batch=16, mesh=mesh))
+    assert found.weights == sum(4 * prod(shape) for shape in shards)
+    assert found.moments == 2 * found.weights
+    whole = memory.training(run_of(config, batch=16))
+    assert whole.activations / 16 < found.activations < whole.activations / 4
+
+
+def test_what_saves_activations_saves_them() -> None:
+    def activations(accumulate: int = 1, **changes: object) -> int:
+        run = run_of(preset("enc_dec", d_model=256, dec_layers=8, vocab_size=300, **changes), 1024, 8)
+        return memory.training(replace(run, train=replace(run.train, accumulate=accumulate))).activations
+
+    assert activations() > activations(remat="dots") > activations(remat="full")
+    assert activations() > activations(attention="splash")
+    assert activations() > activations(dtype="bfloat16") > activations() / 2
+    assert activations(accumulate=4) == pytest.approx(activations() / 4, rel=0.01)
+
+
+def test_microbatches_hold_two_gradients() -> None:
+    run = run_of(model_config("causal_lm"), batch=4)
+    held = memory.training(replace(run, train=replace(run.train, accumulate=2)))
+    assert held.gradients == 2 * held.weights
+
+
+def test_inference_holds_weights_cache_and_one_layer() -> None:
+    config = model_config("enc_dec")
+    one, many = (memory.inference(config, batch, 100, 50, "bfloat16") for batch in (1, 8))
+    assert one.weights == many.weights == 2 * sum(param.size for _, param in leaves(model(config)))
+    assert (many.cache, many.activations) == (8 * one.cache, 8 * one.activations)
+    assert one.cache == memory.cache_bytes(config, 100, 50, "bfloat16").total
+    assert 2 * memory.inference(config, 1, 100, 50, "int4").weights == memory.inference(config, 1, 9, 9, "int8").weights
+    with pytest.raises(UserError, match="batch = 0 is not accepted"):
+        memory.inference(config, 0, 1, 1, "int8")
