@@ -74,6 +74,9 @@ def test_imports_run_one_way(module, path):
         "sweep.launch",
         "sweep.results",
         "scaling.findings",
+        "scaling.forecast",
+        "scaling.differences",
+        "report.figures",
         "report.html",
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -9,20 +12,41 @@ import polars as pl
 from markupsafe import Markup
 
 from encdec_jax.files import atomic_write
-from encdec_jax.report import plots, sections, words
-from encdec_jax.scaling.findings import Findings, find
+from encdec_jax.report import (
+    approaches,
+    choices,
+    ledgers,
+    pictures,
+    plots,
+    provenance,
+    sections,
+    serving,
+    verdicts,
+    words,
+)
+from encdec_jax.report.learning import History, histories
+from encdec_jax.report.section import Section
+from encdec_jax.report.style import colour
+from encdec_jax.report.tips import tips
+from encdec_jax.scaling import paired, pareto
+from encdec_jax.scaling.approaches import Sides, sides
+from encdec_jax.scaling.findings import Findings, study
+from encdec_jax.scaling.paired import Pair
+from encdec_jax.scaling.predictions import Scored, registered, score
+from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.results import FIGURE, collect
 
 REPORT = "report.html"
+SCORES = "suffix_bits.npy"
 _HERE = Path(__file__).parent
 
 
 def write_report(folder: Path) -> Path:
     """Collect an experiment's results, fit them, and write report.html and figure.png beside results.parquet.
 
-    With too few runs for a fit, the report says what is missing; without a run done, there is no figure. The same
-    results give the same bytes.
+    Where no run has ended, as in a clone, the results.parquet in the experiment's folder stands for them; learning
+    curves are then left out. With too few runs for a fit, the report says what is missing; without a run done, there is
+    no figure. The same results give the same bytes.
 
     Returns:
       the path of report.html.
@@ -32,24 +56,41 @@ def write_report(folder: Path) -> Path:
         the results' folder can't be written to.
     """
     experiment = load(folder)
-    table = collect(experiment)
-    findings = find(table, experiment.baseline)
-    page = render(experiment, table, findings)
+    table = results.collect(experiment)
+    if table.is_empty() and (folder / results.TABLE).is_file():
+        table = results.load(folder)
+    findings = study(experiment, table)
+    scored = score(registered(experiment.root), table)
+    curves = histories(experiment, table)
+    seen = sides(table, findings, {curve.run_id: (curve.flops, curve.loss) for curve in curves})
+    page = render(experiment, table, findings, curves, scored, _pairs(experiment, table), seen)
     figure = plots.png(findings, experiment.question) if findings.optima else None
     if figure is not None:
-        atomic_write(experiment.root / FIGURE, figure)
+        atomic_write(experiment.root / results.FIGURE, figure)
     path = experiment.root / REPORT
     atomic_write(path, page)
     return path
 
 
-def render(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> str:
+def render(
+    experiment: Experiment,
+    table: pl.DataFrame,
+    findings: Findings,
+    curves: Sequence[History] = (),
+    scored: Sequence[Scored] = (),
+    pairs: Sequence[Pair] = (),
+    seen: Sequence[Sides] = (),
+) -> str:
     """The report as HTML.
 
     Args:
       experiment: question, confounders, predictions and planned runs.
       table: rows of the runs that ended, with the columns of `encdec_jax.sweep.results.SCHEMA`.
       findings: of the table.
+      curves: learning curves of the table's runs, as far as they are known.
+      scored: losses that were predicted before the runs.
+      pairs: of runs scored on the same windows.
+      seen: what each approach says of each architecture's best sizes.
 
     Raises:
       UserError: a prediction's check is at fault.
@@ -62,23 +103,64 @@ def render(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> s
         lstrip_blocks=True,
     )
     place = experiment.folder.resolve()
+    rows = provenance.download(table)
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        script=Markup((_HERE / "report.js").read_text(encoding="utf-8")),
         name=experiment.name,
         place=f"{place.parent.name}/{place.name}",
         question=experiment.question,
         answer=words.answer(findings),
+        frontiers=words.frontiers(findings),
         missing=sections.missing(experiment, table, findings),
-        pictures=[(title, Markup(svg)) for title, svg in plots.svgs(findings)] if findings.optima else [],
-        sections=[
-            sections.comparisons(findings),
-            sections.predictions(experiment, findings),
-            sections.matched(table),
-            sections.confounders(experiment),
-            sections.laws(findings),
-            sections.optima(findings),
-            sections.exclusions(experiment, table, findings),
-            sections.results(table),
-            sections.versions(table),
-        ],
+        archs=[(arch, colour(arch)) for arch in findings.archs],
+        sections=_sections(experiment, table, findings, curves, scored, pairs, seen),
+        n_rows=len(table),
+        csv=base64.b64encode(rows).decode(),
+        digest=hashlib.sha256(rows).hexdigest(),
     )
+
+
+def _pairs(experiment: Experiment, table: pl.DataFrame) -> Sequence[Pair]:
+    """None where a run's scores of single windows are gone."""
+    done = table.filter(pl.col("status") == "done")["run_id"]
+    here = all((experiment.run_folder(identity) / SCORES).is_file() for identity in done)
+    return paired.pairs(table, experiment.root, experiment.baseline) if here else ()
+
+
+def _sections(
+    experiment: Experiment,
+    table: pl.DataFrame,
+    findings: Findings,
+    curves: Sequence[History],
+    scored: Sequence[Scored],
+    pairs: Sequence[Pair],
+    seen: Sequence[Sides],
+) -> list[Section]:
+    said = tips(findings, table)
+    spent = ledgers.spent(experiment, table, findings)
+    models = {identity: run.model for identity, run in experiment.runs.items()}
+    fronts = pareto.fronts(table, models, findings)
+    return [
+        sections.comparisons(findings, pictures.answers(findings, said)),
+        sections.optima(findings, pictures.isoflops(findings, said)),
+        sections.laws(findings, pictures.laws(findings, said)),
+        sections.crossovers(findings, pictures.crossovers(findings, said)),
+        approaches.side_by_side(seen),
+        approaches.parabolas(seen),
+        approaches.held_out(seen),
+        choices.allocations(findings),
+        choices.shapes(table),
+        choices.paired(pairs),
+        serving.section(fronts, pictures.fronts(fronts)),
+        verdicts.predictions(experiment, findings),
+        verdicts.forecasts(scored),
+        sections.learning(experiment, len(curves), pictures.learnings(findings, curves)),
+        ledgers.section(spent, pictures.ledger(spent)),
+        provenance.conventions(),
+        provenance.matched(table),
+        provenance.confounders(experiment),
+        provenance.exclusions(experiment, table, findings),
+        provenance.results(table),
+        provenance.versions(table),
+    ]

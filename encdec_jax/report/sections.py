@@ -1,97 +1,42 @@
-"""What a report says beside its pictures, as tables of text; the template only lays it out."""
+"""What was found, as sections: comparisons, best sizes, laws, crossovers, residuals."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Any
-
 import polars as pl
 
-from encdec_jax.report.words import flops, interval, multiplier, number
+from encdec_jax.report.section import Picture, Section
+from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
+from encdec_jax.scaling.compare import REACH
 from encdec_jax.scaling.findings import Findings
 from encdec_jax.sweep.experiment import Experiment
 
-Rows = list[list[str]]
+Pictures = tuple[Picture, ...]
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table: its heading's name, a note above it, columns and rows of text. Empty ones say `empty` instead."""
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: Rows
-    empty: str = "none"
-
-
-def comparisons(findings: Findings) -> Section:
+def comparisons(findings: Findings, pictures: Pictures) -> Section:
     """Every architecture beside the baseline, at every budget."""
     note = (
-        f"Multiplier: times the compute of {findings.baseline} for the same loss, along {findings.baseline}'s law, "
-        "trusted to 3x beyond the measured budgets. Better: probability that the best loss is lower."
+        f"Compute needed: times the compute of {findings.baseline} for the same loss, along {findings.baseline}'s law, "
+        f"trusted to {REACH:g}x beyond the measured budgets. Parameters needed: the same of parameters, both at their "
+        f"best sizes. Better: probability that the best loss is lower than {findings.baseline}'s."
     )
     rows = [
-        [c.arch, flops(c.budget), interval(c.gap, sign=True), multiplier(c), _share(c.better)]
+        [c.arch, flops(c.budget), interval(c.gap, sign=True), multiplier(c), parameters(c), share(c.better)]
         for c in findings.comparisons
     ]
-    columns = ("architecture", "budget (FLOPs)", f"bits per byte above {findings.baseline}", "compute needed", "better")
-    return Section("At each budget", note, columns, rows, "no budget has runs of two architectures")
-
-
-def matched(table: pl.DataFrame) -> Section:
-    """What every architecture's runs were given."""
-    note = (
-        "Runs of one budget were given equal training FLOPs, forward and backward, of every update, with attention "
-        "counted as its mask requires. Mismatch: largest deviation from the budget. Dense: the FLOPs of a plain "
-        "implementation, which computes masked scores too, over those counted; budgets equal in one convention differ "
-        "by these ratios in the other. All are scored alike: bits per byte of the same held-out suffixes after the "
-        "same prefixes."
-    )
-    rows = []
-    for runs in table.partition_by("arch", maintain_order=True):
-        dense = runs["train_flops_dense"] / runs["train_flops"]
-        mismatch: Any = runs["flops_mismatch"].abs().max()
-        rows.append(
-            [
-                runs["arch"][0],
-                str(len(runs)),
-                ", ".join(sorted({_objective(run) for run in runs.iter_rows(named=True)})),
-                "-" if mismatch is None else f"{mismatch:.2%}",
-                f"{_range(dense)}x",
-                _range(runs["updates"]),
-                _range(runs["batch_size"]),
-                _range(runs["lr"]),
-            ]
-        )
     columns = (
         "architecture",
-        "runs",
-        "objective",
-        "mismatch",
-        "dense",
-        "updates",
-        "windows an update",
-        "learning rate",
+        "budget (FLOPs)",
+        f"bits per byte above {findings.baseline}",
+        "compute needed",
+        "parameters needed",
+        "better",
     )
-    return Section("What was matched", note, columns, rows, "no run has ended")
+    empty = "No budget has runs of two architectures."
+    return Section("At each budget", note if rows else "", columns, rows, empty, pictures)
 
 
-def predictions(experiment: Experiment, findings: Findings) -> Section:
-    """What was expected before the runs, and whether it held."""
-    rows = [[prediction.score(findings), prediction.text] for prediction in experiment.predictions]
-    return Section("Predictions", "Registered before the runs.", ("verdict", "prediction"), rows, "none was registered")
-
-
-def confounders(experiment: Experiment) -> Section:
-    """What else could explain a difference, and how it is handled."""
-    rows = [[name, handled] for name, handled in experiment.confounders.items()]
-    return Section("What else could explain it", "", ("confounder", "how it is handled"), rows, "none was stated")
-
-
-def laws(findings: Findings) -> Section:
+def laws(findings: Findings, pictures: Pictures) -> Section:
     """The fitted laws."""
     reference = findings.laws[0].fit.law.reference if findings.laws else 0.0
     note = (
@@ -117,13 +62,42 @@ def laws(findings: Findings) -> Section:
         for law in findings.laws
     ]
     columns = ("architecture", "y", "law", "exponent", "A", "E", "budgets", "squared residuals (log)", "converged")
-    return Section("Fitted laws", note, columns, rows, "two budgets of one architecture are needed")
+    empty = "A law needs runs done at two budgets of one architecture."
+    return Section("Fitted laws", note if rows else "", columns, rows, empty, pictures)
 
 
-def optima(findings: Findings) -> Section:
+def crossovers(findings: Findings, pictures: Pictures) -> Section:
+    """Where the fitted frontiers cross the baseline's."""
+    base = findings.baseline
+    note = (
+        f"Each architecture's law of loss over {base}'s. A crossover counts in the range of budgets that both were "
+        "measured in; its interval holds the budgets at which the two can't be told apart. Share: of resampled studies "
+        f"whose frontiers cross in that range. Dashed: up to {REACH:g}x the largest budget, where nothing was measured."
+    )
+    rows = [
+        [
+            found.arch,
+            f"{flops(found.low)} to {flops(found.high)}",
+            f"none; {found.arch if found.beyond else base} is better throughout"
+            if found.compute is None and found.possible is None
+            else crossing(found, base),
+            f"{found.share:.0%}",
+        ]
+        for found in findings.crossovers
+    ]
+    columns = ("architecture", "measured (FLOPs)", "crossover", "share")
+    empty = "A crossover needs laws of two architectures over two budgets that both were given."
+    return Section("Crossovers", note if rows else "", columns, rows, empty, pictures)
+
+
+def optima(findings: Findings, pictures: Pictures) -> Section:
     """The best size for each budget."""
     sources = "; ".join(f"{arch} {number(n.sd)} ({n.source})" for arch, n in findings.noise.items())
-    note = f"Minimum of a parabola in ln(parameters). Noise of one run, bits per byte: {sources}." if sources else ""
+    note = (
+        "Best size: the minimum of a parabola in ln(parameters) through the sizes of one budget. A star marks it; a "
+        "hollow one, with a dashed curve, lies not inside the sizes tried, and the best size trained stands for it. "
+        f"Noise of one run, bits per byte: {sources}."
+    )
     rows = [
         [
             o.arch,
@@ -145,22 +119,24 @@ def optima(findings: Findings) -> Section:
         "tokens / parameter",
         "at edge",
     )
-    return Section("Best sizes", note, columns, rows, "no run is done")
+    return Section(
+        "Best sizes", note if rows else "", columns, rows, "No run is done: there is nothing to draw yet.", pictures
+    )
 
 
-def exclusions(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> Section:
-    """Everything that the fits leave out or doubt, and by which rule."""
-    ended = set(table["run_id"])
-    rows = [[e.run_id, e.arch, e.rule] for e in findings.exclusions]
-    rows += [
-        [identity, run.model.arch, "missing: not done yet"]
-        for identity, run in experiment.runs.items()
-        if identity not in ended
-    ]
-    rows += [
-        [f"budget {flops(o.budget)}", o.arch, o.isoflop.reason] for o in findings.optima if not o.isoflop.converged
-    ]
-    return Section("Left out, or in doubt", "", ("what", "architecture", "why"), rows, "nothing")
+def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section:
+    """How the training losses fell; a section without pictures where the runs' folders are gone."""
+    note = (
+        "Means of the training loss between points spaced evenly in ln(updates). It is each run's own objective, in "
+        "nats a token: compare runs of one architecture, not architectures. Labels: the budget, at its lowest run."
+    )
+    gone = (
+        f"The runs' folders (runs/{experiment.name}/RUN/metrics.jsonl) are not here, so there are no learning curves: "
+        "a results table holds only what each run came to."
+    )
+    if pictures:
+        return Section("Learning curves", f"Of {n_runs} runs. {note}", empty="", pictures=pictures)
+    return Section("Learning curves", "", empty=gone)
 
 
 def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> list[str]:
@@ -178,66 +154,3 @@ def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> 
         if any(law.arch == arch and law.quantity == "loss" and law.fit.n_points == 2 for law in findings.laws):
             found.append(f"The law of {arch}'s loss goes through its two points, and can't be checked against a third.")
     return found
-
-
-def results(table: pl.DataFrame) -> Section:
-    """All runs."""
-    columns = {
-        "run_id": "run",
-        "arch": "architecture",
-        "budget_flops": "budget (FLOPs)",
-        "d_model": "width",
-        "n_params": "parameters",
-        "tokens_seen": "tokens seen",
-        "updates": "updates",
-        "lr": "learning rate",
-        "seed": "seed",
-        "status": "status",
-        "suffix_bits_per_byte": "bits per byte",
-        "suffix_bits_se": "of windows ±",
-        "train_loss": "training loss (own objective, nats)",
-        "wall_s": "wall clock (s)",
-    }
-    order = ("arch", "budget_flops", "n_params", "lr", "seed", "run_id")
-    chosen = table.sort(order, nulls_last=True).select(*columns)
-    rows = [[_cell(name, value) for name, value in zip(columns, row, strict=True)] for row in chosen.iter_rows()]
-    return Section("All runs", "", tuple(columns.values()), rows, "no run has ended")
-
-
-def versions(table: pl.DataFrame) -> Section:
-    """What the runs were made with; several values where runs differ."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for text in table["versions"].drop_nulls():
-        for name, value in json.loads(text).items():
-            found[name].add(str(value))
-    rows = [[name, ", ".join(sorted(found[name]))] for name in sorted(found, key=lambda name: (name != "commit", name))]
-    return Section("Versions", "", ("what", "version"), rows, "no run has ended")
-
-
-def _share(probability: float) -> str:
-    # Resamples can't tell an event that none of them shows from a rare one.
-    return "under 0.001" if probability < 1e-3 else "over 0.999" if probability > 0.999 else f"{probability:.3f}"
-
-
-def _objective(run: dict[str, str | None]) -> str:
-    return f"{run['objective']} ({run['prefix']} split)" if run["prefix"] else str(run["objective"])
-
-
-def _range(values: pl.Series) -> str:
-    ends: list[Any] = [values.min(), values.max()]
-    low, high = (f"{end:,}" if isinstance(end, int) else number(end) for end in ends)
-    return low if low == high else f"{low} to {high}"
-
-
-def _cell(name: str, value: object) -> str:
-    if value is None:
-        return ""
-    if name == "budget_flops":
-        return flops(float(str(value)))
-    if name == "lr":
-        return f"{value:.3g}"
-    if name == "wall_s":
-        return f"{value:.1f}"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""How every picture looks: one colour an architecture, wherever it appears."""
+"""How every picture looks: one colour and one marker an architecture, wherever it appears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,20 @@ _COLOURS = {
     "layerwise": "#56B4E9",
     "coordinated": "#000000",
 }
-_OTHER = "#666666"
+_MARKERS = {
+    "causal_lm": "o",
+    "enc_dec": "s",
+    "prefix_lm": "^",
+    "enc_dec_causal": "D",
+    "enc_dec_shared": "v",
+    "layerwise": "P",
+    "coordinated": "X",
+}
+_OTHER, _OTHER_MARKER = "#666666", "o"
+_READABLE = 4.5  # contrast of small text with its background that WCAG 2.2 (level AA, 1.4.3) asks for
+
+# Parts of one whole: Paul Tol's 'light' scheme (personal.sron.nl/~pault, 2021), which black text can be read on.
+PARTS = ("#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#99DDFF", "#44BB99", "#BBCC33", "#AAAA00", "#DDDDDD")
 
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -40,5 +53,24 @@ RC: Any = {
 
 
 def colour(arch: str) -> str:
-    """The colour of an architecture."""
+    """The colour of an architecture's curves and points."""
     return _COLOURS.get(arch, _OTHER)
+
+
+def marker(arch: str) -> str:
+    """The marker of an architecture's points."""
+    return _MARKERS.get(arch, _OTHER_MARKER)
+
+
+def ink(arch: str) -> str:
+    """The colour of an architecture's name: its own, darkened until it can be read on white."""
+    red, green, blue = (int(colour(arch)[i : i + 2], 16) for i in (1, 3, 5))
+    while contrast((red, green, blue)) < _READABLE:
+        red, green, blue = (int(0.95 * value) for value in (red, green, blue))
+    return f"#{red:02X}{green:02X}{blue:02X}"
+
+
+def contrast(rgb: tuple[int, int, int]) -> float:
+    """Contrast of a colour (0 to 255) with white, 1 to 21, by WCAG 2.2's definitions."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (value / 255 for value in rgb)]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)

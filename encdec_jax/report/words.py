@@ -51,52 +51,97 @@ def multiplier(found: Comparison) -> str:
     return f"{number(value)}x [{ends[0]}, {ends[1]}]"
 
 
+def parameters(found: Comparison) -> str:
+    """A parameter multiplier, its bounds said where the truth lies beyond what is trusted."""
+    if found.parameters is None:
+        return "unknown"
+    value, low, high = found.parameters.value, found.parameters.low, found.parameters.high
+    if not found.parameters.known:
+        return f"{number(value)}x (no interval)"
+    ends = "unbounded" if low <= 0 else number(low), "unbounded" if math.isinf(high) else number(high)
+    return f"{number(value)}x [{ends[0]}, {ends[1]}]"
+
+
+def share(probability: float) -> str:
+    """A probability estimated from resamples, which can't tell an event that none of them shows from a rare one."""
+    return "under 0.001" if probability < 1e-3 else "over 0.999" if probability > 0.999 else f"{probability:.3f}"
+
+
 def crossing(found: Crossover, baseline: str) -> str:
     """Where two frontiers cross, as a clause."""
     if found.compute is None:
-        return f"no crossover of {found.arch} with {baseline} in the measured range"
-    if not found.compute.known:
-        ends = "(no interval)"
-    else:
-        low = "below the range" if found.compute.low <= 0 else flops(found.compute.low)
-        high = "above the range" if math.isinf(found.compute.high) else flops(found.compute.high)
-        ends = f"[{low}, {high}]"
+        return f"no crossover of {found.arch} with {baseline} in the measured range{_unless(found)}"
     winner = found.arch if found.beyond else baseline
+    ends = _ends(found.compute.low, found.compute.high) if found.compute.known else "(no interval)"
     return (
         f"{found.arch} crosses {baseline} at {flops(found.compute.value)} FLOPs {ends}, above which {winner} is better"
     )
 
 
 def answer(findings: Findings) -> str:
-    """The answer in a sentence or two, with intervals; or why there is none yet."""
+    """The answer in one sentence, with intervals: who beats the baseline at the largest budget; or why it is open."""
     if not findings.comparisons:
         return f"Not answered yet: no budget has runs done of both {findings.baseline} and another architecture."
     budget = max(comparison.budget for comparison in findings.comparisons)
-    clauses = [_clause(c, findings.baseline) for c in findings.comparisons if c.budget == budget]
-    return f"At {flops(budget)} training FLOPs, {'; '.join(clauses)}.{_crossings(findings)}"
+    found = [comparison for comparison in findings.comparisons if comparison.budget == budget]
+    return (
+        f"At {flops(budget)} training FLOPs, {_verdict(found, findings.baseline)}: {_needs(found, findings.baseline)}."
+    )
 
 
-def _crossings(findings: Findings) -> str:
-    """A sentence on the fitted frontiers, those that do not cross together; empty without frontiers."""
-    clauses = [crossing(found, findings.baseline) for found in findings.crossovers if found.compute is not None]
-    apart = [found for found in findings.crossovers if found.compute is None]
+def frontiers(findings: Findings) -> str:
+    """Where the fitted frontiers cross, in a sentence that names those that do not together; empty without any."""
+    open_ends = [found for found in findings.crossovers if found.compute is not None or found.possible is not None]
+    clauses = [crossing(found, findings.baseline) for found in open_ends]
+    apart = [found for found in findings.crossovers if found not in open_ends]
     if apart:
         names = " or ".join(found.arch for found in apart)
         low, high = flops(min(found.low for found in apart)), flops(max(found.high for found in apart))
         clauses.append(f"no crossover of {names} with {findings.baseline} in the measured range, {low} to {high} FLOPs")
-    return f" The fitted frontiers: {'; '.join(clauses)}." if clauses else ""
+    return f"The fitted frontiers: {'; '.join(clauses)}." if clauses else ""
 
 
-def _clause(found: Comparison, baseline: str) -> str:
-    gap = f"{interval(found.gap, sign=True)} bits per byte"
-    if found.gap.above(0) is None:
-        needs = "" if found.multiplier is None else f", {multiplier(found)} the compute for the same loss"
-        told = "can't be told apart" if found.gap.known else "differ by an unknown margin"
-        return f"{found.arch} and {baseline} {told} ({gap}{needs})"
-    if found.multiplier is None:
-        worse = "worse" if found.gap.value > 0 else "better"
-        return f"{found.arch} is {worse} than {baseline} by {gap}"
-    return f"{found.arch} needs {multiplier(found)} the compute of {baseline} for the same loss ({gap})"
+def _verdict(found: list[Comparison], base: str) -> str:
+    """Who beats whom."""
+    better, worse, unknown = ([c.arch for c in found if c.gap.above(0) is sign] for sign in (False, True, None))
+    clauses = []
+    if better:
+        clauses.append(f"{_and(better)} {'beats' if len(better) == 1 else 'beat'} {base}")
+    if worse:
+        clauses.append(f"{base} beats {_and(worse)}")
+    if unknown and clauses:
+        clauses.append(f"{_and(unknown)} can't be told apart from {base}")
+    return "; ".join(clauses) or f"{_and(unknown)} can't be told apart from {base}"
+
+
+def _needs(found: list[Comparison], base: str) -> str:
+    """By how much: the compute that each needs, or without a law of the baseline's the gap."""
+    if any(c.multiplier is None for c in found):
+        rest = [f"{c.arch} by {interval(c.gap, sign=True)}" for c in found[1:]]
+        first = f"{found[0].arch}'s loss differs from {base}'s by {interval(found[0].gap, sign=True)} bits per byte"
+    else:
+        rest = [f"{c.arch} {multiplier(c)}" for c in found[1:]]
+        first = f"{found[0].arch} needs {multiplier(found[0])} the compute of {base} for the same loss"
+    return ", ".join([first, *rest])
+
+
+def _unless(found: Crossover) -> str:
+    """What the range does not exclude, where the best fits do not cross."""
+    if found.possible is None:
+        return ""
+    low, high = found.possible
+    if low <= 0 and math.isinf(high):
+        return ", though the intervals allow one anywhere in it"
+    return f", though the intervals allow one in {_ends(low, high)}"
+
+
+def _ends(low: float, high: float) -> str:
+    text = "below the range" if low <= 0 else flops(low), "above the range" if math.isinf(high) else flops(high)
+    return f"[{text[0]}, {text[1]}]"
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _rounded(value: float, decimals: int, sign: bool) -> str:

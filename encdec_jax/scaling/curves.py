@@ -12,7 +12,7 @@ from encdec_jax.errors import UserError
 LOSS = "suffix_bits_per_byte"
 _SIZE = ("arch", "budget_flops", "n_params")
 # Runs that differ in nothing but the seed are repetitions of one another.
-_SETTING = (*_SIZE, "objective", "prefix", "d_model", "enc_layers", "dec_layers", "tokens", "batch_size", "lr")
+SETTING = (*_SIZE, "objective", "prefix", "d_model", "enc_layers", "dec_layers", "tokens", "batch_size", "lr")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,18 @@ class Curve:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A run that no fit uses, and by which rule."""
+    """A run that no fit uses.
+
+    Attributes:
+      run_id, arch: of the run.
+      rule: that leaves it out, with what was found.
+      health: whether it is a health rule of the experiment's.
+    """
 
     run_id: str
     arch: str
     rule: str
+    health: bool = False
 
 
 def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
@@ -67,8 +74,8 @@ def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
     if len(broken):
         first = broken.row(0, named=True)
         raise UserError(f"run {first['run_id']}: {LOSS} = {first[LOSS]} is not accepted: finite, above 0")
-    ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over(_SETTING)).with_columns(
-        setting=pl.struct(_SETTING).rank("dense").over(_SIZE) if len(runs) else pl.lit(0)
+    ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over(SETTING)).with_columns(
+        setting=pl.struct(SETTING).rank("dense").over(_SIZE) if len(runs) else pl.lit(0)
     )
     # Of settings that tie, the first in the order of their values: never both.
     best = pl.col("setting").sort_by("setting_loss", "setting").first().over(_SIZE)

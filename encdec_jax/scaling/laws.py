@@ -2,6 +2,11 @@
 
 With E = 0 a power law, a straight line in log-log; else a saturating one. Three budgets cannot tell E from the slope:
 the saturating law is fitted only to four or more.
+
+These are the laws of a frontier: of the optima of a few budgets, each already the outcome of a fit, and of sizes and
+tokens as well as losses. There least squares is right, and has closed forms that fit thousands of resampled frontiers
+at once. Laws of the runs themselves, with Huber's loss against outliers, are `encdec_jax.scaling.forms`; its `power`
+and `saturating` are the same two for tables of losses.
 """
 
 from __future__ import annotations
@@ -70,19 +75,22 @@ class Fit:
     converged: bool
 
 
-def fit_power(compute: np.ndarray, y: np.ndarray, reference: float) -> Law:
+def fit_power(compute: np.ndarray, y: np.ndarray, reference: float, weights: np.ndarray | None = None) -> Law:
     """Least squares in log-log.
 
     Args:
       compute: FLOPs, [points], at least 2 distinct.
       y: above 0, [..., points].
       reference: C0, FLOPs.
+      weights: of the squared residuals, such as 1 over the variance of ln(y), [points]; 1 unless given.
     """
     x = np.log(compute / reference)
-    centred = x - x.mean()
+    share = np.ones_like(x) / len(x) if weights is None else weights / weights.sum()
+    middle = x @ share
+    centred = share * (x - middle)
     log_y = np.log(y)
-    slope = log_y @ centred / (centred @ centred)
-    return Law("power", reference, np.zeros_like(slope), np.exp(log_y.mean(-1) - slope * x.mean()), slope)
+    slope = log_y @ centred / (x @ centred)
+    return Law("power", reference, np.zeros_like(slope), np.exp(log_y @ share - slope * middle), slope)
 
 
 def fit_saturating(compute: np.ndarray, y: np.ndarray, reference: float) -> Law:

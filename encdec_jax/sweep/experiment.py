@@ -35,6 +35,7 @@ class Experiment:
       baseline: the architecture that the others are compared with.
       confounders: name of each -> how it is handled, in a sentence.
       predictions: registered before the runs; `encdec_jax.scaling.predictions` scores them.
+      health: rules on runs fixed before they ran, an `encdec_jax.scaling.health.Health`; None if sweep.py has none.
       runs: every run by its id, in the order of sweep.py.
     """
 
@@ -45,6 +46,7 @@ class Experiment:
     confounders: dict[str, str]
     predictions: list[Any]
     runs: dict[str, RunConfig]
+    health: Any = None
 
     @property
     def root(self) -> Path:
@@ -81,6 +83,7 @@ def load(folder: Path) -> Experiment:
         confounders=named["CONFOUNDERS"],
         predictions=named["PREDICTIONS"],
         runs=runs,
+        health=getattr(module, "HEALTH", None),
     )
 
 

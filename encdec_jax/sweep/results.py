@@ -12,7 +12,8 @@ from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
-from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.experiment import load as load_experiment
 from encdec_jax.sweep.store import RunState, run_state
 
 TABLE = "results.parquet"
@@ -98,29 +99,40 @@ def row(identity: str, run: RunConfig, state: RunState) -> dict[str, object]:
     }
 
 
-def collect(experiment: Experiment) -> pl.DataFrame:
-    """Write the rows of all runs that ended (done, diverged, failed) to results.parquet, whole or not at all.
+def ended(experiment: Experiment) -> pl.DataFrame:
+    """The rows of all runs that ended (done, diverged, failed).
 
     The rows' order depends on their configurations alone, not on which ended first.
 
     Raises:
-      UserError: a run's summary is damaged, or the folder can't be written to.
+      UserError: a run's summary is damaged.
     """
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
     rows = [row(identity, experiment.runs[identity], state) for identity, state in states.items() if state.ended]
-    table = pl.DataFrame(rows, schema=SCHEMA).sort(_ORDER, nulls_last=True)
+    return pl.DataFrame(rows, schema=SCHEMA).sort(_ORDER, nulls_last=True)
+
+
+def collect(experiment: Experiment) -> pl.DataFrame:
+    """Write the rows of all runs that `ended` to results.parquet, whole or not at all.
+
+    Raises:
+      UserError: a run's summary is damaged, or the folder can't be written to.
+    """
+    table = ended(experiment)
     buffer = io.BytesIO()
     table.write_parquet(buffer)
     atomic_write(experiment.root / TABLE, buffer.getvalue())
     return table
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """A results table.
+def load(source: str | Path | Experiment) -> pl.DataFrame:
+    """A results table: of a file, of a folder that holds results.parquet, or of an experiment's runs.
 
     Raises:
       UserError: the file is missing, is not Parquet, or lacks columns.
     """
+    path = source.root if isinstance(source, Experiment) else Path(source)
+    path = path / TABLE if path.is_dir() else path
     try:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -140,7 +152,7 @@ def collect_into(folder: Path) -> int:
     Raises:
       UserError: runs are not finished, or a folder can't be written to.
     """
-    experiment = load(folder)
+    experiment = load_experiment(folder)
     states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
     unfinished = {name: states.count(name) for name in ("pending", "running", "stale", "failed") if name in states}
     if unfinished:

@@ -1,49 +1,47 @@
+import base64
 import functools
+import io
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import planned
 import polars as pl
 import pytest
 from synthetic import Truth, study
 
-from encdec_jax.config import ModelConfig, RunConfig, StackConfig
 from encdec_jax.errors import UserError
 from encdec_jax.report import html
 from encdec_jax.report.html import render, write_report
-from encdec_jax.report.plots import png, svgs
+from encdec_jax.report.learning import History
+from encdec_jax.report.plots import png
 from encdec_jax.report.words import answer
+from encdec_jax.scaling.approaches import Sides, sides
 from encdec_jax.scaling.findings import find
-from encdec_jax.scaling.predictions import Prediction
+from encdec_jax.scaling.predictions import Forecast, Prediction, score
+from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment
 
 TABLE = study(
     {"causal_lm": Truth(), "enc_dec": Truth(scale=2.1), "prefix_lm": Truth(scale=2.2)}, noise=0.01, window=0.01
 )
-RUN = RunConfig(ModelConfig("causal_lm", 300, StackConfig(1, 16, 2, 2, 8, 32)))
 VOID = {"meta", "br", "hr", "img", "link"}
 
 
 def experiment(table: pl.DataFrame = TABLE, **changes) -> Experiment:
-    fields = {
-        "name": "quickstart",
-        "folder": Path("experiments/quickstart"),
-        "question": "Does an encoder-decoder win?",
-        "baseline": "causal_lm",
-        "confounders": {"depth": "1+1 blocks against 2"},
-        "predictions": [
-            Prediction("enc_dec is worse at 1e12", lambda f: f.comparison("enc_dec", 1e12).gap.above(0)),
-            Prediction("prefix_lm is better at 1e12", lambda f: f.comparison("prefix_lm", 1e12).gap.below(0)),
-            Prediction("layerwise is best", lambda f: f.comparison("layerwise", 1e12).gap.below(0)),
-        ],
-        "runs": dict.fromkeys(table["run_id"], RUN),
-    }
-    return Experiment(**{**fields, **changes})
+    return planned.experiment(table, **changes)
 
 
 def page(table: pl.DataFrame = TABLE, **changes) -> str:
     return render(experiment(table, **changes), table, find(table, "causal_lm"))
+
+
+def forecast(identity: str, value: float) -> Forecast:
+    return Forecast(
+        identity, "enc_dec", 5e4, 4e6, value, value - 0.1, value + 0.1, 0.05, "ab" * 32, "cd" * 32, "2026-01-01"
+    )
 
 
 class Balance(HTMLParser):
@@ -65,31 +63,44 @@ def usual_page() -> str:
     return page()
 
 
+@functools.cache
+def seen() -> tuple[Sides, ...]:
+    return sides(TABLE, find(TABLE, "causal_lm"), {})
+
+
 def text_of(source: str) -> str:
-    source = re.sub(r"<(svg|style).*?</\1>", "", source, flags=re.DOTALL)
+    source = re.sub(r"<(svg|style|script).*?</\1>", "", source, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", source))
 
 
-def test_the_answer_comes_right_after_the_question():
-    source = usual_page()
-    stated = answer(find(TABLE, "causal_lm"))
-    assert text_of(source).index(stated) < text_of(source).index("At each budget")
-    assert source.index("Does an encoder-decoder win?</h1>") < source.index(stated) < source.index("<svg")
+def test_the_first_line_answers():
+    body = usual_page().partition("<body>")[2]
+    first = re.sub(r"<[^>]+>", "", body).strip().partition("\n")[0]
+    assert first == answer(find(TABLE, "causal_lm"))
+    assert body.index(first) < body.index("Does an encoder-decoder win?") < body.index("<svg")
 
 
 def test_nothing_is_loaded_from_elsewhere():
     source = usual_page()
     assert "://" not in source
-    assert "<script" not in source
+    assert source.count("<script>") == source.count("<script") == 1
+    assert "default-src 'none'" in source
     assert "url(" not in re.sub(r"url\(#\w+\)", "", source)
     assert "@import" not in source
-    assert all(target.startswith("#") for target in re.findall(r'\b(?:href|src)="([^"]*)"', source))
+    assert all(target.startswith(("#", "data:")) for target in re.findall(r'\b(?:href|src)="([^"]*)"', source))
+
+
+def test_the_rows_are_in_the_page():
+    (rows,) = re.findall(r'href="data:text/csv;charset=utf-8;base64,([^"]+)"', usual_page())
+    read = pl.read_csv(io.BytesIO(base64.b64decode(rows)), schema=results.SCHEMA)
+    assert read.sort("run_id").equals(TABLE.sort("run_id"))
 
 
 def test_the_page_is_well_formed_and_its_pictures_find_their_parts():
     parser = Balance()
     parser.feed(usual_page())
     assert parser.open == []
+    assert len(set(parser.ids)) == len(parser.ids)
     source = usual_page()
     wanted = {*re.findall(r"url\(#(\w+)\)", source), *re.findall(r'href="#([^"]+)"', source)}
     assert wanted
@@ -131,7 +142,7 @@ def test_what_users_write_is_escaped():
         predictions=[Prediction(evil, lambda f: True)],
         folder=Path("experiments") / evil.replace("/", "-"),
     )
-    assert "<script" not in source
+    assert source.count("<script") == 1
     assert "<b>" not in source
     assert source.count("&lt;script&gt;") >= 7
 
@@ -144,6 +155,35 @@ def test_what_is_left_out_is_listed_with_its_rule():
     assert f"{TABLE['run_id'][1]} causal_lm diverged" in text
     assert f"{TABLE['run_id'][35]} causal_lm missing: not done yet" in text  # every stand-in run is a causal_lm
     assert "29 of 36 runs are done." in text
+
+
+def test_points_say_what_they_show():
+    source = usual_page()
+    for identity in TABLE["run_id"]:
+        assert (
+            len(re.findall(rf"<title>[^<]*{re.escape(identity)}</title>", source)) == 2
+        )  # of the curve, of its residual
+    for arch in ("causal_lm", "enc_dec", "prefix_lm"):
+        assert f'data-arch="{arch}"' in source
+        assert len(re.findall(rf"<title>{arch}, 1e12 FLOPs: best size", source)) == 2  # starred, and on the frontier
+
+
+def test_learning_curves_are_drawn_or_said_to_be_gone():
+    findings = find(TABLE, "causal_lm")
+    assert "there are no learning curves" in text_of(usual_page())
+    found = [History(TABLE["run_id"][0], "causal_lm", 1e11, np.array([1e9, 1e11]), np.array([5.0, 3.0]))]
+    drawn = render(experiment(), TABLE, findings, found)
+    assert "there are no learning curves" not in text_of(drawn)
+    assert "causal_lm: training loss against training FLOPs spent" in text_of(drawn)
+
+
+def test_forecasts_are_scored():
+    identity, observed = TABLE.filter(pl.col("arch") == "enc_dec").select("run_id", "suffix_bits_per_byte").row(0)
+    forecasts = {identity: forecast(identity, observed - 0.05), "later": forecast("later", 2.0)}
+    text = text_of(render(experiment(), TABLE, find(TABLE, "causal_lm"), scored=score(forecasts, TABLE)))
+    assert f"{observed:.4f} +0.0500 +1.00 yes 2026-01-01" in text
+    assert "Over 1 runs done: mean error +0.0500" in text
+    assert "later enc_dec 2.0000 [1.9000, 2.1000] pending" in text
 
 
 def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
@@ -170,7 +210,7 @@ def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
 def test_any_table_makes_a_report(table):
     findings = find(table, "causal_lm")
     source = render(experiment(predictions=[]), table, findings)
-    assert 'class="answer"' in source
+    assert f"<h1>{answer(findings)}</h1>" in source.replace("&#39;", "'")
     assert ("nothing to draw yet" in source) == (not findings.optima)
 
 
@@ -180,8 +220,8 @@ def test_one_run_makes_a_figure():
 
 def test_the_same_table_gives_the_same_bytes():
     one, two = find(TABLE, "causal_lm"), find(TABLE.reverse(), "causal_lm")
-    assert svgs(one) == svgs(two)
     assert png(one, "title") == png(two, "title")
+    assert render(experiment(), TABLE.reverse(), two) == usual_page()
 
 
 def test_a_title_with_dollar_signs_is_drawn_as_it_is():
@@ -189,22 +229,49 @@ def test_a_title_with_dollar_signs_is_drawn_as_it_is():
     assert png(findings, "does $x_{ cost $5?")[:4] == b"\x89PNG"
 
 
+def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason():
+    findings = find(TABLE, "causal_lm")
+    source = render(experiment(), TABLE, findings, seen=seen())
+    assert source == render(experiment(), TABLE, findings, seen=sides(TABLE.reverse(), findings, {}))
+    text = text_of(source)
+    for part in ("Laws side by side", "Parabolas checked", "The largest budget held out"):
+        assert part in text, part
+    for side in seen():
+        for one in side.exponents:
+            shown = one.reason if one.n is None else f"{side.arch} {one.approach} "
+            assert shown in text
+        assert f"{side.arch}: {sum(one.n is not None for one in side.exponents)} approaches put" in text
+    assert "learning curves (metrics.jsonl) of 0 of 12 runs are here" in text
+    assert "law of the best loss 2 budgets, a power law" in text
+
+
 def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monkeypatch):
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
     loaded = experiment()
     monkeypatch.setattr(html, "load", lambda folder: loaded)
-    monkeypatch.setattr(html, "collect", lambda loaded: TABLE)
+    monkeypatch.setattr(results, "collect", lambda loaded: TABLE)
     path = write_report(Path("experiments/quickstart"))
     assert path == tmp_path / "quickstart" / "report.html"
-    assert path.read_text() == usual_page()
+    findings = find(TABLE, "causal_lm")
+    assert path.read_text() == render(loaded, TABLE, findings, seen=seen())
     assert path.with_name("figure.png").read_bytes() == png(find(TABLE, "causal_lm"), "Does an encoder-decoder win?")
+
+
+def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path / "runs"))
+    TABLE.write_parquet(tmp_path / "results.parquet")
+    loaded = experiment(folder=tmp_path)
+    monkeypatch.setattr(html, "load", lambda folder: loaded)
+    text = text_of(write_report(tmp_path).read_text())
+    assert "enc_dec needs" in text
+    assert "there are no learning curves" in text
 
 
 def test_a_faulty_prediction_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
     loaded = experiment(predictions=[Prediction("broken", lambda f: 1 / 0)])
     monkeypatch.setattr(html, "load", lambda folder: loaded)
-    monkeypatch.setattr(html, "collect", lambda loaded: TABLE)
+    monkeypatch.setattr(results, "collect", lambda loaded: TABLE)
     with pytest.raises(UserError, match="prediction 'broken'"):
         write_report(Path("experiments/quickstart"))
     assert list(tmp_path.rglob("*")) == []

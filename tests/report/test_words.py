@@ -3,7 +3,7 @@ import math
 import pytest
 from synthetic import Truth, study
 
-from encdec_jax.report.words import answer, flops, interval, multiplier, number
+from encdec_jax.report.words import answer, flops, frontiers, interval, multiplier, number
 from encdec_jax.scaling.findings import find
 from encdec_jax.scaling.interval import Interval
 
@@ -31,20 +31,31 @@ def test_intervals_show_the_digits_that_they_warrant():
 def test_the_answer_begins_with_the_multiplier_and_its_interval():
     findings = find(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005), "causal_lm")
     found = findings.comparison("enc_dec", 1e12)
-    assert answer(findings).startswith(
-        f"At 1e12 training FLOPs, enc_dec needs {multiplier(found)} the compute of causal_lm for the same loss"
+    assert answer(findings) == (
+        "At 1e12 training FLOPs, causal_lm beats enc_dec: "
+        f"enc_dec needs {multiplier(found)} the compute of causal_lm for the same loss."
     )
-    assert "no crossover of enc_dec with causal_lm in the measured range, 1e11 to 1e12 FLOPs" in answer(findings)
+    assert frontiers(findings) == (
+        "The fitted frontiers: no crossover of enc_dec with causal_lm in the measured range, 1e11 to 1e12 FLOPs."
+    )
+
+
+def test_the_answer_names_winners_losers_and_the_undecided():
+    truths = {"causal_lm": BASE, "enc_dec": SLOW, "layerwise": Truth(scale=1.8), "prefix_lm": Truth(scale=1.96)}
+    text = answer(find(study(truths, noise=0.02), "causal_lm"))
+    verdict = "layerwise beats causal_lm; causal_lm beats enc_dec; prefix_lm can't be told apart from causal_lm: "
+    assert f"FLOPs, {verdict}enc_dec needs 1." in text
 
 
 def test_what_noise_hides_is_said_not_to_be_told_apart():
     findings = find(study({"causal_lm": BASE, "enc_dec": BASE}, noise=0.05), "causal_lm")
-    assert "enc_dec and causal_lm can't be told apart" in answer(findings)
+    assert "FLOPs, enc_dec can't be told apart from causal_lm: enc_dec needs" in answer(findings)
+    assert "though the intervals allow one" in frontiers(findings) or "crosses" in frontiers(findings)
 
 
 def test_a_crossover_is_said_with_its_interval():
     steep = Truth(scale=2.0 * 0.4**0.06, slope=0.18)
-    text = answer(find(study({"causal_lm": BASE, "prefix_lm": steep}, noise=0.003), "causal_lm"))
+    text = frontiers(find(study({"causal_lm": BASE, "prefix_lm": steep}, noise=0.003), "causal_lm"))
     assert "prefix_lm crosses causal_lm at" in text
     assert "above which prefix_lm is better" in text
 
@@ -57,5 +68,5 @@ def test_a_multiplier_beyond_trust_is_a_bound():
 
 def test_one_budget_gives_a_gap_and_one_architecture_no_answer():
     one = find(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005, budgets=(1e11,)), "causal_lm")
-    assert "enc_dec is worse than causal_lm by +0.0" in answer(one)
+    assert "causal_lm beats enc_dec: enc_dec's loss differs from causal_lm's by +0.0" in answer(one)
     assert answer(find(study({"causal_lm": BASE}), "causal_lm")).startswith("Not answered yet")

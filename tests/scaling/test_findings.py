@@ -5,7 +5,9 @@ import polars as pl
 import pytest
 from synthetic import BUDGETS, Truth, study
 
+from encdec_jax.errors import UserError
 from encdec_jax.scaling.compare import compare, crossover
+from encdec_jax.scaling.curves import Exclusion
 from encdec_jax.scaling.findings import find
 from encdec_jax.scaling.laws import Law
 from encdec_jax.scaling.predictions import Undecided
@@ -50,24 +52,92 @@ def test_no_crossover_in_the_range_is_an_answer():
     assert found.share < 0.05
 
 
-def test_resamples_that_cross_outside_the_range_open_the_interval_there():
-    def laws(crossings: list[float]) -> Law:  # that cross a flatter one at `crossings`, and are better above
-        zero = np.zeros(len(crossings))
-        return Law("power", 1e12, zero, (np.array(crossings) / 1e12) ** 0.1, zero - 0.1)
+def crossing_laws(crossings: list[float]) -> tuple[Law, Law]:
+    """Laws that cross flat ones at `crossings` and are better above."""
+    zero = np.zeros(len(crossings))
+    return Law("power", 1e12, zero, (np.array(crossings) / 1e12) ** 0.1, zero - 0.1), Law(
+        "power", 1e12, zero, zero + 1, zero
+    )
 
-    flat = Law("power", 1e12, np.zeros(()), np.ones(()), np.zeros(()))
-    one = Law("power", 1e12, np.zeros(()), np.array(0.5**0.1), np.array(-0.1))
+
+def one(laws: tuple[Law, Law]) -> tuple[Law, Law]:
+    return tuple(replace(law, floor=law.floor[0], scale=law.scale[0], slope=law.slope[0]) for law in laws)
+
+
+def test_the_crossover_interval_is_where_the_frontiers_cannot_be_told_apart():
+    point, step = one(crossing_laws([5e11])), 10 ** (1 / 199)  # of the grid over 1e11 to 1e12
 
     def ends(crossings: list[float]) -> tuple[float, float]:
-        many = laws(crossings)
-        flats = replace(flat, floor=0 * many.slope, scale=1 + 0 * many.slope, slope=0 * many.slope)
-        found = crossover("prefix_lm", (one, flat), (many, flats), (1e11, 1e12))
+        found = crossover("prefix_lm", point, crossing_laws(crossings), (1e11, 1e12))
         assert found.compute.value == pytest.approx(5e11, rel=1e-3)
-        return found.compute.low, found.compute.high
+        assert found.possible == (found.compute.low, found.compute.high)
+        return found.possible
 
     assert ends([5e11] * 20) == pytest.approx((5e11, 5e11), rel=1e-3)
-    assert ends([5e11] * 10 + [5e10] * 10) == pytest.approx((0.0, 5e11), rel=1e-3)
-    assert ends([5e11] * 10 + [5e12] * 10) == pytest.approx((5e11, np.inf), rel=1e-3)
+    low, high = ends([2e11] * 10 + [8e11] * 10)
+    assert 2e11 / step <= low <= 2e11
+    assert 8e11 <= high <= 8e11 * step
+    # Crossings below or above the range open the interval there; one in a hundred is too rare to count.
+    assert ends([5e11] * 10 + [5e10] * 10)[0] == 0
+    assert ends([5e11] * 10 + [5e12] * 10)[1] == np.inf
+    assert ends([5e11] * 99 + [5e12])[1] < np.inf
+
+
+def test_a_crossover_not_seen_is_not_ruled_out_while_the_frontiers_cannot_be_told_apart():
+    point = one(crossing_laws([5e12]))
+    unsure = crossover("prefix_lm", point, crossing_laws([5e12] * 10 + [5e11] * 10), (1e11, 1e12))
+    assert unsure.compute is None
+    assert unsure.possible[0] == pytest.approx(5e11, rel=0.02)
+    assert unsure.possible[1] == np.inf
+    assert crossover("prefix_lm", point, crossing_laws([5e12] * 20), (1e11, 1e12)).possible is None
+
+
+def test_beyond_three_times_the_largest_budget_nothing_is_said_unless_asked():
+    findings = find(study(TRUTHS, noise=0.005), "causal_lm")
+    near, far = findings.at("prefix_lm", 2.9e12), findings.at("prefix_lm", 1e14, extrapolate=True)
+    assert not near.extrapolated
+    assert far.extrapolated
+    assert far.gap.high - far.gap.low > near.gap.high - near.gap.low
+    assert far.better > 0.999
+    for ask in (lambda: findings.at("prefix_lm", 3.1e12), lambda: findings.crossover("prefix_lm", upto=3.1e12)):
+        with pytest.raises(UserError, match="3x beyond the budgets measured"):
+            ask()
+
+
+def test_a_crossover_beyond_the_budgets_is_found_when_asked_for():
+    late = replace(STEEP, scale=BASE.scale * (4e13 / 1e12) ** 0.05)
+    findings = find(study({"causal_lm": BASE, "prefix_lm": late}), "causal_lm")
+    assert findings.crossover("prefix_lm").compute is None
+    found = findings.crossover("prefix_lm", upto=1e15, extrapolate=True)
+    assert found.compute.value == pytest.approx(4e13, rel=1e-2)
+    assert found.extrapolated
+
+
+def test_the_parameter_multiplier_is_that_of_best_sizes_at_equal_loss():
+    findings = find(study(TRUTHS), "causal_lm")
+    # 1.3 times the compute, at N* = n C^0.55.
+    assert findings.comparison("enc_dec", 3e11).parameters.value == pytest.approx(1.3**0.55, rel=1e-3)
+    assert findings.at("enc_dec", 3e11).parameters.value == pytest.approx(1.3**0.55, rel=1e-3)
+
+
+def test_runs_that_health_rules_leave_out_are_listed_and_not_fitted():
+    table = study(TRUTHS, noise=0.005)
+    sick = table["run_id"][0]
+    worse = table.with_columns(suffix_bits_per_byte=pl.when(pl.col("run_id") == sick).then(9.0).otherwise(LOSS))
+    found = find(worse, "causal_lm", [Exclusion(sick, "causal_lm", "spikes: 3", health=True)])
+    assert found.exclusions[0].rule == "spikes: 3"
+    assert found.optimum("causal_lm", 1e11).isoflop.curve.loss.max() < 9
+
+
+def test_an_experiment_may_drop_budgets_whose_optimum_is_at_the_edge():
+    off = pl.concat(
+        [study({"causal_lm": BASE}, noise=0.005), study({"enc_dec": SLOW}, noise=0.005, ratios=(2, 3, 5, 8))]
+    )
+    assert find(off, "causal_lm").comparison("enc_dec", 1e12).gap.known
+    strict = find(off, "causal_lm", drop_edges=True)
+    assert strict.optimum("enc_dec", 1e12).isoflop.shape == "edge"
+    with pytest.raises(Undecided):
+        strict.comparison("enc_dec", 1e12)
 
 
 def test_a_multiplier_beyond_trust_is_cut_at_its_bound():
@@ -116,6 +186,12 @@ def test_seeds_alone_give_the_noise_where_three_sizes_leave_no_residual():
     findings = find(study(TRUTHS, noise=0.02, ratios=(0.4, 1.1, 3), seeds=(0, 1)), "causal_lm")
     assert 0.01 < findings.noise["causal_lm"].sd < 0.04
     assert "of its own" in findings.noise["causal_lm"].source
+
+
+def test_noise_borrowed_counts_with_the_degrees_of_freedom_that_it_has():
+    findings = find(study(TRUTHS, noise=0.02, budgets=(1e11,), ratios=(0.4, 1.1, 3), seeds=(0, 1)), "causal_lm")
+    # 3 of its own, and 1 that is a mean over the 6 of two others.
+    assert findings.noise["causal_lm"].dof == pytest.approx(4**2 / (3 + 1**2 / 6))
 
 
 def test_without_seeds_or_residuals_the_noise_is_said_not_to_be_estimated():

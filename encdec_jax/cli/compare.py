@@ -1,0 +1,150 @@
+"""The verb compare: two results tables side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from encdec_jax.errors import require
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Console
+
+    from encdec_jax.scaling.differences import Comparison
+
+TEXT = "print two results tables side by side: runs they share, differences of loss, optima, laws and gaps"
+EPILOG = """\
+  encdec compare experiments/quickstart/results.parquet runs/quickstart/results.parquet
+  encdec compare ours.parquet theirs.csv --n params --c flops --loss bpb      both tables name their columns so
+"""
+_COLUMNS = {
+    "arch": ("arch", "of architectures"),
+    "n": ("n_params", "of parameters"),
+    "d": ("tokens", "of training tokens"),
+    "c": ("budget_flops", "of budgets, in training FLOPs, equal within a budget"),
+    "loss": ("suffix_bits_per_byte", "of losses"),
+}
+
+
+def add(verbs: Any) -> argparse.ArgumentParser:
+    """Add the verb to the parser."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        "compare",
+        help=TEXT,
+        description=TEXT,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name in ("a", "b"):
+        parser.add_argument(name, type=Path, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
+    for role, (name, text) in _COLUMNS.items():
+        help_text = f"column {text}, where a table has no {name}"
+        parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
+    text = "architecture that gaps are measured from; default causal_lm, or the first by name that both tables have"
+    parser.add_argument("--baseline", metavar="ARCH", help=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(function=_compare, takes_config=False)
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from encdec_jax.scaling.differences import compare
+    from encdec_jax.scaling.findings import find
+    from encdec_jax.sweep.text import console
+
+    tables = (_table(options.a, options), _table(options.b, options))
+    baseline = _baseline(tables, options.baseline)
+    found = compare(tables, (find(tables[0], baseline), find(tables[1], baseline)))
+    if options.json:
+        print(json.dumps(_json(found, options, baseline), indent=1))
+    else:
+        _print(found, options, console())
+    return 0
+
+
+def _table(path: Path, options: argparse.Namespace) -> pl.DataFrame:
+    from encdec_jax.scaling.table import as_results, read
+
+    raw = read(path)
+    given = {ours: getattr(options, role) for role, (ours, _) in _COLUMNS.items() if getattr(options, role)}
+    return as_results(raw, {ours: name for ours, name in given.items() if ours not in raw.columns}, str(path))
+
+
+def _baseline(tables: tuple[pl.DataFrame, pl.DataFrame], given: str | None) -> str:
+    shared = sorted(set(tables[0]["arch"]) & set(tables[1]["arch"]))
+    if given is not None:
+        require(given in shared, "--baseline", given, f"an architecture of both tables: {', '.join(shared) or 'none'}")
+        return given
+    require(bool(shared), "tables", "no architecture in both", "two tables that have one in common")
+    return "causal_lm" if "causal_lm" in shared else shared[0]
+
+
+def _json(found: Comparison, options: argparse.Namespace, baseline: str) -> dict[str, Any]:
+    return {
+        "a": str(options.a),
+        "b": str(options.b),
+        "baseline": baseline,
+        "matched_by": found.by,
+        "shared": found.shared.to_dicts(),
+        "mean_difference": None if found.mean is None else found.mean.json(),
+        "only_a": found.only_a.to_dicts(),
+        "only_b": found.only_b.to_dicts(),
+        "differences": [
+            {
+                "what": one.what,
+                "arch": one.arch,
+                "budget": one.budget,
+                "a": one.a.json(),
+                "b": one.b.json(),
+                "change": one.change.json(),
+                "change_is": "b / a" if one.ratio else "b - a",
+                "told_apart": one.told_apart,
+            }
+            for one in found.differences
+        ],
+        "absent": list(found.absent),
+    }
+
+
+def _print(found: Comparison, options: argparse.Namespace, console: Console) -> None:
+    import polars as pl
+
+    from encdec_jax.report.words import flops, interval
+    from encdec_jax.sweep.text import table
+
+    console.print(f"A: {options.a}\nB: {options.b}", markup=False)
+    text = f"{len(found.shared)} runs in both (by {found.by})"
+    differ = found.shared.filter(pl.col("difference") != 0)
+    if len(found.shared) and not len(differ):
+        text += ", of equal losses"
+    elif found.mean is not None:
+        text += f": loss of B - A {interval(found.mean, sign=True)} in the mean"
+    console.print(f"{text}; {len(found.only_a)} only in A, {len(found.only_b)} only in B")
+    if len(differ):
+        out = table("architecture", *(name for name in found.shared.columns if name != "arch"), left=1)
+        worst = differ.sort(pl.col("difference").abs(), descending=True).head(10)
+        for row in worst.iter_rows(named=True):
+            arch = row.pop("arch")
+            out.add_row(arch, *(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
+        console.print(
+            f"\nRuns in both whose losses differ{', the 10 that differ most' if len(differ) > 10 else ''}",
+            out,
+            sep="\n",
+        )
+    for name, only in (("A", found.only_a), ("B", found.only_b)):
+        if len(only):
+            counts = only["arch"].value_counts().sort("arch")
+            console.print(f"Only in {name}: {', '.join(f'{n} runs of {arch}' for arch, n in counts.iter_rows())}")
+    out = table("what", "architecture", "budget", "A", "B", "B - A, or B / A where x", "", left=2)
+    for one in found.differences:
+        change = interval(one.change, sign=not one.ratio) + ("x" if one.ratio else "")
+        verdict = {True: "differ", False: "", None: "no interval"}[one.told_apart]
+        budget = "" if one.budget is None else flops(one.budget)
+        out.add_row(one.what, one.arch, budget, interval(one.a), interval(one.b), change, verdict)
+    console.print("\nWhat was found in both (95 % intervals, as if the two were independent)", out, sep="\n")
+    for text in found.absent:
+        console.print(text, markup=False)

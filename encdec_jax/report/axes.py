@@ -1,0 +1,93 @@
+"""What several panels need: axes of budgets and sizes, error bars, labels that keep apart, parts that can be found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.container import Container
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from encdec_jax.report.words import flops
+from encdec_jax.scaling.interval import Interval
+from encdec_jax.sweep.text import amount
+
+PART = "_of|"  # begins the label of a part; legends pass over labels that begin with an underscore
+_LINE = 0.052  # of a label's text, as a share of the axes' height
+LABEL = 9  # points, of labels beside curves
+
+
+def part(drawn: Any, arch: str, points: str = "") -> None:
+    """Say whose an artist, or every artist of a container, is.
+
+    Args:
+      drawn: an artist, a container, or several of them.
+      arch: the architecture.
+      points: the key of what its markers show, for `encdec_jax.report.svg.inline`; empty if they show nothing alone.
+    """
+    if isinstance(drawn, Artist):
+        drawn.set_label(f"{PART}{arch}|{points}")
+    elif isinstance(drawn, Container):
+        line, *others = drawn  # of error bars: the markers, then caps and bars
+        part(line, arch, points)
+        part(others, arch)
+    elif isinstance(drawn, Iterable):
+        for each in drawn:
+            part(each, arch, points)
+
+
+def budget_axis(axes: Axes, budgets: tuple[float, ...], beyond: float = 1.35) -> None:
+    """A logarithmic axis of training FLOPs that names the budgets; every other one where they lie close."""
+    axes.set_xscale("log")
+    axes.set_xlim(budgets[0] / 1.35, budgets[-1] * beyond)
+    axes.xaxis.set_major_locator(FixedLocator(budgets if len(budgets) <= 4 else budgets[::-1][::2]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: flops(value)))
+    axes.set_xlabel("training FLOPs")
+
+
+def size_axis(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis of parameters with ticks at round numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(round_steps(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
+    axes.set_xlabel("parameters")
+
+
+def errors(found: list[Interval]) -> np.ndarray:
+    """Lengths of error bars, [2, points]; 0 where there is no interval. A percentile interval may miss its estimate."""
+    bars = [(max(0.0, i.value - i.low), max(0.0, i.high - i.value)) if i.known else (0.0, 0.0) for i in found]
+    return np.array(bars).T
+
+
+def label_right(axes: Axes, labels: list[tuple[float, str, str, str]]) -> None:
+    """Write labels beside the axes, moved apart where they would overlap: height (in y), text, colour, architecture."""
+    to_share = axes.transData + axes.transAxes.inverted()
+    x = axes.get_xlim()[1]
+    ordered = sorted(labels)
+    places = [float(to_share.transform((x, y))[1]) for y, *_ in ordered]
+    heights = [_LINE * (text.count("\n") + 1.4) for _, text, *_ in ordered]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + (heights[i - 1] + heights[i]) / 2)
+    top = 1.0
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], top - heights[i] / 2)
+        top = places[i] - heights[i] / 2
+    for (_, text, shade, arch), place in zip(ordered, places, strict=True):
+        written = axes.text(1.015, place, text, transform=axes.transAxes, color=shade, va="center", fontsize=LABEL)
+        part(written, arch)
+
+
+def round_steps(low: float, high: float) -> list[float]:
+    """Round numbers between two: 1 and 3 times powers of ten, or also 2 and 5 times where those are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
+        found = [d * 10.0**p for p in powers for d in digits if low / 1.1 <= d * 10.0**p <= high * 1.1]
+        if len(found) >= 2:
+            return found
+    return [low]

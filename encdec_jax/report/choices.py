@@ -1,0 +1,93 @@
+"""How to spend compute, and the same text scored by two architectures, as sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from encdec_jax.report.section import Section
+from encdec_jax.report.words import flops, interval, number
+from encdec_jax.scaling.allocation import Choice, allocate, depths, encoder_shares
+from encdec_jax.scaling.compare import REACH
+from encdec_jax.scaling.findings import Findings
+from encdec_jax.scaling.paired import Pair
+from encdec_jax.scaling.predictions import Undecided
+from encdec_jax.sweep.text import amount
+
+
+def allocations(findings: Findings) -> Section:
+    """Best parameters and tokens along their laws, at the largest budget and as far beyond as laws are trusted."""
+    note = (
+        "Parameters and tokens along their laws, at the largest budget whose best size is known and at "
+        f"{REACH:g}x that budget, the furthest that the laws are trusted to."
+    )
+    rows = []
+    for arch in findings.archs:
+        inside = [o.budget for o in findings.optima if o.arch == arch and o.isoflop.converged]
+        for compute in (max(inside), max(inside) * REACH) if inside else ():
+            try:
+                found = allocate(findings, arch, compute)
+            except Undecided:
+                continue
+            ratio = number(found.d.value / found.n.value)
+            warning = found.warning or "-"
+            rows.append([arch, flops(compute), interval(found.n), interval(found.d), ratio, warning])
+    columns = ("architecture", "training FLOPs", "parameters", "tokens", "tokens / parameter", "warning")
+    empty = "Laws of the best size need two budgets whose best size lies inside the sizes tried."
+    return Section("Allocation", note if rows else "", columns, rows, empty)
+
+
+def shapes(table: pl.DataFrame) -> Section:
+    """The best encoder share and the best depth, where three or more were tried.
+
+    Raises:
+      UserError: a run that is done has no sound loss.
+    """
+    note = "Encoder share: of all layers. Layers: of both stacks together, at parameters that differ by 15 % at most."
+    rows = [_shape(found) for found in (*encoder_shares(table), *depths(table))]
+    columns = ("choice", "architecture", "budget (FLOPs)", "parameters", "tried", "best", "bits per byte", "warning")
+    empty = "No architecture was trained with three encoder shares, or three depths of one size, at one budget."
+    return Section("Best shapes", note if rows else "", columns, rows, empty)
+
+
+def paired(found: Sequence[Pair]) -> Section:
+    """Differences between architectures on the same held-out windows."""
+    note = (
+        "Best sizes trained, seed by seed, on the same held-out windows; runs of a seed read the same text in the same "
+        "order. Difference: above 0 the baseline is better. Of windows: its interval under other held-out windows, for "
+        "these very runs; apart: if each had been scored on windows of its own; of seeds: under other seeds, by "
+        "Student's t. Better on: share of windows that the architecture predicts better."
+    )
+    rows = [
+        [
+            pair.arch,
+            flops(pair.budget),
+            str(len(pair.runs)),
+            interval(pair.windows, sign=True),
+            interval(pair.apart, sign=True),
+            interval(pair.seeds, sign=True),
+            f"{pair.correlation:.3f}",
+            f"{pair.better:.1%}",
+        ]
+        for pair in found
+    ]
+    measures = ("of windows", "apart", "of seeds", "correlation", "better on")
+    columns = ("architecture", "budget (FLOPs)", "seeds", *measures)
+    empty = (
+        "The runs' scores of single windows (suffix_bits.npy in their folders) are not here, or no seed has both runs."
+    )
+    return Section("On the same windows", note if rows else "", columns, rows, empty)
+
+
+def _shape(found: Choice) -> list[str]:
+    return [
+        found.axis,
+        found.arch,
+        flops(found.budget),
+        amount(found.n),
+        ", ".join(number(value) for value in found.tried),
+        interval(found.best),
+        interval(found.loss),
+        found.warning or "-",
+    ]
