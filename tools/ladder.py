@@ -24,7 +24,7 @@ from encdec_jax.sweep.text import amount
 
 COMPILED = tuple(RUNGS)[list(RUNGS).index("150m") :]
 TOPOLOGIES = ("v5e:16x16", "v5p:8x8x8")
-FUSED = ("1b", ("causal_lm", "prefix_lm", "enc_dec-1/2"), "v5e:16x16")  # where plain attention stands beside splash
+FUSED = ("150m", ("causal_lm", "prefix_lm", "enc_dec-1/2"), "v5e:16x16")  # where plain attention stands beside splash
 TRIES = 3  # of meshes, the most promising first, until one fits
 PAGE = Path("docs/ladder.md")
 
