@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from encdec_jax.compute import text
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import ModelConfig, RunConfig
 from encdec_jax.data.layout import Layout, layout, updates, window_tokens
@@ -206,9 +206,8 @@ def print_restated(run: RunConfig, console: Console, name: str) -> None:
       UserError: as `restate`.
     """
     told, ledger = restate(run, name), count(run).train_flops
-    table = Table(title=f"Training FLOPs as {name} counts them", title_justify="left")
-    for i, column in enumerate(("", "a token", "a row", "an update", "the run", "over this")):
-        table.add_column(column, justify="right" if i else "left")
+    columns = ("a token", "a row", "an update", "the run", "over this")
+    table = text.table(f"Training FLOPs as {name} counts them", "", *columns)
 
     def line(label: str, row: float, ratio: str, style: str = "") -> None:
         update = row * told.rows

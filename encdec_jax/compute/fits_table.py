@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from encdec_jax.compute import memory
+from encdec_jax.compute import text
 from encdec_jax.compute.devices import Device
 from encdec_jax.compute.fits import MOST, Fit, Rival, fit, rivals
 from encdec_jax.compute.ledger import count
@@ -36,12 +36,12 @@ def print_fits(run: RunConfig, devices: list[Device], dtype: str, console: Conso
     console.print(_models(compared))
     for device in devices:
         found = [fit(rival.run, device, dtype) for rival in compared]
-        title = f"{device.name}: {memory.text(device.memory_bytes)} of memory for a program"
+        title = f"{device.name}: {text.size(device.memory_bytes)} of memory for a program"
         console.print(_train(title, run, compared, found))
         console.print(_infer(dtype, source, target, compared, found))
         for rival, one in zip(compared, found, strict=True):
             if one.over:
-                lacks = f"{rival.label}: training lacks {memory.text(one.over)}"
+                lacks = f"{rival.label}: training lacks {text.size(one.over)}"
                 console.print(f"{lacks}. It fits with {'; or '.join(one.remedies)}.", highlight=False)
     if len(compared) > 1:
         console.print(_claim(run, compared, [fit(rival.run, devices[0], dtype) for rival in compared], dtype))
@@ -94,7 +94,7 @@ def _fit_json(one: Fit) -> dict[str, Any]:
 
 
 def _models(compared: list[Rival]) -> Table:
-    table = _table("Models", "", "shape", "parameters", "train FLOPs an update", "mismatch")
+    table = text.table("Models", "", "shape", "parameters", "train FLOPs an update", "mismatch")
     for rival in compared:
         ledger = count(rival.run)
         table.add_row(
@@ -108,26 +108,26 @@ def _models(compared: list[Rival]) -> Table:
 
 
 def _train(title: str, run: RunConfig, compared: list[Rival], found: list[Fit]) -> Table:
-    table = _table(
+    table = text.table(
         f"{title}\nTraining, {run.model.dtype}, batch {run.train.batch_size}",
         "", "weights", "gradients", "moments", "activations", "total", "fits", "largest batch", "longest window",
     )  # fmt: skip
     for rival, one in zip(compared, found, strict=True):
         parts = (one.train.weights, one.train.gradients, one.train.moments, one.train.activations, one.train.total)
         fits = "no" if one.over else f"yes, {one.train.total / one.memory:.0%}"
-        table.add_row(rival.label, *map(memory.text, parts), fits, _number(one.train_batch), _number(one.train_length))
+        table.add_row(rival.label, *map(text.size, parts), fits, _number(one.train_batch), _number(one.train_length))
     return table
 
 
 def _infer(dtype: str, source: int, target: int, compared: list[Rival], found: list[Fit]) -> Table:
-    table = _table(
+    table = text.table(
         f"Inference, {dtype}, {source} source and {target} target tokens",
         "", "weights", "cache a sequence", "activations", "total", "fits", "largest batch", "longest sequence",
     )  # fmt: skip
     for rival, one in zip(compared, found, strict=True):
         parts = (one.infer.weights, one.infer.cache, one.infer.activations, one.infer.total)
         fits = "no" if one.infer.total > one.memory else f"yes, {one.infer.total / one.memory:.0%}"
-        table.add_row(rival.label, *map(memory.text, parts), fits, _number(one.infer_batch), _number(one.infer_length))
+        table.add_row(rival.label, *map(text.size, parts), fits, _number(one.infer_batch), _number(one.infer_length))
     return table
 
 
@@ -158,13 +158,6 @@ def _ratios(own: Fit, other: Fit) -> dict[str, float]:
         "inference": own.infer.total / other.infer.total,
         "cache": own.infer.cache / other.infer.cache,
     }
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
 
 
 def _number(n: int) -> str:

@@ -74,14 +74,6 @@ class InferBytes:
         return self.weights + self.cache + self.activations
 
 
-def text(n: float) -> str:
-    """Bytes in the largest binary unit that they fill."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if n >= size:
-            return f"{n / size:.3g} {unit}" if n < 1000 * size else f"{n / size:.0f} {unit}"
-    return f"{n:.0f} B"
-
-
 def training(run: RunConfig) -> TrainBytes:
     """Bytes of a run's update, all on one device.
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from encdec_jax.compute import memory
+from encdec_jax.compute import memory, text
 from encdec_jax.compute.ledger import CONVENTION, Flops, Ledger, count
 from encdec_jax.compute.serving import cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
@@ -109,15 +109,8 @@ def _plain(flops: Flops, rows: int) -> dict[str, Any]:
     }
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
-
-
 def _parameters(ledger: Ledger) -> Table:
-    table = _table("Parameters", "group", "number", "share")
+    table = text.table("Parameters", "group", "number", "share")
     params = ledger.params
     for group, n in params.groups.items():
         table.add_row(group, f"{n:,}", f"{n / params.total:.1%}")
@@ -132,7 +125,7 @@ def _flops(ledger: Ledger) -> Table:
     row = ledger.row
     source = f"{row.source} source and " if row.source else ""
     title = f"FLOPs of an update: {ledger.rows} rows of {source}{row.target} target tokens, {row.scored} scored"
-    table = _table(title, "", "forward, mask", "dense", "train step, mask", "dense", "share of mask")
+    table = text.table(title, "", "forward, mask", "dense", "train step, mask", "dense", "share of mask")
     total = ledger.train_flops
 
     def line(name: str, forward: Flops, train: Flops, style: str = "") -> None:
@@ -155,7 +148,7 @@ def _flops(ledger: Ledger) -> Table:
 def _serving(run: RunConfig) -> Table:
     source, target = lengths(run)
     title = f"FLOPs of inference, one sequence: a source of {source} tokens, the last of {target} target tokens"
-    table = _table(title, "", "prefill, mask", "dense", "decode, mask", "dense")
+    table = text.table(title, "", "prefill, mask", "dense", "decode, mask", "dense")
     steps = list(_steps(run).values())
     nothing = Flops(())
 
@@ -173,21 +166,21 @@ def _serving(run: RunConfig) -> Table:
 def _training_bytes(run: RunConfig) -> Table:
     whole, part = memory.training(run), memory.per_device(run)
     devices = run.mesh.data * run.mesh.fsdp * run.mesh.tensor
-    table = _table("Bytes of training", "", "on one device", *([f"on each of {devices}"] if devices > 1 else []))
+    table = text.table("Bytes of training", "", "on one device", *([f"on each of {devices}"] if devices > 1 else []))
     for name in ("weights", "gradients", "moments", "activations", "total"):
         label = "activations, estimated" if name == "activations" else name
         numbers = [getattr(held, name) for held in ((whole, part) if devices > 1 else (whole,))]
-        table.add_row(label, *map(memory.text, numbers), style="bold" if name == "total" else "")
+        table.add_row(label, *map(text.size, numbers), style="bold" if name == "total" else "")
     return table
 
 
 def _serving_bytes(run: RunConfig, ledger: Ledger) -> Table:
     source, target = lengths(run)
     title = f"Bytes of inference, one sequence: {source} source and {target} target tokens"
-    table = _table(title, "", "weights", "KV cache, self", "KV cache, cross")
+    table = text.table(title, "", "weights", "KV cache, self", "KV cache, cross")
     for dtype in memory.BYTES:
         cache = cache_bytes(run.model, source, target, dtype)
-        table.add_row(dtype, *map(memory.text, (_weights(ledger, dtype), cache.own, cache.cross)))
+        table.add_row(dtype, *map(text.size, (_weights(ledger, dtype), cache.own, cache.cross)))
     return table
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from encdec_jax.compute import text
 from encdec_jax.config import MeshConfig
 from encdec_jax.preflight.compile import Preflight
 from encdec_jax.preflight.search import remedy
@@ -104,17 +105,10 @@ def _what(found: Preflight) -> str:
     return f"{found.step} of {found.run.model.arch} on {found.topology.name}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
-
-
 def _memory(found: Preflight) -> Table:
     memory = found.memory
     assert memory is not None
-    table = _table("Memory of a device", "", "bytes", "GiB")
+    table = text.table("Memory of a device", "", "bytes", "GiB")
     rows = {
         "arguments": memory.arguments,
         "outputs": memory.outputs,
@@ -135,7 +129,7 @@ def _memory(found: Preflight) -> Table:
 
 def _collectives(found: Preflight) -> Table:
     assert found.program is not None
-    table = _table("Collectives of a step", "kind", "devices in each", "executed", "bytes", "sent by a device")
+    table = text.table("Collectives of a step", "kind", "devices in each", "executed", "bytes", "sent by a device")
     for one in found.program.collectives:
         table.add_row(one.kind, str(one.group), f"{one.count:,}", f"{one.bytes:,}", f"{one.wire:,.0f}")
     return table
@@ -144,7 +138,7 @@ def _collectives(found: Preflight) -> Table:
 def _compute(found: Preflight) -> Table:
     program, ledger = found.program, found.counted
     assert program is not None
-    table = _table("FLOPs of a device", "", "FLOPs", "of the ledger's dense")
+    table = text.table("FLOPs of a device", "", "FLOPs", "of the ledger's dense")
     table.add_row("ledger, dense, with recomputation", f"{ledger.dense:.6g}", "1.0000")
     table.add_row("ledger, mask, with recomputation", f"{ledger.mask:.6g}", f"{ledger.mask / ledger.dense:.4f}")
     note = f", {program.kernels} fused kernels not included" if program.kernels else ""
@@ -165,7 +159,7 @@ def _compute(found: Preflight) -> Table:
 def _time(found: Preflight) -> Table:
     bound, device = found.bound, found.topology.device
     assert bound is not None
-    table = _table("Seconds of a step", "", "s", "from")
+    table = text.table("Seconds of a step", "", "s", "from")
     table.caption, table.caption_justify = device.source, "left"
     dtype = found.run.model.dtype
     table.add_row("compute", f"{bound.compute:.4g}", f"{device.peak[dtype]:.4g} FLOP/s in {dtype}")

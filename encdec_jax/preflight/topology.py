@@ -96,7 +96,7 @@ class Topology:
     @property
     def platform(self) -> str:
         """'tpu' or 'gpu'."""
-        return "gpu" if FAMILIES[self.family].gpus_a_host else "tpu"
+        return self.device.platform
 
 
 def topology(name: str) -> Topology:
