@@ -9,8 +9,10 @@ The argument behind the colon is the architecture: a name of `encdec_jax.model.a
 
 from ml_collections import ConfigDict, config_dict
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig, to_dict
+from encdec_jax.config import RunConfig, to_dict
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import OptimConfig, TrainConfig
 
 D_MODEL = 64
 

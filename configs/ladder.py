@@ -17,10 +17,12 @@ from ml_collections import ConfigDict, config_dict
 
 from encdec_jax.compute.grid import grid
 from encdec_jax.compute.ledger import count, parameters
-from encdec_jax.config import DataConfig, RunConfig, TrainConfig, to_dict
+from encdec_jax.config import RunConfig, to_dict
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.layout import window_tokens
 from encdec_jax.errors import require
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import TrainConfig
 from encdec_jax.train.transfer import recipe
 
 RUNGS = {  # d_model and layers of the causal LM

@@ -13,3 +13,7 @@ def require(ok: bool, field: str, value: Any, accepted: str) -> None:
     """Raise a `UserError` that names the field, its value and what is accepted, unless `ok`."""
     if not ok:
         raise UserError(f"{field} = {value!r} is not accepted: {accepted}")
+
+
+class Undecided(Exception):
+    """Raised by a study's findings when asked for what its runs do not show; leaves a prediction undecided."""

@@ -11,6 +11,11 @@ from typing import Any, Literal
 from encdec_jax.errors import UserError, require
 
 
+def later(default: Any) -> Any:
+    """A field that was added when runs existed already: at its default it does not enter `run_id`, so theirs stay."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 def build(cls: type, data: Any, path: str = "") -> Any:
     """A frozen dataclass from nested data.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from encdec_jax.scaling.form import Form
-from encdec_jax.scaling.forms import FORMS
+from encdec_jax.laws.form import Form
+from encdec_jax.laws.forms import FORMS
 
 CHINCHILLA = FORMS["chinchilla3"]
 TRUTH = {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from encdec_jax.config import ModelConfig, RunConfig, StackConfig
-from encdec_jax.scaling.predictions import Prediction
+from encdec_jax.config import RunConfig
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.study.predictions import Prediction
 from encdec_jax.sweep.experiment import Experiment
 
 RUN = RunConfig(ModelConfig("causal_lm", 300, StackConfig(1, 16, 2, 2, 8, 32)))

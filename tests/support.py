@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from encdec_jax.config import ModelConfig, StackConfig
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream
 

@@ -150,11 +150,13 @@ def test_a_config_is_a_file_or_a_flag_or_what_a_run_left(capsys, tmp_path):
 
 @pytest.mark.parametrize("verb", ["train", "preview", "count"])
 def test_help_names_every_field(capsys, verb):
-    from encdec_jax import config
+    from encdec_jax.data.config import DataConfig
+    from encdec_jax.model.config import ModelConfig
+    from encdec_jax.train.config import OptimConfig, TrainConfig
 
     code, out, _ = encdec(capsys, verb, "--help")
     assert code == 0
-    for cls in (config.OptimConfig, config.TrainConfig, config.DataConfig, config.ModelConfig):
+    for cls in (OptimConfig, TrainConfig, DataConfig, ModelConfig):
         for field in cls.__dataclass_fields__:
             assert field in out, field
 

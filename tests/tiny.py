@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from encdec_jax.config import DataConfig, EvalConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import write_cache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import OptimConfig, TrainConfig
 
 SWEEP = """
 from tiny import tiny_run

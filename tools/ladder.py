@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from configs.ladder import LENGTHS, RUNGS, TOKENS, rung
+from encdec_jax.aot.compile import compile_step
+from encdec_jax.aot.estimate import held
+from encdec_jax.aot.search import candidates
+from encdec_jax.aot.topology import Topology, devices, topology
 from encdec_jax.compute.quantities import quantities
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.layout import lengths, updates, window_tokens
 from encdec_jax.files import atomic_write, read_json, runs_root, write_json
 from encdec_jax.model.choice import resolve
-from encdec_jax.preflight.compile import compile_step
-from encdec_jax.preflight.estimate import held
-from encdec_jax.preflight.search import candidates
-from encdec_jax.preflight.topology import Topology, devices, topology
-from encdec_jax.sweep.text import amount
+from encdec_jax.text import amount
 
 COMPILED = tuple(RUNGS)[list(RUNGS).index("150m") :]
 TOPOLOGIES = ("v5e:16x16", "v5p:8x8x8")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
-    from encdec_jax.scaling.differences import Comparison
+    from encdec_jax.study.differences import Comparison
 
 TEXT = "print two results tables side by side: runs they share, differences of loss, optima, laws and gaps"
 EPILOG = """\
@@ -52,13 +52,13 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from encdec_jax.scaling.differences import compare
-    from encdec_jax.scaling.findings import find
-    from encdec_jax.sweep.text import console
+    from encdec_jax.study.differences import compare
+    from encdec_jax.study.findings import analyze
+    from encdec_jax.text import console
 
     tables = (_table(options.a, options), _table(options.b, options))
     baseline = _baseline(tables, options.baseline)
-    found = compare(tables, (find(tables[0], baseline), find(tables[1], baseline)))
+    found = compare(tables, (analyze(tables[0], baseline), analyze(tables[1], baseline)))
     if options.json:
         print(json.dumps(_json(found, options, baseline), indent=1))
     else:
@@ -67,7 +67,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _table(path: Path, options: argparse.Namespace) -> pl.DataFrame:
-    from encdec_jax.scaling.table import as_results, read
+    from encdec_jax.laws.table import read
+    from encdec_jax.study.foreign import as_results
 
     raw = read(path)
     given = {ours: getattr(options, role) for role, (ours, _) in _COLUMNS.items() if getattr(options, role)}
@@ -114,7 +115,7 @@ def _print(found: Comparison, options: argparse.Namespace, console: Console) -> 
     import polars as pl
 
     from encdec_jax.report.words import flops, interval
-    from encdec_jax.sweep.text import table
+    from encdec_jax.text import table
 
     console.print(f"A: {options.a}\nB: {options.b}", markup=False)
     text = f"{len(found.shared)} runs in both (by {found.by})"

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from encdec_jax.cli.config import add_verb
-from encdec_jax.config import MeshConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
+from encdec_jax.train.config import MeshConfig
 
 if TYPE_CHECKING:
-    from encdec_jax.preflight.compile import Preflight
-    from encdec_jax.preflight.topology import Topology
+    from encdec_jax.aot.compile import Compiled
+    from encdec_jax.aot.topology import Topology
 
 TEXT = "compile the real step for TPUs or GPUs that are not here: will it fit, what does it send, how long must it take"
 
@@ -41,8 +42,8 @@ def compile_(options: argparse.Namespace) -> int:
     Raises:
       UserError: the topology, the mesh or the rows are not accepted, an extra is missing, or nothing fits.
     """
+    from encdec_jax.aot.topology import devices, topology
     from encdec_jax.model.choice import resolve
-    from encdec_jax.preflight.topology import devices, topology
 
     given = topology(options.topology)
     require(options.limit >= 1, "--limit", options.limit, "at least 1")
@@ -53,7 +54,7 @@ def compile_(options: argparse.Namespace) -> int:
         raise UserError("--mesh and --search exclude each other: the search chooses the mesh")
     found = devices(given)  # before anything else imports jax
     if not options.search:
-        from encdec_jax.preflight.search import check
+        from encdec_jax.aot.search import check
 
         check(run)
     run = replace(run, model=resolve(run.model, given.platform))
@@ -61,9 +62,9 @@ def compile_(options: argparse.Namespace) -> int:
 
 
 def _one(run: RunConfig, given: Topology, devices: list[Any], options: argparse.Namespace) -> int:
-    from encdec_jax.preflight.compile import compile_step
-    from encdec_jax.preflight.table import print_step, refusal, step_json
-    from encdec_jax.sweep.text import console
+    from encdec_jax.aot.compile import compile_step
+    from encdec_jax.tables.compile import print_step, refusal, step_json
+    from encdec_jax.text import console
 
     found = compile_step(run, given, devices, options.step)
     if options.json:
@@ -79,14 +80,14 @@ def _search(run: RunConfig, given: Topology, devices: list[Any], options: argpar
     from rich.console import Console
     from rich.progress import track
 
-    from encdec_jax.preflight.compile import compile_step
-    from encdec_jax.preflight.search import candidates, rank
-    from encdec_jax.preflight.table import mesh_text, print_ranking, refusal, step_json
-    from encdec_jax.sweep.text import console
+    from encdec_jax.aot.compile import compile_step
+    from encdec_jax.aot.search import candidates, rank
+    from encdec_jax.tables.compile import mesh_text, print_ranking, refusal, step_json
+    from encdec_jax.text import console
 
     runs = candidates(run, given, options.step)
     shown = Console(stderr=True)
-    found: list[Preflight] = []
+    found: list[Compiled] = []
     for one in track(runs[: options.limit], "compiling", console=shown, disable=not shown.is_terminal):
         found.append(compile_step(one, given, devices, options.step))
         latest = found[-1]

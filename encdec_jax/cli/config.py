@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from encdec_jax import config as configuration
 from encdec_jax.config import RunConfig, from_dict
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json
+from encdec_jax.model.config import StackConfig
 
 
 def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -37,10 +38,10 @@ def fields() -> str:
         "",
         "fields of a configuration:",
     ]
-    for field in ("model", "data", "objective", "optim", "train", "evaluate", "mesh"):
-        cls = getattr(configuration, f"{field.capitalize()}Config".replace("Evaluate", "Eval"))
-        parts.append(f"\n{field}: {inspect.getdoc(cls)}")
-    return "\n".join([*parts, f"\nmodel.encoder, model.decoder: {inspect.getdoc(configuration.StackConfig)}"])
+    for field, cls in get_type_hints(RunConfig).items():
+        if is_dataclass(cls):
+            parts.append(f"\n{field}: {inspect.getdoc(cls)}")
+    return "\n".join([*parts, f"\nmodel.encoder, model.decoder: {inspect.getdoc(StackConfig)}"])
 
 
 def given_config(arguments: list[str]) -> RunConfig:

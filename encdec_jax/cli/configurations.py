@@ -37,7 +37,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _preview(options: argparse.Namespace) -> int:
     from encdec_jax.data.preview import preview
-    from encdec_jax.sweep.text import console
+    from encdec_jax.text import console
 
     require(options.rows >= 1, "rows", options.rows, "at least 1")
     preview(options.run, options.rows, console())
@@ -46,8 +46,8 @@ def _preview(options: argparse.Namespace) -> int:
 
 def _count(options: argparse.Namespace) -> int:
     from encdec_jax.compute.conventions import print_restated, restated_json
-    from encdec_jax.compute.table import count_json, print_count
-    from encdec_jax.sweep.text import console
+    from encdec_jax.tables.count import count_json, print_count
+    from encdec_jax.text import console
 
     run, name = options.run, options.convention
     if options.json:

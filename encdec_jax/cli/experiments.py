@@ -29,7 +29,7 @@ def _add(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], t
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from encdec_jax.sweep.plan import print_plan
+    from encdec_jax.tables.plan import print_plan
 
     return print_plan(options.folder)
 
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from encdec_jax.sweep.status import print_status
+    from encdec_jax.tables.status import print_status
 
     return print_status(options.folder)
 

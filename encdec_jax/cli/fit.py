@@ -13,8 +13,8 @@ from encdec_jax.errors import require
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from encdec_jax.scaling.choice import HeldOut
-    from encdec_jax.scaling.estimate import Estimate
+    from encdec_jax.laws.estimate import Estimate
+    from encdec_jax.laws.holdout import HeldOut
 
 TEXT = "fit a law to any table of losses: parameters and exponents with intervals, and a picture"
 EPILOG = """\
@@ -82,8 +82,8 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from encdec_jax.scaling.estimate import estimate
-    from encdec_jax.sweep.text import console
+    from encdec_jax.laws.estimate import estimate
+    from encdec_jax.text import console
 
     columns = {role.replace("-", "_"): getattr(options, role.replace("-", "_")) for role in _ROLES}
     labels = {"seed": options.seed, "budget": options.budget, "trunk": options.trunk}
@@ -137,7 +137,7 @@ def _print(found: Estimate, options: argparse.Namespace, console: Console) -> No
     from rich.text import Text
 
     from encdec_jax.report.words import number
-    from encdec_jax.sweep.text import table
+    from encdec_jax.text import table
 
     fit = found.fitted
     console.print(f"{fit.form.name}: {fit.form.formula}  ({fit.form.source})", markup=False)
@@ -165,7 +165,7 @@ def _print(found: Estimate, options: argparse.Namespace, console: Console) -> No
 def _print_held_out(found: HeldOut, counted: str, console: Console) -> None:
     """How the law, fitted to the smaller budgets, predicts the runs of the largest."""
     from encdec_jax.report.words import flops, number
-    from encdec_jax.sweep.text import table
+    from encdec_jax.text import table
 
     known = math.isfinite(found.coverage)
     out = table("held out", "runs", "fitted to", "error", "bias", "coverage", left=1)

@@ -8,12 +8,12 @@ import logging
 import os
 import sys
 
-from encdec_jax.cli import compare, compile, configurations, experiments, fit, fits, match, predict, prepare
+from encdec_jax.aot.topology import WITHOUT_TPU
+from encdec_jax.cli import compare, compile, configurations, experiments, fit, match, memory, predict, prepare
 from encdec_jax.cli.config import given_config
 from encdec_jax.errors import UserError
-from encdec_jax.preflight.topology import WITHOUT_TPU
 
-VERBS = (experiments, predict, fit, compare, configurations, match, fits, compile, prepare)  # in the order of --help
+VERBS = (experiments, predict, fit, compare, configurations, match, memory, compile, prepare)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:

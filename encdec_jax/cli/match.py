@@ -75,8 +75,8 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _match(options: argparse.Namespace) -> int:
-    from encdec_jax.compute.grid_table import print_grid, print_rules
-    from encdec_jax.sweep.text import console
+    from encdec_jax.tables.match import print_grid, print_rules
+    from encdec_jax.text import console
 
     if options.rule == "":
         print_rules(console())

@@ -12,7 +12,7 @@ from encdec_jax.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
-    from encdec_jax.scaling.predictions import Forecast
+    from encdec_jax.study.predictions import Forecast
     from encdec_jax.sweep.experiment import Experiment
 
 TEXT = "write the predicted loss, with interval, of an experiment's runs that are not yet made"
@@ -49,9 +49,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 def _predict(options: argparse.Namespace) -> int:
     from encdec_jax.files import write_json
-    from encdec_jax.scaling.forecast import forecast
-    from encdec_jax.scaling.health import check
-    from encdec_jax.scaling.predictions import FORECASTS, fields, registered
+    from encdec_jax.study.forecast import forecast
+    from encdec_jax.study.health import check
+    from encdec_jax.study.predictions import FORECASTS, fields, registered
     from encdec_jax.sweep import results
     from encdec_jax.sweep.experiment import load
 
@@ -137,9 +137,9 @@ def _now() -> str:
 
 
 def _print(experiment: Experiment, kept: dict[str, Forecast], before: dict[str, Forecast], left: set[str]) -> None:
+    from encdec_jax.laws.interval import Interval
     from encdec_jax.report.words import interval
-    from encdec_jax.scaling.interval import Interval
-    from encdec_jax.sweep.text import amount, console, table
+    from encdec_jax.text import amount, console, table
 
     order = {identity: place for place, identity in enumerate(experiment.runs)}
     out = table("run", "architecture", "fit", "registered", "parameters", "tokens", "bits per byte", left=4)

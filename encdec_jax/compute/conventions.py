@@ -15,11 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from encdec_jax.compute import text
+from encdec_jax import text
 from encdec_jax.compute.ledger import count
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import Layout, layout, updates, window_tokens
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, leaves, model
 
 Parts = dict[str, float]  # training FLOPs of one row, by the convention's own parts
@@ -207,7 +208,7 @@ def print_restated(run: RunConfig, console: Console, name: str) -> None:
     """
     told, ledger = restate(run, name), count(run).train_flops
     columns = ("a token", "a row", "an update", "the run", "over this")
-    table = text.table(f"Training FLOPs as {name} counts them", "", *columns)
+    table = text.titled(f"Training FLOPs as {name} counts them", "", *columns)
 
     def line(label: str, row: float, ratio: str, style: str = "") -> None:
         update = row * told.rows

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from encdec_jax.config import ModelConfig, RunConfig, StackConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.presets import mlp_width
 
 ASPECT = 128.0

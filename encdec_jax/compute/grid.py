@@ -22,10 +22,12 @@ from encdec_jax.compute.match import match
 from encdec_jax.compute.quantities import DURATION, SHAPE, Quantities, quantities
 from encdec_jax.compute.rules import Published, Rule, published
 from encdec_jax.compute.sizes import Sizes, limit
-from encdec_jax.config import ModelConfig, RunConfig, TrainConfig, to_dict
+from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.layout import updates, window_tokens
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import TrainConfig
 
 # Batches of 2^17 tokens of the default lengths.
 BASE = RunConfig(preset("causal_lm", d_model=1024, dec_layers=8, vocab_size=32_768), train=TrainConfig(batch_size=64))

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import Layout, layout
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, Stream, leaves, model
 
 EMBEDDINGS = ("source embedding", "target embedding", "output head")

@@ -21,11 +21,13 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from encdec_jax.compute.serving import BYTES, cache_bytes
-from encdec_jax.config import MeshConfig, ModelConfig, RunConfig, StackConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import layout
 from encdec_jax.errors import require
 from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.declare import Param, leaves, model
+from encdec_jax.train.config import MeshConfig
 
 # What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that
 # XLA allots on a CPU (d_model 128, 4 layers, 8 windows of 256, float32, remat 'full', all seven architectures).

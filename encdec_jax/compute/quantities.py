@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 
 from encdec_jax.compute import serving
 from encdec_jax.compute.ledger import count, parameters
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.model.config import ModelConfig
 
 SHAPE = ("params", "params_nonembed", "kv_bytes", "decode_flops")  # what a model's shape decides
 DURATION = ("train_flops", "tokens")  # what the length of training decides, given the shape

@@ -23,9 +23,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from encdec_jax.config import ModelConfig, RunConfig, StackConfig, TrainConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.train.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products, shown
-from encdec_jax.config import ModelConfig
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Stream, leaves, model
 
 # Of one number. Quantised types without the scales that go with them, which are as many as an implementation likes.

@@ -12,7 +12,7 @@ from itertools import product
 from math import ceil, floor, log
 
 from encdec_jax.compute.families import Family, grain, model, nearest_width, widths
-from encdec_jax.config import ModelConfig, StackConfig
+from encdec_jax.model.config import ModelConfig, StackConfig
 
 STRETCH = 1.5  # how far d_ff / d_model may be from the reference's, as a factor, either way
 ROUNDING = 1e-9  # of floats, where a number of layers is exact

@@ -12,9 +12,10 @@ from encdec_jax.compute.families import Family, by_rule, check_width, reading, w
 from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.compute.quantities import of_shape
 from encdec_jax.compute.shapes import Shape, solve
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import window_tokens
 from encdec_jax.errors import UserError, require
+from encdec_jax.model.config import ModelConfig
 
 TOKENS_PER_PARAMETER = 20.0  # about what Hoffmann et al. 2022 (arXiv 2203.15556) find compute-optimal
 NEAR = 6  # widths tried on either side of one that can't be met

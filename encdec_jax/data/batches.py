@@ -8,8 +8,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch, drawn_together, layout
 from encdec_jax.data.objectives import Segments, view
 from encdec_jax.data.packing import Pairs, assemble, pack, ragged

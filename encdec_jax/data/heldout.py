@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from encdec_jax.config import DataConfig, EvalConfig, ObjectiveConfig
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch, Layout, layout
 from encdec_jax.data.objectives import Segments, cut
 from encdec_jax.data.packing import Pairs, assemble
 from encdec_jax.errors import require
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import Arch
 
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Array, Stream
+from encdec_jax.train.config import TrainConfig
 
 START = 0  # T5's decoder start token: the padding id; masks come from segments, never from ids
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import START, prefix_length, span_lengths
 from encdec_jax.errors import require
 

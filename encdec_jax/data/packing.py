@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from encdec_jax.config import DataConfig
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.layout import Batch, Layout
 from encdec_jax.data.objectives import Segments, shifted
 from encdec_jax.errors import UserError, require

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from encdec_jax.config import ModelConfig
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 
 Kernel = Literal["plain", "splash", "cudnn"]
 WANTED: dict[str, Kernel] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, Union
 
-from encdec_jax.config import ModelConfig, StackConfig
+from encdec_jax.model.config import ModelConfig, StackConfig
 
 Stream = Literal["source", "target"]
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from encdec_jax.config import ModelConfig
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, Tree, logit_scale
 from encdec_jax.model.kernels import Pattern, Sees, cudnn, join_patterns, pattern, splash
 from encdec_jax.model.streams import Stream, mask

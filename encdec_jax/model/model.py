@@ -5,9 +5,9 @@ from __future__ import annotations
 from flax import nnx
 from jax import Array
 
-from encdec_jax.config import ModelConfig
 from encdec_jax.model import declare
 from encdec_jax.model.choice import resolve
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.kernels import Sees
 from encdec_jax.model.layers import Embed, KeyValues, Past, View, join_views, rotation, subtree, view
 from encdec_jax.model.stack import Emit, Stack, normed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from encdec_jax.config import ModelConfig, StackConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 
 
 def mlp_width(d_model: int, mlp: Literal["swiglu", "gelu"]) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from encdec_jax.config import ModelConfig
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Tree
 from encdec_jax.model.layers import MLP, Attention, KeyValues, Past, RMSNorm, View, subtree
 from encdec_jax.model.placement import by_rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from encdec_jax.laws.interval import Interval
 from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, interval, number
-from encdec_jax.scaling.approaches import APPROACHES, RESAMPLES, Exponents, Sides
-from encdec_jax.scaling.interval import Interval
+from encdec_jax.study.approaches import APPROACHES, RESAMPLES, Exponents, Sides
 
 _NONE = "-"
 

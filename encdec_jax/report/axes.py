@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from encdec_jax.laws.interval import Interval
 from encdec_jax.report.words import flops
-from encdec_jax.scaling.interval import Interval
-from encdec_jax.sweep.text import amount
+from encdec_jax.text import amount
 
 PART = "_of|"  # begins the label of a part; legends pass over labels that begin with an underscore
 _LINE = 0.052  # of a label's text, as a share of the axes' height

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from encdec_jax.errors import Undecided
 from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, interval, number
-from encdec_jax.scaling.allocation import Choice, allocate, depths, encoder_shares
-from encdec_jax.scaling.compare import REACH
-from encdec_jax.scaling.findings import Findings
-from encdec_jax.scaling.paired import Pair
-from encdec_jax.scaling.predictions import Undecided
-from encdec_jax.sweep.text import amount
+from encdec_jax.study.allocation import Choice, allocate, depths, encoder_shares
+from encdec_jax.study.comparison import REACH
+from encdec_jax.study.findings import Findings
+from encdec_jax.study.paired import Pair
+from encdec_jax.text import amount
 
 
 def allocations(findings: Findings) -> Section:

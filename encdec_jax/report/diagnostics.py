@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from encdec_jax.report.axes import LABEL, budget_axis, errors, label_right, part, size_axis
 from encdec_jax.report.style import colour, ink, marker
 from encdec_jax.report.words import interval
-from encdec_jax.scaling.compare import REACH, Crossover
-from encdec_jax.scaling.findings import Findings, Optimum
+from encdec_jax.study.comparison import REACH, Crossover
+from encdec_jax.study.findings import Findings, Optimum
 
 Quantity = Literal["loss", "n", "d"]
 QUANTITIES: dict[str, str] = {"loss": "bits per byte", "n": "best parameters", "d": "best tokens"}

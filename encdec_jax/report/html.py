@@ -28,11 +28,11 @@ from encdec_jax.report.learning import History, histories
 from encdec_jax.report.section import Section
 from encdec_jax.report.style import colour
 from encdec_jax.report.tips import tips
-from encdec_jax.scaling import paired, pareto
-from encdec_jax.scaling.approaches import Sides, sides
-from encdec_jax.scaling.findings import Findings, study
-from encdec_jax.scaling.paired import Pair
-from encdec_jax.scaling.predictions import Scored, registered, score
+from encdec_jax.study import paired, pareto
+from encdec_jax.study.approaches import Sides, sides
+from encdec_jax.study.findings import Findings, study
+from encdec_jax.study.paired import Pair
+from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment, load
 

@@ -15,9 +15,9 @@ from encdec_jax.report.axes import LABEL
 from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.style import PARTS
 from encdec_jax.report.words import flops
-from encdec_jax.scaling.findings import Findings
+from encdec_jax.study.findings import Findings
 from encdec_jax.sweep.experiment import Experiment
-from encdec_jax.sweep.text import amount, shape
+from encdec_jax.text import amount, shape
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from encdec_jax.report.axes import LABEL, budget_axis, errors, label_right, part, size_axis
 from encdec_jax.report.style import colour, ink, marker
 from encdec_jax.report.words import flops, interval, multiplier
-from encdec_jax.scaling.findings import Findings, Optimum
+from encdec_jax.study.findings import Findings, Optimum
 
 _DODGE = 0.35  # that architectures side by side take up, as a share of the distance of two budgets
 

@@ -14,7 +14,7 @@ from encdec_jax.report.learning import History
 from encdec_jax.report.ledgers import Spent
 from encdec_jax.report.section import Picture
 from encdec_jax.report.svg import Tips, inline
-from encdec_jax.scaling.findings import Findings
+from encdec_jax.study.findings import Findings
 
 _SIZE = (4.8, 3.9)  # inches: text of this size stays readable at the width of a phone
 

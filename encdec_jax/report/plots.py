@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, FigureBase
 
 from encdec_jax.report import panels
 from encdec_jax.report.style import RC
-from encdec_jax.scaling.findings import Findings
+from encdec_jax.study.findings import Findings
 
 _ROW = 4  # IsoFLOP panels side by side
 _DPI = 130

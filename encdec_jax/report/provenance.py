@@ -13,7 +13,7 @@ import polars as pl
 from encdec_jax.compute.ledger import CONVENTION
 from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, number
-from encdec_jax.scaling.findings import Findings
+from encdec_jax.study.findings import Findings
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.train.versions import versions as train_versions
 
@@ -132,7 +132,7 @@ def conventions() -> Section:
     sizes = "Parameters: all, embedding tables and output head included, a tied table once. Tokens: source and target."
     intervals = (
         "Brackets: 95 % intervals of the study made again many times, with noise as large as the one seen "
-        "(encdec_jax/scaling/bootstrap.py says what they cover and what they do not)."
+        "(encdec_jax/laws/bootstrap.py says what they cover and what they do not)."
     )
     text = (loss, sizes, intervals, "FLOPs: " + " ".join(CONVENTION.splitlines()))
     return Section("Conventions", "", empty="", text=text)

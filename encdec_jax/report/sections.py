@@ -6,8 +6,8 @@ import polars as pl
 
 from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
-from encdec_jax.scaling.compare import REACH
-from encdec_jax.scaling.findings import Findings
+from encdec_jax.study.comparison import REACH
+from encdec_jax.study.findings import Findings
 from encdec_jax.sweep.experiment import Experiment
 
 Pictures = tuple[Picture, ...]

@@ -14,8 +14,8 @@ from encdec_jax.report.axes import part, round_steps
 from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.style import colour, marker
 from encdec_jax.report.words import flops, number, share
-from encdec_jax.scaling.pareto import TOTAL
-from encdec_jax.sweep.text import amount
+from encdec_jax.study.pareto import TOTAL
+from encdec_jax.text import amount
 
 COSTS = {
     "train_flops": "training FLOPs",
@@ -27,7 +27,7 @@ DRAWN = ("train_flops", "request_flops", "kv_bytes")
 
 
 def views(fronts: pl.DataFrame) -> list[pl.DataFrame]:
-    """The parts of `encdec_jax.scaling.pareto.fronts`' table that are a picture each: one cost at one ratio."""
+    """The parts of `encdec_jax.study.pareto.fronts`' table that are a picture each: one cost at one ratio."""
     chosen = fronts.filter(pl.col("axis").is_in(DRAWN)).with_columns(place=pl.col("axis").replace_strict(_PLACES))
     return chosen.sort("place", "ratio", "arch", "cost", maintain_order=True).partition_by(
         "place", "ratio", maintain_order=True

@@ -6,7 +6,7 @@ import polars as pl
 
 from encdec_jax.report.svg import Tips
 from encdec_jax.report.words import flops, interval, multiplier, number
-from encdec_jax.scaling.findings import Findings, Optimum
+from encdec_jax.study.findings import Findings, Optimum
 
 
 def tips(findings: Findings, table: pl.DataFrame) -> Tips:

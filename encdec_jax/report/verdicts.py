@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from encdec_jax.report.section import Section
-from encdec_jax.scaling.findings import Findings
-from encdec_jax.scaling.predictions import Scored, calibration
+from encdec_jax.study.findings import Findings
+from encdec_jax.study.predictions import Scored, calibration
 from encdec_jax.sweep.experiment import Experiment
 
 

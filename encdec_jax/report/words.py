@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from encdec_jax.scaling.compare import Comparison, Crossover
-from encdec_jax.scaling.findings import Findings
-from encdec_jax.scaling.interval import Interval
+from encdec_jax.laws.interval import Interval
+from encdec_jax.study.comparison import Comparison, Crossover
+from encdec_jax.study.findings import Findings
 
 
 def flops(value: float) -> str:

@@ -34,8 +34,8 @@ class Experiment:
       question: that it asks.
       baseline: the architecture that the others are compared with.
       confounders: name of each -> how it is handled, in a sentence.
-      predictions: registered before the runs; `encdec_jax.scaling.predictions` scores them.
-      health: rules on runs fixed before they ran, an `encdec_jax.scaling.health.Health`; None if sweep.py has none.
+      predictions: registered before the runs; `encdec_jax.study.predictions` scores them.
+      health: rules on runs fixed before they ran, an `encdec_jax.study.health.Health`; None if sweep.py has none.
       runs: every run by its id, in the order of sweep.py.
     """
 

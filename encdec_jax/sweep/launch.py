@@ -14,17 +14,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from encdec_jax import cpus
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, cache_root
-from encdec_jax.sweep import cpus
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
-from encdec_jax.sweep.status import counts
-from encdec_jax.sweep.store import RunState, forgive, run_state
-from encdec_jax.sweep.text import duration, shape
+from encdec_jax.sweep.store import RunState, counts, forgive, run_state
+from encdec_jax.text import duration, shape
 
 PERIOD = 0.5  # seconds between two looks at the runs
 PATIENCE = 60.0  # seconds that stopped workers have to save before they are killed

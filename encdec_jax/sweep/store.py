@@ -7,7 +7,7 @@ import os
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, read_json
@@ -64,6 +64,13 @@ def run_state(folder: Path) -> RunState:
     if error is not None:
         return RunState("failed", tokens, error=error)
     return RunState("stale" if claimed == "stale" else "pending", tokens)
+
+
+def counts(states: dict[str, RunState]) -> str:
+    """How many runs are in each state: '27 runs: 20 done, 2 running, 5 pending'."""
+    found = [state.status for state in states.values()]
+    parts = [f"{found.count(status)} {status}" for status in get_args(Status) if status in found]
+    return f"{len(states)} runs: {', '.join(parts)}"
 
 
 def write_error(folder: Path, error: Exception) -> None:

@@ -8,7 +8,8 @@ import jax
 import optax
 from flax import nnx
 
-from encdec_jax.config import OptimConfig, RunConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.train.config import OptimConfig
 from encdec_jax.train.transfer import factors
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from encdec_jax.config import OptimConfig
+from encdec_jax.train.config import OptimConfig
 
 
 class Hyper(NamedTuple):

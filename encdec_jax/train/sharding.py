@@ -11,9 +11,9 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from encdec_jax.config import MeshConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.mesh import AXES, ROWS, RULES
+from encdec_jax.train.config import MeshConfig
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

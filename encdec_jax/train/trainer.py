@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import Batch, layout
 from encdec_jax.errors import require
 from encdec_jax.evaluate.fair import row_nats, suffix_bits
 from encdec_jax.model.choice import choose, resolve
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream
 from encdec_jax.train.axes import axes_of, decay_mask

@@ -37,9 +37,10 @@ from math import log2
 from typing import Literal
 
 from encdec_jax.compute.ledger import count
-from encdec_jax.config import ModelConfig, RunConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.layout import drawn_together, layout, window_tokens
 from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, leaves, model
 
 Kind = Literal["mup", "inverse_width"]

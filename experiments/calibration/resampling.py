@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import polars as pl
 
-from encdec_jax.scaling.bootstrap import Scheme, leave_out, units, weights
-from encdec_jax.scaling.interval import Interval, Kind
+from encdec_jax.laws.bootstrap import Scheme, leave_out, units, weights
+from encdec_jax.laws.interval import Interval, Kind
 
 SLOPE = -0.1
 RESAMPLES = 2000

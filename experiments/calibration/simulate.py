@@ -21,12 +21,12 @@ import resampling
 from scipy.optimize import brentq
 from truths import ARCHS, STUDIES, Study, Truth, frontier
 
+from encdec_jax.errors import Undecided
 from encdec_jax.files import atomic_write, runs_root
-from encdec_jax.scaling.compare import REACH
-from encdec_jax.scaling.findings import Findings, find
-from encdec_jax.scaling.interval import Interval
-from encdec_jax.scaling.laws import fit_loss
-from encdec_jax.scaling.predictions import Undecided
+from encdec_jax.laws.frontier import fit_loss
+from encdec_jax.laws.interval import Interval
+from encdec_jax.study.comparison import REACH
+from encdec_jax.study.findings import Findings, analyze
 
 HERE = Path(__file__).parent
 _SAVED = 50  # simulations between saves
@@ -89,7 +89,7 @@ def simulate(name: str, simulations: int) -> pl.DataFrame:
     first = max((row["draw"] for row in rows), default=-1) + 1
     top = float(study.budgets[-1])
     for draw in range(first, simulations):
-        for quantity, found in intervals(find(study.table(draw), ARCHS[0]), top):
+        for quantity, found in intervals(analyze(study.table(draw), ARCHS[0]), top):
             ends = (None, None, None) if found is None else (found.value, found.low, found.high)
             rows.append({"draw": draw, "quantity": quantity, **dict(zip(("value", "low", "high"), ends, strict=True))})
         if (draw + 1) % _SAVED == 0 or draw + 1 == simulations:

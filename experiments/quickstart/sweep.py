@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from itertools import product
 
 from encdec_jax.compute.match import match
-from encdec_jax.config import DataConfig, EvalConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.presets import preset
-from encdec_jax.scaling.predictions import Prediction
+from encdec_jax.study.predictions import Prediction
+from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "At equal training FLOPs on a little text, does an encoder-decoder or a prefix LM beat a causal LM?"
 BASELINE = "causal_lm"

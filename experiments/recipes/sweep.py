@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from itertools import product
 
 from encdec_jax.compute.match import match
-from encdec_jax.config import DataConfig, EvalConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "Which learning rate, depth and prefix does each architecture of the quickstart want?"
 BASELINE = "causal_lm"

@@ -105,7 +105,7 @@ def test_the_largest_budget_is_held_out(tmp_path, capsys):
 def test_a_fit_that_does_not_converge_is_exit_code_1_and_no_numbers(tmp_path, capsys, monkeypatch):
     import dataclasses
 
-    from encdec_jax.scaling import estimate
+    from encdec_jax.laws import estimate
 
     fit = estimate.fit
     monkeypatch.setattr(estimate, "fit", lambda *a, **k: dataclasses.replace(fit(*a, **k), converged=False))
@@ -162,7 +162,7 @@ def test_units_off_by_a_million_are_doubted_not_refused(tmp_path, capsys):
 
 def test_the_options_are_the_columns_that_laws_read():
     from encdec_jax.cli.fit import _ROLES, EPILOG
-    from encdec_jax.scaling.forms import FORMS
+    from encdec_jax.laws.forms import FORMS
 
     read = {name for form in FORMS.values() for name in form.columns}
     assert {role.replace("-", "_") for role in _ROLES} == read

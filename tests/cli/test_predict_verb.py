@@ -13,7 +13,7 @@ from tiny import SWEEP, write_experiment
 
 from encdec_jax.cli.main import main
 from encdec_jax.files import write_json
-from encdec_jax.scaling.predictions import LOSS, registered
+from encdec_jax.study.predictions import LOSS, registered
 from encdec_jax.sweep.experiment import load
 
 TABLE = study({"causal_lm": Truth(n=200.0), "enc_dec": Truth(n=300.0)}, noise=0.01).with_columns(

@@ -10,10 +10,12 @@ from jax.sharding import SingleDeviceSharding
 from test_witness import abstract_batch
 
 from encdec_jax.compute.ledger import count
-from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.config import TrainConfig
 from encdec_jax.train.optimizer import optimizer
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.step import State, make_update

@@ -11,10 +11,13 @@ from support import model_config
 
 from encdec_jax.compute.conventions import CONVENTIONS, print_restated, restate, restated_json
 from encdec_jax.compute.ledger import SCORES, count
-from encdec_jax.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, StackConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.train.config import TrainConfig
 
 
 def run_of(model: ModelConfig, length: int, batch: int = 1) -> RunConfig:

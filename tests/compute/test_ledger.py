@@ -8,11 +8,14 @@ import pytest
 from support import SMALL, TWO_STREAMS, concat, example, model_config
 
 from encdec_jax.compute.ledger import SCORES, count
-from encdec_jax.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, StackConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.model import initial
 from encdec_jax.model.streams import mask, opened
+from encdec_jax.train.config import TrainConfig
 
 HALVES, RANDOM = ObjectiveConfig("prefix_lm"), ObjectiveConfig("prefix_lm", prefix="random")
 CAUSAL = ObjectiveConfig("causal_lm")

@@ -9,10 +9,12 @@ from support import SMALL, model_config
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.compute.match import match
-from encdec_jax.config import DataConfig, MeshConfig, ObjectiveConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import updates, window_tokens
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.train.config import MeshConfig, TrainConfig
 
 HALVES, RANDOM = ObjectiveConfig("prefix_lm"), ObjectiveConfig("prefix_lm", prefix="random")
 

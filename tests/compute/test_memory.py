@@ -12,23 +12,17 @@ from test_compiled import compiled
 from test_witness import abstract_batch
 
 from encdec_jax.compute import memory
-from encdec_jax.config import (
-    DataConfig,
-    MeshConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    RunConfig,
-    StackConfig,
-    TrainConfig,
-)
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
 from encdec_jax.mesh import AXES
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.declare import leaves, model
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.optimizer import optimizer
 from encdec_jax.train.sharding import parameter_sharding

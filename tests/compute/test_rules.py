@@ -7,7 +7,7 @@ import pytest
 from encdec_jax.compute.grid import Cell, grid
 from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.compute.rules import RULES, double_decoder_multiplier, rule, span_multiplier
-from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
 
 

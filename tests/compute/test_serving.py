@@ -11,12 +11,15 @@ from support import SMALL, example, model_config
 from encdec_jax.compute import witness
 from encdec_jax.compute.ledger import SCORES, count
 from encdec_jax.compute.serving import BYTES, cache_bytes, decode, prefill
-from encdec_jax.config import DataConfig, ModelConfig, ObjectiveConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
 from encdec_jax.infer import cache as infer
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream, mask, opened
+from encdec_jax.train.config import TrainConfig
 
 SOURCE, CAPACITY = 7, 5
 DEEPER = replace(SMALL, n_layers=3)

@@ -9,12 +9,15 @@ from support import SMALL, model_config
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.compute.witness import flops
-from encdec_jax.config import DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch, layout
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream
 from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.config import OptimConfig, TrainConfig
 from encdec_jax.train.optimizer import optimizer
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.step import State, forward, make_update

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from data.fake import pair_cache, text_cache
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS

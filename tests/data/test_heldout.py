@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from data.fake import FakeCache, pair_cache, text_cache
 
-from encdec_jax.config import DataConfig, EvalConfig
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
 
 TEXT = text_cache()

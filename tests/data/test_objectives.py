@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import START, span_lengths
 from encdec_jax.data.objectives import corrupt, cut, noise_mask, random_cuts, required_vocab_size, view
 from encdec_jax.data.vocab import ByteVocab

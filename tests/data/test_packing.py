@@ -6,7 +6,7 @@ from data.fake import FakeCache, pair_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encdec_jax.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import START, layout
 from encdec_jax.data.objectives import Segments
 from encdec_jax.data.packing import OPEN_ROWS, Pairs, assemble, pack

@@ -5,11 +5,13 @@ from data.fake import FakeCache, pair_cache
 from rich.console import Console
 from support import model_config
 
-from encdec_jax.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import write_cache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.preview import preview, show
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
+from encdec_jax.train.config import TrainConfig
 
 TEXT = FakeCache({"train": {"targets": [[*ByteVocab().encode("abcdefgh\n"), 1] * 2]}})  # two windows of ten
 

@@ -20,9 +20,9 @@ from support import (
     tokens,
 )
 
-from encdec_jax.config import ModelConfig
 from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.streams import Stream
 

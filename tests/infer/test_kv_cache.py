@@ -13,11 +13,11 @@ from flax import nnx
 from support import SMALL, TWO_STREAMS, concat, example, logits, model_config, parameters, stream, tokens
 
 from encdec_jax.compute.witness import flops
-from encdec_jax.config import ModelConfig
 from encdec_jax.errors import UserError
 from encdec_jax.infer import cache
 from encdec_jax.infer.cache import CACHE_AXES, Cache
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.streams import Stream
 

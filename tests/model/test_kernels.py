@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 from support import example, model_config, parameters, tokens
 
-from encdec_jax.config import MeshConfig
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.kernels import join_patterns, pattern, splash
 from encdec_jax.model.layers import attention
 from encdec_jax.model.model import graph
 from encdec_jax.model.streams import Stream, mask
+from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.sharding import make_mesh
 
 HEADS, KEY_HEADS, DIM = 4, 2, 8

@@ -12,7 +12,7 @@ from synthetic import Truth, study
 
 from encdec_jax.report.html import render
 from encdec_jax.report.learning import History
-from encdec_jax.scaling.findings import find
+from encdec_jax.study.findings import analyze
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the extra [dev] is not installed: no playwright")
 
@@ -88,7 +88,7 @@ def path(tmp_path_factory) -> Path:
         History(run, arch, budget, np.geomspace(1e9, budget, 9), np.linspace(5, 2, 9))
         for run, arch, budget in table.select("run_id", "arch", "budget_flops").rows()
     ]
-    page = render(experiment(table, confounders={LONG: LONG}), table, find(table, "causal_lm"), curves)
+    page = render(experiment(table, confounders={LONG: LONG}), table, analyze(table, "causal_lm"), curves)
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(page)
     return path

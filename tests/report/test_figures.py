@@ -5,9 +5,9 @@ from matplotlib import rcParams
 from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
+from encdec_jax.laws.estimate import estimate
 from encdec_jax.report.figures import fitted, frontier, gaps, isoflops, publication, save
-from encdec_jax.scaling.estimate import estimate
-from encdec_jax.scaling.findings import find
+from encdec_jax.study.findings import analyze
 
 TABLE = study({"causal_lm": Truth(), "enc_dec": Truth(scale=2.1)}, noise=0.01)
 
@@ -22,7 +22,9 @@ def test_a_frame_of_either_kind_makes_the_same_figure(draw, tmp_path):
     with publication("page"):
         made = [
             save(draw(source), tmp_path / f"{i}.svg").read_bytes()
-            for i, source in enumerate((TABLE, pd.DataFrame(TABLE.to_dict(as_series=False)), find(TABLE, "causal_lm")))
+            for i, source in enumerate(
+                (TABLE, pd.DataFrame(TABLE.to_dict(as_series=False)), analyze(TABLE, "causal_lm"))
+            )
         ]
     assert made[0] == made[1] == made[2]
     assert b"<svg" in made[0]

@@ -18,9 +18,9 @@ from encdec_jax.report.html import render, write_report
 from encdec_jax.report.learning import History
 from encdec_jax.report.plots import png
 from encdec_jax.report.words import answer
-from encdec_jax.scaling.approaches import Sides, sides
-from encdec_jax.scaling.findings import find
-from encdec_jax.scaling.predictions import Forecast, Prediction, score
+from encdec_jax.study.approaches import Sides, sides
+from encdec_jax.study.findings import analyze
+from encdec_jax.study.predictions import Forecast, Prediction, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment
 
@@ -35,7 +35,7 @@ def experiment(table: pl.DataFrame = TABLE, **changes) -> Experiment:
 
 
 def page(table: pl.DataFrame = TABLE, **changes) -> str:
-    return render(experiment(table, **changes), table, find(table, "causal_lm"))
+    return render(experiment(table, **changes), table, analyze(table, "causal_lm"))
 
 
 def forecast(identity: str, value: float) -> Forecast:
@@ -65,7 +65,7 @@ def usual_page() -> str:
 
 @functools.cache
 def seen() -> tuple[Sides, ...]:
-    return sides(TABLE, find(TABLE, "causal_lm"), {})
+    return sides(TABLE, analyze(TABLE, "causal_lm"), {})
 
 
 def text_of(source: str) -> str:
@@ -76,7 +76,7 @@ def text_of(source: str) -> str:
 def test_the_first_line_answers():
     body = usual_page().partition("<body>")[2]
     first = re.sub(r"<[^>]+>", "", body).strip().partition("\n")[0]
-    assert first == answer(find(TABLE, "causal_lm"))
+    assert first == answer(analyze(TABLE, "causal_lm"))
     assert body.index(first) < body.index("Does an encoder-decoder win?") < body.index("<svg")
 
 
@@ -151,7 +151,7 @@ def test_what_is_left_out_is_listed_with_its_rule():
     diverged = TABLE.with_columns(
         status=pl.when(pl.int_range(pl.len()) == 1).then(pl.lit("diverged")).otherwise("status")
     ).head(30)
-    text = text_of(render(experiment(), diverged, find(diverged, "causal_lm")))
+    text = text_of(render(experiment(), diverged, analyze(diverged, "causal_lm")))
     assert f"{TABLE['run_id'][1]} causal_lm diverged" in text
     assert f"{TABLE['run_id'][35]} causal_lm missing: not done yet" in text  # every stand-in run is a causal_lm
     assert "29 of 36 runs are done." in text
@@ -169,7 +169,7 @@ def test_points_say_what_they_show():
 
 
 def test_learning_curves_are_drawn_or_said_to_be_gone():
-    findings = find(TABLE, "causal_lm")
+    findings = analyze(TABLE, "causal_lm")
     assert "there are no learning curves" in text_of(usual_page())
     found = [History(TABLE["run_id"][0], "causal_lm", 1e11, np.array([1e9, 1e11]), np.array([5.0, 3.0]))]
     drawn = render(experiment(), TABLE, findings, found)
@@ -180,7 +180,7 @@ def test_learning_curves_are_drawn_or_said_to_be_gone():
 def test_forecasts_are_scored():
     identity, observed = TABLE.filter(pl.col("arch") == "enc_dec").select("run_id", "suffix_bits_per_byte").row(0)
     forecasts = {identity: forecast(identity, observed - 0.05), "later": forecast("later", 2.0)}
-    text = text_of(render(experiment(), TABLE, find(TABLE, "causal_lm"), scored=score(forecasts, TABLE)))
+    text = text_of(render(experiment(), TABLE, analyze(TABLE, "causal_lm"), scored=score(forecasts, TABLE)))
     assert f"{observed:.4f} +0.0500 +1.00 yes 2026-01-01" in text
     assert "Over 1 runs done: mean error +0.0500" in text
     assert "later enc_dec 2.0000 [1.9000, 2.1000] pending" in text
@@ -208,29 +208,29 @@ def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
     ids=["empty", "one run", "no baseline", "one budget", "all diverged", "no budget", "all equal", "no versions"],
 )
 def test_any_table_makes_a_report(table):
-    findings = find(table, "causal_lm")
+    findings = analyze(table, "causal_lm")
     source = render(experiment(predictions=[]), table, findings)
     assert f"<h1>{answer(findings)}</h1>" in source.replace("&#39;", "'")
     assert ("nothing to draw yet" in source) == (not findings.optima)
 
 
 def test_one_run_makes_a_figure():
-    assert png(find(TABLE.head(1), "causal_lm"), "title")[:4] == b"\x89PNG"
+    assert png(analyze(TABLE.head(1), "causal_lm"), "title")[:4] == b"\x89PNG"
 
 
 def test_the_same_table_gives_the_same_bytes():
-    one, two = find(TABLE, "causal_lm"), find(TABLE.reverse(), "causal_lm")
+    one, two = analyze(TABLE, "causal_lm"), analyze(TABLE.reverse(), "causal_lm")
     assert png(one, "title") == png(two, "title")
     assert render(experiment(), TABLE.reverse(), two) == usual_page()
 
 
 def test_a_title_with_dollar_signs_is_drawn_as_it_is():
-    findings = find(TABLE.filter(pl.col("arch") == "causal_lm"), "causal_lm")
+    findings = analyze(TABLE.filter(pl.col("arch") == "causal_lm"), "causal_lm")
     assert png(findings, "does $x_{ cost $5?")[:4] == b"\x89PNG"
 
 
 def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason():
-    findings = find(TABLE, "causal_lm")
+    findings = analyze(TABLE, "causal_lm")
     source = render(experiment(), TABLE, findings, seen=seen())
     assert source == render(experiment(), TABLE, findings, seen=sides(TABLE.reverse(), findings, {}))
     text = text_of(source)
@@ -252,9 +252,9 @@ def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monke
     monkeypatch.setattr(results, "collect", lambda loaded: TABLE)
     path = write_report(Path("experiments/quickstart"))
     assert path == tmp_path / "quickstart" / "report.html"
-    findings = find(TABLE, "causal_lm")
+    findings = analyze(TABLE, "causal_lm")
     assert path.read_text() == render(loaded, TABLE, findings, seen=seen())
-    assert path.with_name("figure.png").read_bytes() == png(find(TABLE, "causal_lm"), "Does an encoder-decoder win?")
+    assert path.with_name("figure.png").read_bytes() == png(analyze(TABLE, "causal_lm"), "Does an encoder-decoder win?")
 
 
 def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from encdec_jax.report import ledgers, style
 from encdec_jax.report.axes import part
 from encdec_jax.report.learning import histories, thin
 from encdec_jax.report.svg import inline
-from encdec_jax.scaling.findings import find
+from encdec_jax.study.findings import analyze
 
 TABLE = study({"causal_lm": Truth()}, noise=0.01)
 
@@ -56,7 +56,7 @@ def test_histories_are_read_where_they_are(tmp_path, monkeypatch):
 
 
 def test_the_ledger_shown_is_that_of_the_run_closest_to_the_best_size():
-    findings = find(TABLE, "causal_lm")
+    findings = analyze(TABLE, "causal_lm")
     (spent,) = ledgers.spent(experiment(TABLE), TABLE, findings)
     largest = TABLE.filter(pl.col("budget_flops") == 1e12)
     distance = (largest["n_params"].log() - np.log(findings.optimum("causal_lm", 1e12).n.value)).abs()

@@ -3,9 +3,9 @@ import math
 import pytest
 from synthetic import Truth, study
 
+from encdec_jax.laws.interval import Interval
 from encdec_jax.report.words import answer, flops, frontiers, interval, multiplier, number
-from encdec_jax.scaling.findings import find
-from encdec_jax.scaling.interval import Interval
+from encdec_jax.study.findings import analyze
 
 BASE = Truth()
 SLOW = Truth(scale=2.0 * 1.3**0.12)
@@ -29,7 +29,7 @@ def test_intervals_show_the_digits_that_they_warrant():
 
 
 def test_the_answer_begins_with_the_multiplier_and_its_interval():
-    findings = find(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005), "causal_lm")
+    findings = analyze(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005), "causal_lm")
     found = findings.comparison("enc_dec", 1e12)
     assert answer(findings) == (
         "At 1e12 training FLOPs, causal_lm beats enc_dec: "
@@ -42,31 +42,31 @@ def test_the_answer_begins_with_the_multiplier_and_its_interval():
 
 def test_the_answer_names_winners_losers_and_the_undecided():
     truths = {"causal_lm": BASE, "enc_dec": SLOW, "layerwise": Truth(scale=1.8), "prefix_lm": Truth(scale=1.96)}
-    text = answer(find(study(truths, noise=0.02), "causal_lm"))
+    text = answer(analyze(study(truths, noise=0.02), "causal_lm"))
     verdict = "layerwise beats causal_lm; causal_lm beats enc_dec; prefix_lm can't be told apart from causal_lm: "
     assert f"FLOPs, {verdict}enc_dec needs 1." in text
 
 
 def test_what_noise_hides_is_said_not_to_be_told_apart():
-    findings = find(study({"causal_lm": BASE, "enc_dec": BASE}, noise=0.05), "causal_lm")
+    findings = analyze(study({"causal_lm": BASE, "enc_dec": BASE}, noise=0.05), "causal_lm")
     assert "FLOPs, enc_dec can't be told apart from causal_lm: enc_dec needs" in answer(findings)
     assert "though the intervals allow one" in frontiers(findings) or "crosses" in frontiers(findings)
 
 
 def test_a_crossover_is_said_with_its_interval():
     steep = Truth(scale=2.0 * 0.4**0.06, slope=0.18)
-    text = frontiers(find(study({"causal_lm": BASE, "prefix_lm": steep}, noise=0.003), "causal_lm"))
+    text = frontiers(analyze(study({"causal_lm": BASE, "prefix_lm": steep}, noise=0.003), "causal_lm"))
     assert "prefix_lm crosses causal_lm at" in text
     assert "above which prefix_lm is better" in text
 
 
 def test_a_multiplier_beyond_trust_is_a_bound():
     far = Truth(scale=2.0 * 100**0.12)
-    findings = find(study({"causal_lm": BASE, "enc_dec": far}, noise=0.005), "causal_lm")
+    findings = analyze(study({"causal_lm": BASE, "enc_dec": far}, noise=0.005), "causal_lm")
     assert multiplier(findings.comparison("enc_dec", 1e12)) == "more than 30.0x"
 
 
 def test_one_budget_gives_a_gap_and_one_architecture_no_answer():
-    one = find(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005, budgets=(1e11,)), "causal_lm")
+    one = analyze(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005, budgets=(1e11,)), "causal_lm")
     assert "causal_lm beats enc_dec: enc_dec's loss differs from causal_lm's by +0.0" in answer(one)
-    assert answer(find(study({"causal_lm": BASE}), "causal_lm")).startswith("Not answered yet")
+    assert answer(analyze(study({"causal_lm": BASE}), "causal_lm")).startswith("Not answered yet")

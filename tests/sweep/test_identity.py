@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from tiny import tiny_run
 
-from encdec_jax.config import OptimConfig, from_dict, to_dict
+from encdec_jax.config import from_dict, to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.identity import run_id
+from encdec_jax.train.config import OptimConfig
 
 
 def test_it_is_of_the_resolved_configuration():

@@ -9,9 +9,11 @@ import jax
 import numpy as np
 from support import SMALL, example, model_config, tokens
 
-from encdec_jax.config import DataConfig, MeshConfig, ObjectiveConfig, OptimConfig, RunConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.step import Metrics, State
 from encdec_jax.train.trainer import Trainer

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from tiny import environment, tiny_run, write_noise
 
-from encdec_jax.config import MeshConfig, to_dict
+from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.store import run_state
 from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.loop import train
 from encdec_jax.train.trainer import Trainer
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encdec_jax.config import OptimConfig
+from encdec_jax.train.config import OptimConfig
 from encdec_jax.train.schedule import hyper, learning_rate
 
 

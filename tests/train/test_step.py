@@ -12,10 +12,10 @@ from flax import nnx
 from support import parameters
 from train.cases import ROWS, batch, run_config, stack, start, train
 
-from encdec_jax.config import MeshConfig, OptimConfig
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.model import graph
+from encdec_jax.train.config import MeshConfig, OptimConfig
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.step import State, make_update
 from encdec_jax.train.trainer import Trainer

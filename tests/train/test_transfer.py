@@ -15,14 +15,17 @@ from support import example, model_config, tokens
 from train.cases import batch, run_config, stack, train
 
 from encdec_jax.compute.ledger import count
-from encdec_jax.config import MeshConfig, ObjectiveConfig, OptimConfig, RunConfig, StackConfig, TrainConfig
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.data.layout import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
+from encdec_jax.model.config import StackConfig
 from encdec_jax.model.layers import MLP, Attention, Embed, RMSNorm, subtree
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 from encdec_jax.train.optimizer import optimizer, rates_of
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.step import State, forward, make_update

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize
 
-from encdec_jax.scaling.bootstrap import weights as resampled
-from encdec_jax.scaling.fit import BASINS, DELTA, fit, refit
-from encdec_jax.scaling.forms import FORMS
-from encdec_jax.sweep.cpus import available
+from encdec_jax.cpus import available
+from encdec_jax.laws.bootstrap import weights as resampled
+from encdec_jax.laws.fit import BASINS, DELTA, fit, refit
+from encdec_jax.laws.forms import FORMS
 
 BUDGETS, SIZES = 12, 20
 NOISE = 0.01

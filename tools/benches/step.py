@@ -26,17 +26,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encdec_jax.compute.ledger import count
-from encdec_jax.config import (
-    DataConfig,
-    MeshConfig,
-    ModelConfig,
-    ObjectiveConfig,
-    RunConfig,
-    StackConfig,
-    TrainConfig,
-)
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.layout import Batch
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.streams import Stream
+from encdec_jax.train.config import MeshConfig, TrainConfig
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.trainer import Trainer
 

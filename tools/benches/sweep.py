@@ -14,8 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
+from encdec_jax.cpus import default_jobs
 from encdec_jax.data.prepare import prepare
-from encdec_jax.sweep.cpus import default_jobs
 
 
 def main() -> None:

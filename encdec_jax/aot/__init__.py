@@ -1,0 +1,1 @@
+"""Compiled: the project's real steps, compiled for accelerators that this machine does not have."""

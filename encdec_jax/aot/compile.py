@@ -1,0 +1,187 @@
+"""Compile a step for a topology, and read off what it would need there."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+from encdec_jax.aot.estimate import Bound, Counted, bound, counted
+from encdec_jax.aot.hlo import Program, read
+from encdec_jax.aot.steps import Step, lower, rows_of
+from encdec_jax.aot.topology import FAMILIES, Topology
+from encdec_jax.config import RunConfig
+from encdec_jax.data.layout import lengths
+from encdec_jax.errors import UserError, require
+from encdec_jax.model.choice import resolve
+from encdec_jax.train.config import MeshConfig
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a compiled step on one device; `aliased` are outputs that take the place of donated arguments."""
+
+    arguments: int
+    temporaries: int
+    outputs: int
+    aliased: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """At once."""
+        return self.arguments + self.temporaries + self.outputs - self.aliased + self.code
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler said of one step of one run on one topology.
+
+    Attributes:
+      run: with the mesh that was compiled for, and the kernel that its attention got.
+      topology: it was compiled for.
+      step: which.
+      rows: of the batch.
+      compile_s: seconds that tracing and compiling took here.
+      needs: bytes a device; what the compiler said it would have needed where it gave up.
+      holds: bytes a device has for a program.
+      counted: the ledger's FLOPs a device.
+      memory, program, bound: None where the compiler gave up.
+      flops: the compiler's own count a device, which takes the body of a loop once; None where it gives none.
+      seconds: the compiler's own estimate; None where it gives none.
+    """
+
+    run: RunConfig
+    topology: Topology
+    step: Step
+    rows: int
+    compile_s: float
+    needs: int
+    holds: int
+    counted: Counted
+    memory: Memory | None = None
+    program: Program | None = None
+    bound: Bound | None = None
+    flops: float | None = None
+    seconds: float | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device can hold it."""
+        return self.needs <= self.holds
+
+
+def on(run: RunConfig, mesh: MeshConfig, topology: Topology) -> None:
+    """Refuse a mesh that is not all of the topology.
+
+    Raises:
+      UserError: it has fewer devices, or more.
+    """
+    size = mesh.data * mesh.fsdp * mesh.tensor
+    require(
+        size == topology.size,
+        "mesh",
+        f"data={mesh.data}, fsdp={mesh.fsdp}, tensor={mesh.tensor}",
+        f"numbers whose product is the {topology.size} devices of {topology.name}, not {size}",
+    )
+
+
+def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Device], step: Step = "train") -> Compiled:
+    """Compile one step of a run for its mesh on a topology.
+
+    Args:
+      run: the configuration; its mesh spans the topology.
+      topology: which hardware.
+      devices: of the topology (`encdec_jax.aot.topology.devices`).
+      step: 'train', 'prefill' or 'decode'.
+
+    Raises:
+      UserError: the mesh does not fit the topology, the rows, or the model's shapes.
+    """
+    on(run, run.mesh, topology)
+    start = time.perf_counter()
+    run = replace(run, model=resolve(run.model, topology.platform))
+    ledger = counted(run, step, lengths(run))
+    lowered = lower(run, step, devices)
+    common: dict[str, Any] = {"run": run, "topology": topology, "step": step, "rows": rows_of(run), "counted": ledger}
+    try:
+        with _uncached():
+            compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        needs, holds = exhausted(str(error))
+        return Compiled(**common, compile_s=time.perf_counter() - start, needs=needs, holds=holds)
+    took = time.perf_counter() - start
+    stats, text = compiled.memory_analysis(), compiled.as_text()
+    assert stats is not None  # both compilers tell
+    assert text is not None
+    memory = Memory(
+        stats.argument_size_in_bytes,
+        stats.temp_size_in_bytes,
+        stats.output_size_in_bytes,
+        stats.alias_size_in_bytes,
+        stats.generated_code_size_in_bytes,
+    )
+    program = read(text)
+    own = compiled.cost_analysis() or {}
+    wire = sum(c.wire for c in program.collectives)
+    moved = memory.arguments + memory.outputs + 2 * memory.temporaries
+    # A fused kernel's FLOPs are not in the text; it computes between what the mask requires and all pairs.
+    flops = program.flops if not program.kernels else max(program.flops, ledger.mask)
+    return Compiled(
+        **common,
+        compile_s=took,
+        needs=memory.total,
+        holds=topology.device.memory_bytes,
+        memory=memory,
+        program=program,
+        bound=bound(topology.device, run.model.dtype, flops, moved, wire),
+        flops=own.get("flops"),
+        seconds=_seconds(topology, program, own.get("optimal_seconds", -1.0)),
+    )
+
+
+@contextmanager
+def _uncached() -> Iterator[None]:
+    """Without jax's persistent cache: it can write the programs of absent devices, but not read them back."""
+    was: bool = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", was)
+        compilation_cache.reset_cache()
+
+
+def exhausted(message: str) -> tuple[int, int]:
+    """(bytes needed, bytes there are) of a compiler's refusal. Some name temporaries alone: then it is more.
+
+    Raises:
+      UserError: the refusal does not say.
+    """
+    size = r"([\d.]+)([KMGT]?)"
+    found = re.search(rf"Used {size} of {size} hbm|\({size}\) exceeds available HBM \({size}\)", message)
+    if found is None:
+        raise UserError(f"the step does not fit the device; its compiler says: {message.splitlines()[0]}")
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    needed, unit, held, other = (group for group in found.groups() if group is not None)
+    return int(float(needed) * units[unit]), int(float(held) * units[other])
+
+
+def _seconds(topology: Topology, program: Program, optimal: float) -> float | None:
+    """The compiler's estimate: its `optimal_seconds`, or the sum of its instructions' cycles.
+
+    libtpu's `optimal_seconds` takes a loop's body once, and falls below 0 where collectives are overlapped.
+    """
+    cycle = FAMILIES[topology.family].cycle
+    if program.cycles is not None and cycle is not None:
+        return program.cycles * cycle / topology.device.peak["bfloat16"]
+    return optimal if optimal > 0 else None

@@ -1,0 +1,128 @@
+"""The meshes and remat policies that a topology, a model and a batch allow, best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal, get_args
+
+from encdec_jax.aot.compile import Compiled
+from encdec_jax.aot.estimate import estimated, held
+from encdec_jax.aot.steps import Step
+from encdec_jax.aot.topology import Topology
+from encdec_jax.config import RunConfig
+from encdec_jax.data.layout import layout, lengths
+from encdec_jax.errors import UserError, require
+from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.model.declare import leaves, model
+from encdec_jax.train.config import MeshConfig
+
+Remat = Literal["none", "full", "dots"]
+ROOM = 1.1  # times the estimate: what fits by less is often refused by the compiler (docs/ladder.md has both)
+
+
+def meshes(run: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
+    """Every mesh whose product is the topology's size and that divides the model's shapes and the batch's rows."""
+    for tensor in _divisors(topology.size):
+        for fsdp in _divisors(topology.size // tensor):
+            mesh = MeshConfig(topology.size // tensor // fsdp, fsdp, tensor)
+            try:
+                check(replace(run, mesh=mesh))
+            except UserError:
+                continue
+            yield mesh
+
+
+def check(run: RunConfig) -> None:
+    """Refuse a mesh that does not divide what it is to divide, before anything is traced.
+
+    Raises:
+      UserError: it does not divide a parameter, or the rows of a batch.
+    """
+    for _, param in leaves(model(run.model)):
+        for dim, axis in zip(param.shape, param.axes, strict=True):
+            if (name := RULES[axis]) is not None:
+                size = getattr(run.mesh, name)
+                require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
+    shards, windows = math.prod(getattr(run.mesh, name) for name in ROWS), run.train.batch_size
+    rows = windows // layout(run.model.choices, run.data, run.objective).windows
+    accepted = f"{rows} rows do not divide by mesh.data x mesh.fsdp x train.accumulate = {shards} x"
+    ok = rows % (shards * run.train.accumulate) == 0
+    require(ok, "train.batch_size", windows, f"{accepted} {run.train.accumulate}")
+
+
+def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig]:
+    """Runs with each mesh, and for training each remat policy, the most promising first.
+
+    By estimates without a compiler: first those that fit with room to spare, then by time if all overlaps, then by
+    time if nothing does.
+
+    Raises:
+      UserError: no mesh divides the topology, the shapes and the rows.
+    """
+    policies: tuple[Remat, ...] = get_args(Remat) if step == "train" else (run.model.remat,)
+    runs = [
+        replace(run, mesh=mesh, model=replace(run.model, remat=remat))
+        for mesh in meshes(run, topology)
+        for remat in policies
+    ]
+    if not runs:
+        raise UserError(
+            f"topology = {topology.name!r} is not accepted: no mesh of its {topology.size} devices divides the model's"
+            f" heads, d_ff, vocabulary and d_model and the rows of train.batch_size = {run.train.batch_size}"
+        )
+
+    def order(one: RunConfig) -> tuple[bool, float, float]:
+        time = estimated(topology.device, one, step, lengths(one))
+        tight = ROOM * held(one, step, lengths(one)) > topology.device.memory_bytes
+        return tight, time.overlapped, time.serial
+
+    return sorted(runs, key=order)
+
+
+def rank(found: list[Compiled]) -> list[Compiled]:
+    """Compiled steps, best first: those that fit, by their bound if all overlaps, then if nothing does.
+
+    Those that do not fit follow, by what they need.
+    """
+
+    def order(one: Compiled) -> tuple[bool, float, float]:
+        if one.fits and one.bound is not None:
+            return False, one.bound.overlapped, one.bound.serial
+        return True, one.needs, 0.0
+
+    return sorted(found, key=order)
+
+
+def remedy(failed: Compiled) -> str:
+    """What would make a step fit, by estimate: the first of some changes, each added to those before it."""
+    run, step, topology = failed.run, failed.step, failed.topology
+    before = held(run, step, lengths(run))
+    changed: list[str] = []
+    for text, changes in _changes(run, topology, step):
+        run = changes
+        changed.append(text)
+        if failed.needs * held(run, step, lengths(run)) / before <= failed.holds:
+            return "by estimate it would with " + " and ".join(changed)
+    return "a smaller batch, model or length would, or more devices"
+
+
+def _changes(run: RunConfig, topology: Topology, step: Step) -> Iterator[tuple[str, RunConfig]]:
+    if step == "train" and run.model.remat != "full":
+        run = replace(run, model=replace(run.model, remat="full"))
+        yield "model.remat=full", run
+    whole = [mesh for mesh in meshes(run, topology) if mesh.tensor == run.mesh.tensor]
+    if whole and (widest := max(whole, key=lambda mesh: mesh.fsdp)).fsdp > run.mesh.fsdp:
+        run = replace(run, mesh=widest)
+        yield f"mesh data={widest.data},fsdp={widest.fsdp},tensor={widest.tensor}", run
+    windows = layout(run.model.choices, run.data, run.objective).windows
+    batch, least = run.train.batch_size, windows * run.mesh.data * run.mesh.fsdp * run.train.accumulate
+    while batch // 2 >= least and batch // 2 % least == 0:
+        batch //= 2
+        run = replace(run, train=replace(run.train, batch_size=batch))
+        yield f"train.batch_size={batch}", run
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]

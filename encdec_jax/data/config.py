@@ -1,0 +1,61 @@
+"""What is read, and how windows of it become source and target. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from encdec_jax.errors import require
+from encdec_jax.resolve import later
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read. Lengths are tokens.
+
+    Attributes:
+      task: a task of the token cache (`encdec prepare --task NAME`).
+      vocab: 'bytes', or the name of a SentencePiece vocabulary that `prepare` trained.
+      length: tokens of one window of text (language-model objectives).
+      source_length, target_length: room for packed pairs (objective 'seq2seq').
+      split, eval_split: splits of the task to train on and to score on.
+    """
+
+    task: str = "bible_en"
+    vocab: str = "bytes"
+    length: int = 256
+    source_length: int = 256
+    target_length: int = 256
+    split: str = "train"
+    eval_split: str = "validation"
+
+    def __post_init__(self) -> None:
+        require(self.length >= 4, "data.length", self.length, "at least 4 tokens")
+        for name in ("source_length", "target_length"):
+            require(getattr(self, name) >= 2, f"data.{name}", getattr(self, name), "at least 2 tokens")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """How a window becomes source, target and loss weights (`encdec_jax.data.objectives`).
+
+    Attributes:
+      name: the objective.
+      prefix: of 'prefix_lm': 'half' cuts every window in the middle, 'fixed' behind `prefix_length` tokens, 'random'
+        draws the cut.
+      prefix_length: tokens of the source, of the 'fixed' cut only.
+      noise_density, mean_span: of 'span_corruption' (T5, arXiv 1910.10683, section 3.1.4).
+    """
+
+    name: Literal["causal_lm", "prefix_lm", "span_corruption", "seq2seq"] = "causal_lm"
+    prefix: Literal["half", "fixed", "random"] = "half"
+    noise_density: float = 0.15
+    mean_span: float = 3.0
+    prefix_length: int = later(0)
+
+    def __post_init__(self) -> None:
+        require(0 < self.noise_density < 1, "objective.noise_density", self.noise_density, "between 0 and 1")
+        require(self.mean_span >= 1, "objective.mean_span", self.mean_span, "at least 1 token")
+        fixed = self.prefix == "fixed"
+        accepted = "at least 1 token" if fixed else f"0, because objective.prefix = {self.prefix!r} takes no length"
+        require((self.prefix_length >= 1) == fixed, "objective.prefix_length", self.prefix_length, accepted)

@@ -1,0 +1,233 @@
+"""A law of anybody's table with its intervals: checked, fitted, fitted again to resamples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from encdec_jax.errors import UserError, require
+from encdec_jax.laws import table
+from encdec_jax.laws.bootstrap import Scheme, leave_out, units, weights
+from encdec_jax.laws.checks import checked
+from encdec_jax.laws.fit import BASINS, DELTA, Fitted, fit, refit
+from encdec_jax.laws.form import Form
+from encdec_jax.laws.forms import FORMS
+from encdec_jax.laws.holdout import HeldOut
+from encdec_jax.laws.holdout import hold_out as predicted_from_below
+from encdec_jax.laws.interval import Interval, Kind
+from encdec_jax.laws.joint import GROUP, Joint, joint
+from encdec_jax.laws.table import Points
+
+RESAMPLES = 1000
+_UNKNOWN = Interval(math.nan)
+_ENOUGH = 0.9  # of the resamples, that converge: intervals of fewer would be those of the easy ones
+_ILL = 1e6  # condition of the scaled Jacobian above which parameters are not told apart
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A law with intervals. One that did not converge has no numbers: `params`, `derived` and `draws` are empty.
+
+    Attributes:
+      fitted: the fit to all points.
+      points: that it was fitted to, what was left out and why.
+      params: natural parameters by name.
+      derived: what follows from them, such as the exponents of N*(C) and D*(C), by name.
+      draws: natural parameters of the resamples that converged, [draws, params].
+      scheme: what was resampled.
+      kind: of the intervals.
+      warnings: a line each.
+      held_out: how the law, fitted to the budgets below, predicts the largest; None unless asked for.
+    """
+
+    fitted: Fitted
+    points: Points
+    params: dict[str, Interval]
+    derived: dict[str, Interval]
+    draws: np.ndarray
+    scheme: Scheme
+    kind: Kind
+    warnings: tuple[str, ...]
+    held_out: HeldOut | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is a law at all."""
+        return self.fitted.converged
+
+    def curve(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The law's loss at points, and the ends of its 95 % interval (NaN without resamples), each [points]."""
+        value = self.fitted.predict(columns)
+        if not len(self.draws):
+            return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
+        low, high = np.quantile(self.fitted.form.predict(self.draws, columns), [0.025, 0.975], axis=0)
+        return value, low, high
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that the law reads, at the points, [points]."""
+        return {name: self.fitted.columns[name] for name in self.fitted.form.columns}
+
+    def json(self) -> dict[str, Any]:
+        """One object; null stands for what is not known."""
+        found = self.fitted
+        return {
+            "law": found.form.form.name if isinstance(found.form, Joint) else found.form.name,
+            "formula": found.form.formula,
+            "params": {name: self.params.get(name, _UNKNOWN).json() for name in found.form.names},
+            "derived": {name: interval.json() for name, interval in self.derived.items()},
+            "objective": found.objective if self.converged else None,
+            "converged": found.converged,
+            "condition": found.condition if math.isfinite(found.condition) else None,
+            "n_points": found.n_points,
+            "n_excluded": self.points.n_excluded,
+            "excluded": {rule: list(rows) for rule, rows in self.points.excluded.items()},
+            "bootstrap": self.scheme,
+            "interval": self.kind,
+            "resamples": len(self.draws),
+            "starts": found.starts,
+            "starts_that_agree": found.agree,
+            "hold_out": None if self.held_out is None else self.held_out.json(),
+            "warnings": list(self.warnings),
+        }
+
+
+def estimate(
+    source: Any,
+    law: str,
+    loss: str = "loss",
+    *,
+    weight: str | None = None,
+    arch: str | None = None,
+    shared: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    where: Sequence[str] = (),
+    scheme: Scheme = "run",
+    resamples: int = RESAMPLES,
+    kind: Kind = "percentile",
+    delta: float = DELTA,
+    hold_out: float | Literal["largest"] | None = None,
+    **columns: str,
+) -> Estimate:
+    """Fit a law to a table, with intervals by the bootstrap.
+
+    Args:
+      source: the path of a CSV or Parquet file, or a polars or pandas frame; a row a run.
+      law: a name of `encdec_jax.laws.forms.FORMS`.
+      loss: name of the loss's column.
+      weight: name of the column of weights, if any.
+      arch: name of the column of architectures: each gets parameters of its own, but for the `shared`.
+      shared: natural parameters that the architectures have in common.
+      labels: what `scheme` resamples by: role (seed, budget, trunk) -> name of its column.
+      where: conditions on rows, as in 'arch=enc_dec'.
+      scheme: what is resampled: 'run', 'seed', 'budget' or 'hierarchical'; runs of one trunk stay together.
+      resamples: at least 0; 0 gives no intervals.
+      kind: of the intervals: 'percentile', 'basic' or 'bca'.
+      delta: of the Huber loss, in ln(loss).
+      hold_out: fit the law also to the runs below a budget (FLOPs; 'largest': below 95 % of the largest), and predict
+        those from it on. Their budgets are the column c, or 6 n d where there is none.
+      **columns: the law's columns: role -> name, as in n="params", d="tokens".
+
+    Raises:
+      UserError: the table, a name or a number is not accepted, or the points can't tell the law's parameters.
+    """
+    require(law in FORMS, "law", law, f"one of {', '.join(FORMS)}")
+    form = FORMS[law]
+    missing = [name for name in form.columns if name not in columns]
+    require(not missing, "columns", ", ".join(columns) or "none", f"{law} reads {', '.join(form.columns)}")
+    require(kind in get_args(Kind), "interval", kind, f"one of {', '.join(get_args(Kind))}")
+    require(resamples >= 0, "resamples", resamples, "at least 0")
+    named = {**(labels or {}), **({} if arch is None else {GROUP: arch})}
+    found = table.points(table.read(source), columns, loss, weight=weight, labels=named, where=where)
+    require(
+        arch is not None or not shared, "shared", ", ".join(shared), "parameters in common of architectures: name arch"
+    )
+    if arch is not None:
+        archs = found.labels[GROUP]
+        require(None not in archs, "arch", arch, "a column with an architecture in every row")
+        form = joint(form, sorted(set(archs)), shared)
+    made = of(found, form, scheme=scheme, resamples=resamples, kind=kind, delta=delta)
+    if hold_out is None or not made.converged:
+        return made
+    start = None if hold_out == "largest" else hold_out
+    return replace(made, held_out=_ahead(found, form, start, scheme=scheme, resamples=resamples, delta=delta))
+
+
+def of(
+    points: Points,
+    form: Form,
+    *,
+    scheme: Scheme = "run",
+    resamples: int = RESAMPLES,
+    kind: Kind = "percentile",
+    delta: float = DELTA,
+    starts: np.ndarray | None = None,
+    basins: int = BASINS,
+) -> Estimate:
+    """The same, of points and a form; `starts` and `basins` as in `encdec_jax.laws.fit`."""
+    groups = {"run": points.rows, **points.labels}
+    columns = {**points.columns, **points.labels}
+    checked(form, columns, points.loss, points.weights, {})  # before the scheme, whose errors say less
+    times = weights(groups, scheme, resamples) if resamples else np.empty((0, len(points.loss)))
+    fitted = fit(form, columns, points.loss, weights=points.weights, delta=delta, starts=starts)
+    warnings = [*points.warnings, *fitted.warnings, *fitted.edges]
+    none = np.empty((0, len(form.names)))
+    if not fitted.converged:
+        return Estimate(fitted, points, {}, {}, none, scheme, kind, tuple(warnings))
+    if fitted.condition > _ILL:
+        warnings.append(f"condition {fitted.condition:.1g}: these points hardly tell the parameters apart")
+    draws, apart = none, None
+    if len(times):
+        refits = refit(fitted, times, basins)
+        share = float(refits.converged.mean())
+        if share < 1:
+            outcome = "the others give the intervals" if share >= _ENOUGH else "no intervals are given"
+            warnings.append(f"{1 - share:.1%} of the resamples did not converge: {outcome}")
+        draws = refits.params[refits.converged] if share >= _ENOUGH else none
+    if kind == "bca" and len(draws):
+        without = refit(fitted, leave_out(groups, scheme), basins)
+        apart = without.params[without.converged]
+    found = _quantities(form, fitted.natural)
+    drawn, left = _quantities(form, draws), None if apart is None else _quantities(form, apart)
+    intervals = {
+        name: Interval.of(float(value), drawn[name], kind, None if left is None else left[name], units(groups, scheme))
+        for name, value in found.items()
+    }
+    return Estimate(
+        fitted,
+        points,
+        {name: intervals[name] for name in form.names},
+        {name: interval for name, interval in intervals.items() if name not in form.names},
+        draws,
+        scheme,
+        kind,
+        tuple(warnings),
+    )
+
+
+def _ahead(points: Points, form: Form, start: float | None, *, scheme: Scheme, resamples: int, delta: float) -> HeldOut:
+    """The law's prediction of the budgets from `start` on."""
+    columns = {**points.columns, **points.labels}
+    if "c" not in columns and not {"n", "d"} <= set(columns):
+        raise UserError("hold-out needs the runs' training FLOPs: a column c, or n and d for 6 n d")
+    return predicted_from_below(
+        form,
+        columns,
+        points.loss,
+        columns["c"] if "c" in columns else 6 * columns["n"] * columns["d"],
+        resamples,
+        start=start,
+        weights=points.weights,
+        groups={"run": points.rows, **points.labels},
+        scheme=scheme,
+        delta=delta,
+    )
+
+
+def _quantities(form: Form, natural: np.ndarray) -> dict[str, np.ndarray]:
+    """Natural parameters [..., params] and what follows from them, by name, each [...]."""
+    return {**dict(zip(form.names, np.moveaxis(natural, -1, 0), strict=True)), **form.derived(natural)}

@@ -1,0 +1,111 @@
+"""What a model is: its architecture, its stacks and what their blocks are made of. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from encdec_jax.errors import UserError, require
+from encdec_jax.model.arch import ARCHS, Arch
+from encdec_jax.resolve import later
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """Depth and width of one stack of blocks.
+
+    Attributes:
+      n_layers: blocks.
+      d_model: width of the residual stream.
+      n_heads, n_kv_heads: query heads, and key and value heads that groups of them share.
+      head_dim: width of a head, free of d_model / n_heads.
+      d_ff: width inside the MLP.
+    """
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1")
+        require(
+            self.n_heads % self.n_kv_heads == 0,
+            "n_kv_heads",
+            self.n_kv_heads,
+            f"a divisor of n_heads = {self.n_heads}",
+        )
+        require(self.head_dim % 2 == 0, "head_dim", self.head_dim, "an even number (RoPE turns pairs)")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model: a named architecture, its stacks, and what its blocks are made of.
+
+    Attributes:
+      arch: a name of `encdec_jax.model.arch.ARCHS`.
+      vocab_size: rows of each embedding table.
+      decoder: the stack that reads the target (for one-stream architectures, the only stack).
+      encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
+      norm: where the RMSNorm of a sublayer stands.
+      position: how positions enter attention.
+      rope_theta: the base of RoPE's wavelengths.
+      mlp: the feed-forward sublayer.
+      qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
+      tie: which of source embedding, target embedding and output head are one table.
+      scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.
+      remat: what the backward pass recomputes: nothing, everything, or all but the matmuls' outputs.
+      dtype: of the compute; weights, norms, softmax and losses are always float32.
+      attention: what computes attention: plain XLA, Pallas splash attention (TPU), cuDNN flash attention (GPU), or
+        'auto', the fastest that the device has and the model allows.
+      base_width: 0 for the standard parametrization; else the d_model at which muP's is the same as the standard one,
+        so that `optim.lr` is the learning rate of that width and carries over to others (`encdec_jax.train.transfer`).
+    """
+
+    arch: str
+    vocab_size: int
+    decoder: StackConfig
+    encoder: StackConfig | None = None
+    norm: Literal["pre"] = "pre"
+    position: Literal["rope"] = "rope"
+    rope_theta: float = 10_000.0
+    mlp: Literal["swiglu", "gelu"] = "swiglu"
+    qk_norm: bool = False
+    tie: Literal["all", "inputs", "decoder", "none"] = "all"
+    scan: bool = True
+    remat: Literal["none", "full", "dots"] = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto")
+    base_width: int = later(0)
+
+    @property
+    def choices(self) -> Arch:
+        """The orthogonal choices behind the architecture's name."""
+        return ARCHS[self.arch]
+
+    def __post_init__(self) -> None:
+        require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
+        require(self.vocab_size >= 2, "model.vocab_size", self.vocab_size, "at least 2")
+        require(self.base_width >= 0, "model.base_width", self.base_width, "at least 0 (0: no muP)")
+        if not self.choices.own_encoder:
+            require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
+            return
+        if self.encoder is None:
+            raise UserError(f"model.encoder = None is not accepted: {self.arch} needs an encoder stack")
+        if self.choices.reads == "layers":
+            require(
+                self.encoder.n_layers == self.decoder.n_layers,
+                "model.encoder.n_layers",
+                self.encoder.n_layers,
+                f"model.decoder.n_layers = {self.decoder.n_layers}, because {self.arch} reads layer by layer",
+            )
+        if self.tie in ("all", "inputs"):
+            require(
+                self.encoder.d_model == self.decoder.d_model,
+                "model.tie",
+                self.tie,
+                f"'decoder' or 'none', because the widths differ ({self.encoder.d_model} and {self.decoder.d_model})",
+            )

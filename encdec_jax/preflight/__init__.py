@@ -1,1 +1,0 @@
-"""Preflight: the project's real steps, compiled for accelerators that this machine does not have."""

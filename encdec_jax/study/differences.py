@@ -1,0 +1,180 @@
+"""Two results tables side by side: the runs they share, and how far their optima, laws and gaps lie apart."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.special import stdtrit
+
+from encdec_jax.laws.interval import LEVEL, Interval
+from encdec_jax.study.curves import LOSS
+from encdec_jax.study.findings import Findings
+
+CELL = ("arch", "budget_flops", "n_params", "tokens", "lr", "batch_size", "seed")  # what makes two runs the same
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One quantity in both tables.
+
+    Attributes:
+      what: the quantity: 'loss', 'n' or 'd' of the best size, 'gap' or 'multiplier' beside the baseline, or the
+        exponent of a law: 'loss exponent', 'n exponent', 'd exponent'.
+      arch: the architecture.
+      budget: training FLOPs; None for laws.
+      a, b: in the first and in the second table.
+      change: b - a; of n, d and multipliers b / a, where 1 is no change.
+    """
+
+    what: str
+    arch: str
+    budget: float | None
+    a: Interval
+    b: Interval
+    change: Interval
+
+    @property
+    def ratio(self) -> bool:
+        """Whether `change` is b / a."""
+        return self.what in _RATIOS
+
+    @property
+    def told_apart(self) -> bool | None:
+        """Whether the interval of the change leaves out none; None without an interval."""
+        if not self.change.known:
+            return None
+        return self.change.above(1.0 if self.ratio else 0.0) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two tables side by side.
+
+    Attributes:
+      by: what runs were matched by: 'run_id', or the cell (`CELL`) where the tables share no ids.
+      shared: a row a run that is done in both: the columns it was matched by, arch, loss_a, loss_b, difference (b - a).
+      only_a, only_b: runs done in one table only, with the columns they were matched by, arch and loss.
+      mean: mean difference of the shared runs with its Student-t interval; None where none is shared.
+      differences: of what was found in each table.
+      absent: what only one of them shows, in words.
+    """
+
+    by: str
+    shared: pl.DataFrame
+    only_a: pl.DataFrame
+    only_b: pl.DataFrame
+    mean: Interval | None
+    differences: tuple[Difference, ...]
+    absent: tuple[str, ...]
+
+
+_RATIOS = ("n", "d", "multiplier")
+_Quantities = dict[tuple[str, str, float | None], Interval]
+
+
+def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings, Findings]) -> Comparison:
+    """Compare two tables.
+
+    The two studies' intervals are taken as independent. Where they share runs, or held-out windows, differences are
+    surer than their intervals say.
+
+    Args:
+      tables: with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      findings: of each, with the same baseline.
+    """
+    a, b = (table.filter(pl.col("status") == "done") for table in tables)
+    by = ["run_id"] if set(a["run_id"]) & set(b["run_id"]) else list(CELL)
+    left, right = _cells(a, by, "loss_a"), _cells(b, by, "loss_b")
+    on: Any = {"on": by, "nulls_equal": True}
+    shared = left.join(right.drop("arch") if by == ["run_id"] else right, how="inner", **on)
+    shared = shared.with_columns(difference=pl.col("loss_b") - pl.col("loss_a"))
+    pairs, absent = _pairs(findings)
+    return Comparison(
+        by=by[0] if len(by) == 1 else "cell",
+        shared=shared,
+        only_a=left.join(right, how="anti", **on).rename({"loss_a": "loss"}),
+        only_b=right.join(left, how="anti", **on).rename({"loss_b": "loss"}),
+        mean=_mean(shared["difference"].to_numpy()),
+        differences=tuple(pairs),
+        absent=tuple(absent),
+    )
+
+
+def minus(b: Interval, a: Interval) -> Interval:
+    """b - a for independent estimates, from their intervals alone: MOVER (Zou and Donner 2008, Statist. Med. 27:1693).
+
+    Its ends are as far from the difference as those ends of the two intervals that push it that way, in quadrature.
+    """
+    value = b.value - a.value
+    if not (a.known and b.known):
+        return Interval(value)
+    below = math.hypot(max(0.0, b.value - b.low), max(0.0, a.high - a.value))
+    above = math.hypot(max(0.0, b.high - b.value), max(0.0, a.value - a.low))
+    return Interval(value, value - below, value + above)
+
+
+def over(b: Interval, a: Interval) -> Interval:
+    """b / a for independent estimates above 0: `minus` of their logarithms."""
+    logs = [Interval(*(math.log(x) if x > 0 else math.nan for x in (i.value, i.low, i.high))) for i in (b, a)]
+    found = minus(*logs)
+    return Interval(math.exp(found.value), math.exp(found.low), math.exp(found.high))
+
+
+def _cells(table: pl.DataFrame, by: list[str], name: str) -> pl.DataFrame:
+    """Mean loss of runs that nothing of `by` tells apart."""
+    keys = list(dict.fromkeys([*by, "arch"]))
+    return table.group_by(keys, maintain_order=True).agg(pl.col(LOSS).mean().alias(name))
+
+
+def _mean(differences: np.ndarray) -> Interval | None:
+    if not len(differences):
+        return None
+    value = float(differences.mean())
+    if len(differences) == 1:
+        return Interval(value)
+    half = float(stdtrit(len(differences) - 1, (1 + LEVEL) / 2) * differences.std(ddof=1) / math.sqrt(len(differences)))
+    return Interval(value, value - half, value + half)
+
+
+def _quantities(found: Findings) -> Iterator[tuple[tuple[str, str, float | None], Interval]]:
+    for optimum in found.optima:
+        for what in ("loss", "n", "d"):
+            yield (what, optimum.arch, optimum.budget), getattr(optimum, what)
+    for comparison in found.comparisons:
+        yield ("gap", comparison.arch, comparison.budget), comparison.gap
+        if comparison.multiplier is not None:
+            yield ("multiplier", comparison.arch, comparison.budget), comparison.multiplier
+    for law in found.laws:
+        if law.fit.converged:
+            yield (f"{law.quantity} exponent", law.arch, None), law.slope
+
+
+def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[str]]:
+    a, b = (dict(_quantities(found)) for found in findings)
+    pairs = [
+        Difference(*key, a[key], b[key], (over if key[0] in _RATIOS else minus)(b[key], a[key]))
+        for key in a
+        if key in b
+    ]
+    return pairs, [*_absent("A", a, b), *_absent("B", b, a)]
+
+
+def _absent(name: str, mine: _Quantities, other: _Quantities) -> list[str]:
+    """What only one table shows, a line for each architecture and set of quantities."""
+    missing: dict[tuple[str, float | None], list[str]] = defaultdict(list)
+    for what, arch, budget in mine:
+        if (what, arch, budget) not in other:
+            missing[arch, budget].append(what)
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (arch, budget), whats in missing.items():
+        lines[arch, ", ".join(whats)] += [] if budget is None else [f"{budget:.3g}"]
+    return [
+        f"only {name}: {arch}'s {whats}" + (f" at {', '.join(budgets)} FLOPs" if budgets else "")
+        for (arch, whats), budgets in lines.items()
+    ]

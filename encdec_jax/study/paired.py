@@ -1,0 +1,172 @@
+"""Architectures beside each other window by window: the same text in the same order, scored on the same documents.
+
+Losses of two runs on the same held-out windows go up and down together, for some windows are hard for both. So their
+difference is surer than either loss: what the choice of windows leaves open of it is told by resampling windows, both
+runs' at once. What chance in training leaves open, only seeds tell; no window knows of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.special import stdtrit
+
+from encdec_jax.errors import UserError, require
+from encdec_jax.files import read_json
+from encdec_jax.laws.interval import LEVEL, Interval
+from encdec_jax.study.curves import LOSS, SETTING
+
+_RESAMPLES = 4000
+_SEED = 20_220_329
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The best size of an architecture beside the baseline's best at one budget, over the seeds that both ran.
+
+    Attributes:
+      arch, baseline: the two.
+      budget: training FLOPs.
+      runs: ids of each seed's two runs, the architecture's first.
+      windows: difference of their losses, bits per byte (above 0: the baseline is better), mean over seeds; its
+        interval is that of other held-out windows for these very runs.
+      apart: the interval that the difference would have, were each scored on windows of its own.
+      seeds: the same difference with the interval of other seeds, on these windows, by Student's t; without ends for
+        one seed.
+      correlation: of the two architectures' bits over windows, mean over seeds.
+      better: share of windows that the architecture predicts better, mean over seeds.
+      same_tokens: whether each pair saw the same tokens to the end. Runs of one seed read the same windows in the same
+        order, but at equal compute one reads further.
+    """
+
+    arch: str
+    baseline: str
+    budget: float
+    runs: tuple[tuple[str, str], ...]
+    windows: Interval
+    apart: Interval
+    seeds: Interval
+    correlation: float
+    better: float
+    same_tokens: bool
+
+
+def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[Pair, ...]:
+    """All architectures beside the baseline, at every budget where a seed of both best sizes is done.
+
+    Args:
+      table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      root: the folder of the runs, `root / run_id / suffix_bits.npy`.
+      baseline: the architecture that the others are compared with.
+
+    Raises:
+      UserError: a run's scores are missing or damaged, or two runs were not scored on the same windows.
+    """
+    best = _best(table)
+    random = np.random.default_rng(_SEED)
+    drawn: dict[int, np.ndarray] = {}  # by windows: all pairs of a study see the same resamples
+    found = []
+    for (arch, budget), mine in best.items():
+        theirs = best.get((baseline, budget))
+        if arch == baseline or theirs is None:
+            continue
+        both = mine.join(theirs, on="seed", suffix="_base").sort("seed")
+        if len(both):
+            found.append(_pair(arch, baseline, budget, both, root, random, drawn))
+    return tuple(found)
+
+
+def _best(table: pl.DataFrame) -> dict[tuple[str, float], pl.DataFrame]:
+    """Runs of the setting with the least mean loss, by architecture and budget."""
+    done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null(), pl.col(LOSS).is_finite())
+    ranked = done.with_columns(setting_loss=pl.col(LOSS).mean().over(SETTING)).sort("setting_loss", "run_id")
+    kept = ranked.filter(pl.struct(SETTING) == pl.struct(SETTING).first().over("arch", "budget_flops"))
+    groups = kept.sort("arch", "budget_flops").partition_by("arch", "budget_flops", maintain_order=True)
+    return {(runs["arch"][0], runs["budget_flops"][0]): runs for runs in groups}
+
+
+def _pair(
+    arch: str,
+    baseline: str,
+    budget: float,
+    both: pl.DataFrame,
+    root: Path,
+    random: np.random.Generator,
+    drawn: dict[int, np.ndarray],
+) -> Pair:
+    scores = [_scores(run, root) for run in both.iter_rows(named=True)]
+    nbytes = scores[0][2]
+    own, base = (np.stack([score[i] for score in scores]) for i in (0, 1))  # bits [seeds, windows]
+    n = own.shape[1]
+    if n not in drawn:
+        drawn[n] = random.multinomial(n, np.full(n, 1 / n), _RESAMPLES).astype(np.float64)
+    # Windows are close to equally long in bytes: of a difference, their lengths matter little (in bytes, not at all).
+    bits = own - base
+    value = float(bits.sum() / nbytes / len(bits))
+    spread = [float(np.var(of.mean(0), ddof=1)) for of in (own, base)]
+    half = float(-stdtrit(n - 1, (1 - LEVEL) / 2)) * math.sqrt(n * sum(spread)) / nbytes
+    return Pair(
+        arch,
+        baseline,
+        budget,
+        tuple(both.select("run_id", "run_id_base").iter_rows()),
+        Interval.of(value, drawn[n] @ bits.mean(0) / nbytes),
+        Interval(value, value - half, value + half),
+        _between(value, bits.sum(1) / nbytes),
+        float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(own, base, strict=True)])),
+        float((bits < 0).mean()),
+        bool((both["data_hash"] == both["data_hash_base"]).all()),
+    )
+
+
+def _between(value: float, differences: np.ndarray) -> Interval:
+    """The interval of other seeds, by Student's t over the seeds' differences."""
+    n = len(differences)
+    if n < 2:
+        return Interval(value)
+    half = float(-stdtrit(n - 1, (1 - LEVEL) / 2) * differences.std(ddof=1)) / math.sqrt(n)
+    return Interval(value, value - half, value + half)
+
+
+def _scores(run: dict[str, object], root: Path) -> tuple[np.ndarray, np.ndarray, float]:
+    """Bits of both runs' windows, [windows] each, and the bytes of text in all windows.
+
+    Raises:
+      UserError: scores are missing or damaged, or those of different windows.
+    """
+    ids = (str(run["run_id"]), str(run["run_id_base"]))
+    bits = [_bits(root / identity) for identity in ids]
+    seen = [_documents(root / identity) for identity in ids]
+    nbytes = [float(b.sum() / float(str(run[name]))) for b, name in zip(bits, (LOSS, f"{LOSS}_base"), strict=True)]
+    same = seen[0] == seen[1] and len(bits[0]) == len(bits[1]) and math.isclose(*nbytes, rel_tol=1e-6)
+    require(same, "paired runs", " and ".join(ids), "runs of one data set, scored on the same held-out windows")
+    return bits[0], bits[1], nbytes[0]
+
+
+def _bits(folder: Path) -> np.ndarray:
+    path = folder / "suffix_bits.npy"
+    try:
+        bits = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"can't read held-out scores {path}: {error}; paired analysis needs the runs' folder"
+        ) from error
+    require(bits.ndim == 1 and len(bits) >= 2, "held-out scores", str(path), "bits of two windows or more")
+    return bits.astype(np.float64)
+
+
+def _documents(folder: Path) -> tuple[object, ...]:
+    """What decides which text a run was scored on."""
+    config, summary = read_json(folder / "config.json"), read_json(folder / "summary.json")
+    scored = {name: config["evaluate"][name] for name in ("prefix", "suffix", "windows")}
+    return (
+        config["data"]["task"],
+        config["data"]["vocab"],
+        config["data"]["eval_split"],
+        scored,
+        summary["cache_digest"],
+    )

@@ -1,0 +1,157 @@
+"""Quality against what it costs to train and to serve, by the ratio of input to output: which runs nothing beats.
+
+Costs come off the ledger, from each run's own configuration. The results table alone does not decide them (it holds no
+head sizes and no MLP width), so a run whose configuration is not given has no place here, rather than a guessed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from encdec_jax.compute.quantities import decode_flops, kv_bytes
+from encdec_jax.compute.serving import prefill
+from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
+from encdec_jax.study.curves import LOSS, SETTING
+from encdec_jax.study.findings import Findings
+
+RATIOS = (0.25, 1.0, 4.0)  # input tokens over output tokens
+TOTAL = 2048  # of both
+# Of one request: 'request_flops' takes up its source and decodes, 'decode_flops' decodes only. KV bytes in bfloat16.
+AXES = ("train_flops", "decode_flops", "request_flops", "kv_bytes")
+_RESAMPLES = 1000
+_SEED = 20_220_329
+_ENTRY = tuple(dict.fromkeys((*SETTING, "n_params_nonembed")))
+
+
+def fronts(
+    table: pl.DataFrame,
+    models: Mapping[str, ModelConfig],
+    findings: Findings,
+    ratios: Sequence[float] = RATIOS,
+    total: int = TOTAL,
+) -> pl.DataFrame:
+    """Every setting trained, with its costs, and whether it is on each front.
+
+    A setting is on a front if no other is as good for less or better for as much. Settings that differ in the seed
+    alone are one, with their mean loss.
+
+    Args:
+      table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      models: configurations by run_id, such as those of `Experiment.runs`. Runs without one are left out.
+      findings: of the table; says which runs no fit uses for their health, and how large the noise of a run is.
+      ratios: input tokens over output tokens of a request.
+      total: input and output tokens of a request together.
+
+    Returns:
+      a row for each setting, ratio and axis: arch, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
+      dec_layers, runs (seeds behind it), loss (bits per byte), ratio, source, target (tokens), axis (one of `AXES`),
+      cost, front (whether on it), share (probability of being on it, under the noise of runs). Rows of 'train_flops',
+      the same at each ratio, stand once with null ratio, source and target.
+
+    Raises:
+      UserError: a ratio or the total is not accepted.
+    """
+    require(total >= 2, "total", total, "at least 2 tokens")
+    for ratio in ratios:
+        require(ratio > 0, "ratio", ratio, "input over output tokens, above 0")
+    lengths = [(ratio, *_split(ratio, total)) for ratio in ratios]
+    sick = {exclusion.run_id for exclusion in findings.exclusions if exclusion.health}
+    settings = _settings(table.filter(pl.col("run_id").is_in(list(models)) & ~pl.col("run_id").is_in(sick)))
+    if not len(settings):
+        return pl.DataFrame(schema=_SCHEMA)
+    chosen = [models[run_id] for run_id in settings["run_id"]]
+    losses = _drawn(settings, findings)
+    parts = [_part(settings, losses, "train_flops", settings["train_flops"].to_numpy(), None)]
+    for ratio, source, target in lengths:
+        decode = np.array([decode_flops(model, source, target) for model in chosen])
+        taken_up = np.array([prefill(model, source).mask for model in chosen])
+        cached = np.array([kv_bytes(model, source, target) for model in chosen], np.float64)
+        costs = {"decode_flops": decode, "request_flops": decode + taken_up, "kv_bytes": cached}
+        parts += [_part(settings, losses, axis, cost, (ratio, source, target)) for axis, cost in costs.items()]
+    return pl.concat(parts).select(*_SCHEMA)
+
+
+def on_front(cost: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Which points nothing beats, bool [..., points]: none as good (low) for less, none better for as much.
+
+    Args:
+      cost: [points].
+      loss: [..., points].
+    """
+    order = np.argsort(cost, kind="stable")
+    cost, loss = cost[order], loss[..., order]
+    first = np.searchsorted(cost, cost, side="left")  # points before cost less
+    last = np.searchsorted(cost, cost, side="right") - 1  # points up to here cost as much
+    least = np.minimum.accumulate(loss, -1)
+    cheaper = np.concatenate([np.full((*loss.shape[:-1], 1), np.inf), least], -1)[..., first]
+    kept = (loss < cheaper) & (loss <= least[..., last])
+    found = np.empty(kept.shape, bool)
+    found[..., order] = kept
+    return found
+
+
+def _split(ratio: float, total: int) -> tuple[int, int]:
+    """Tokens of input and output, at least 1 each."""
+    source = min(max(1, round(total * ratio / (1 + ratio))), total - 1)
+    return source, total - source
+
+
+def _settings(table: pl.DataFrame) -> pl.DataFrame:
+    """One row a setting: its mean loss, its runs, and one of their ids."""
+    done = table.filter(pl.col("status") == "done", pl.col(LOSS).is_finite())
+    grouped = done.sort("run_id").group_by(_ENTRY, maintain_order=True)
+    found = grouped.agg(
+        pl.col("run_id").first(),
+        # Runs matched to one budget cost the same: what is left of a mismatch decides nothing.
+        pl.coalesce("budget_flops", "train_flops").mean().alias("train_flops"),
+        pl.col(LOSS).mean().alias("loss"),
+        pl.len().cast(pl.Int64).alias("runs"),
+    )
+    return found.sort("arch", "budget_flops", "n_params", "run_id", nulls_last=True)
+
+
+def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray:
+    """Losses of resampled studies [resamples, settings]; an architecture whose noise is unknown has none."""
+    sds = [findings.noise[arch].sd if arch in findings.noise else 0.0 for arch in settings["arch"]]
+    sd = np.array(sds) / np.sqrt(settings["runs"].to_numpy())
+    random = np.random.default_rng(_SEED)
+    return settings["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(settings)))
+
+
+def _part(
+    settings: pl.DataFrame, losses: np.ndarray, axis: str, cost: np.ndarray, lengths: tuple[float, int, int] | None
+) -> pl.DataFrame:
+    ratio, source, target = lengths or (None, None, None)
+    return settings.with_columns(
+        pl.lit(ratio, pl.Float64).alias("ratio"),
+        pl.lit(source, pl.Int64).alias("source"),
+        pl.lit(target, pl.Int64).alias("target"),
+        pl.lit(axis).alias("axis"),
+        pl.Series("cost", cost, pl.Float64),
+        pl.Series("front", on_front(cost, settings["loss"].to_numpy())),
+        pl.Series("share", on_front(cost, losses).mean(0)),
+    )
+
+
+_SCHEMA = {
+    "arch": pl.String,
+    "budget_flops": pl.Float64,
+    "n_params": pl.Int64,
+    "n_params_nonembed": pl.Int64,
+    "d_model": pl.Int64,
+    "enc_layers": pl.Int64,
+    "dec_layers": pl.Int64,
+    "runs": pl.Int64,
+    "loss": pl.Float64,
+    "ratio": pl.Float64,
+    "source": pl.Int64,
+    "target": pl.Int64,
+    "axis": pl.String,
+    "cost": pl.Float64,
+    "front": pl.Boolean,
+    "share": pl.Float64,
+}

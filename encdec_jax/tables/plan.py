@@ -1,0 +1,62 @@
+"""`encdec plan`: what an experiment will do and cost, before anything is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encdec_jax import cpus
+from encdec_jax.sweep.check import check_costs, check_data
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.speed import elapsed, measured_speed
+from encdec_jax.sweep.store import run_state
+from encdec_jax.text import amount, console, duration, shape, table
+
+_COLUMNS = ("run", "status", "architecture", "layers x width", "parameters", "tokens", "updates", "FLOPs", "budget")
+
+
+def print_plan(folder: Path) -> int:
+    """Print each run's identity, shape, parameters, tokens, updates, FLOPs, mismatch and estimated time, and totals.
+
+    FLOPs are of training, with attention as its mask requires. Times are estimates and say what they rest on.
+
+    Returns:
+      0, the exit code.
+
+    Raises:
+      UserError: the folder holds no sound experiment, or its data can't be had.
+    """
+    experiment = load(folder)
+    check_costs(experiment)
+    check_data(experiment)
+    speed = measured_speed(experiment)
+    out = table(*_COLUMNS, "mismatch", "time (est.)", left=4)
+    spent, left = 0.0, []
+    for identity, run in experiment.runs.items():
+        due, status = cost(run), run_state(experiment.run_folder(identity)).status
+        seconds = speed.seconds(run, due)
+        spent += due.train_flops
+        if status not in ("done", "diverged"):
+            left.append(seconds)
+        out.add_row(
+            identity,
+            status,
+            run.model.arch,
+            shape(run),
+            amount(due.n_params),
+            amount(run.train.tokens),
+            str(due.updates),
+            f"{due.train_flops:.3e}",
+            "-" if run.budget_flops is None else f"{run.budget_flops:.3g}",
+            "-" if due.mismatch is None else f"{due.mismatch:+.2%}",
+            duration(seconds),
+        )
+    printer = console()
+    printer.print(out)
+    jobs = cpus.default_jobs()
+    tokens = sum(run.train.tokens for run in experiment.runs.values())
+    printer.print(
+        f"{experiment.name}: {len(experiment.runs)} runs, {spent:.3e} training FLOPs, {amount(tokens)} tokens"
+    )
+    printer.print(f"left: {len(left)} runs, about {duration(elapsed(left, jobs))} with {jobs} workers ({speed.source})")
+    return 0

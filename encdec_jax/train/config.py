@@ -1,0 +1,102 @@
+"""How a model is trained: optimizer, schedule, duration and the mesh of devices. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from encdec_jax.errors import require
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and learning-rate schedule. Durations are tokens, as fractions of training.
+
+    Attributes:
+      name: AdamW, or Adafactor as T5 used it (its lr is relative to the size of each parameter).
+      lr: the peak learning rate.
+      schedule: behind the warm-up: half a cosine; stable, then a linear decay; inverse square root; or constant.
+      warmup: fraction of the training tokens in linear warm-up.
+      decay: fraction of the training tokens in the final linear decay of 'wsd'.
+      final: the last learning rate over the peak ('cosine' and 'wsd').
+      b1, b2, eps: of AdamW.
+      weight_decay: decoupled, times the learning rate; only on parameters that are matrices by their declared axes.
+      clip_norm: largest global norm of the gradient; 0 for no clipping.
+    """
+
+    name: Literal["adamw", "adafactor"] = "adamw"
+    lr: float = 1e-3
+    schedule: Literal["cosine", "wsd", "rsqrt", "constant"] = "cosine"
+    warmup: float = 0.1
+    decay: float = 0.2
+    final: float = 0.1
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "optim.lr", self.lr, "above 0")
+        require(0 <= self.warmup < 1, "optim.warmup", self.warmup, "a fraction of training in [0, 1)")
+        require(0 <= self.decay <= 1, "optim.decay", self.decay, "a fraction of training in [0, 1]")
+        require(0 <= self.final <= 1, "optim.final", self.final, "a fraction of lr in [0, 1]")
+        require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
+        require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
+        require(self.eps > 0, "optim.eps", self.eps, "above 0")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
+        require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "at least 0 (0: no clipping)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and in which steps.
+
+    Attributes:
+      tokens: to train on: tokens of text windows, source and target together, each counted once.
+      batch_size: windows (or packed rows) an update.
+      accumulate: microbatches an update is summed over.
+      steps_per_call: updates in one jitted `lax.scan`; also the grain of logging and checkpoints.
+      checkpoint_every: tokens between checkpoints; 0 for none but the last.
+      z_loss: weight of log(Z)^2 (PaLM, arXiv 2204.02311, section 5).
+      seed: of the data order and of the initialisation.
+    """
+
+    tokens: int = 1_000_000
+    batch_size: int = 16
+    accumulate: int = 1
+    steps_per_call: int = 10
+    checkpoint_every: int = 0
+    z_loss: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_size", "accumulate", "steps_per_call"):
+            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "a whole number of at least 1")
+        require(self.checkpoint_every >= 0, "train.checkpoint_every", self.checkpoint_every, "at least 0 tokens")
+        require(self.z_loss >= 0, "train.z_loss", self.z_loss, "at least 0")
+        require(
+            self.batch_size % self.accumulate == 0,
+            "train.accumulate",
+            self.accumulate,
+            f"a divisor of train.batch_size = {self.batch_size}",
+        )
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis of the mesh.
+
+    Attributes:
+      data: divides the rows of a batch.
+      fsdp: divides the rows, and d_model of every weight and of its optimizer state.
+      tensor: divides heads, d_ff and vocabulary.
+    """
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp", "tensor"):
+            require(getattr(self, name) >= 1, f"mesh.{name}", getattr(self, name), "a whole number of at least 1")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tiny import tiny_run
+
+from encdec_jax.aot.estimate import bound, counted, wire
+from encdec_jax.aot.search import candidates, meshes
+from encdec_jax.aot.topology import topology
+from encdec_jax.compute.devices import device
+from encdec_jax.compute.ledger import count
+from encdec_jax.train.config import MeshConfig
+
+
+def test_the_roofline():
+    v5e = device("v5e")
+    found = bound(v5e, "bfloat16", flops=197e12, held=819e9 / 2, wire=200e9 / 4)
+    assert (found.compute, found.memory, found.collectives) == pytest.approx((1, 0.5, 0.25))
+    assert found.overlapped == pytest.approx(1)
+    assert found.serial == pytest.approx(1.25)
+
+
+def test_flops_of_a_device_are_the_ledgers_over_the_mesh():
+    run = replace(tiny_run(), mesh=MeshConfig(2, 1, 2))
+    run = replace(run, model=replace(run.model, remat="full"))
+    ledger = count(run)
+    found = counted(run, "train", (16, 16))
+    assert found.dense == (ledger.train_flops.dense + ledger.recompute.dense) / 4
+    assert counted(run, "decode", (16, 16)).dense < counted(run, "prefill", (16, 16)).dense < found.dense
+
+
+def test_wires_carry_what_an_axis_divides():
+    run = tiny_run(d_model=16)
+    weights = 4 * count(run).params.total
+    assert wire(run, "train", (16, 16)) == 0
+    fsdp = replace(run, mesh=MeshConfig(1, 4, 1))
+    assert wire(fsdp, "train", (16, 16)) == pytest.approx(3 * weights * 3 / 4)
+    data = replace(run, mesh=MeshConfig(4, 1, 1))
+    assert wire(data, "train", (16, 16)) == pytest.approx(2 * weights * 3 / 4)
+    tensor = replace(run, mesh=MeshConfig(1, 1, 4))
+    states = 4 * 32 * 16 * 4  # rows x tokens x d_model x bytes
+    assert wire(tensor, "train", (16, 16)) == pytest.approx(2 * 2 * 2 * states * 3 / 4)
+
+
+def test_meshes_divide_topology_shapes_and_rows():
+    run = tiny_run(d_model=16)  # one head, 259 words: 'tensor' divides neither
+    v5e = topology("v5e:2x2")
+    assert set(meshes(run, v5e)) == {MeshConfig(1, 4, 1), MeshConfig(2, 2, 1), MeshConfig(4, 1, 1)}
+    fewer = replace(run, train=replace(run.train, batch_size=2))
+    assert not list(meshes(fewer, v5e))
+
+
+def test_a_search_tries_every_policy_and_begins_with_what_fits():
+    run = tiny_run(d_model=16)
+    v5e = topology("v5e:2x2")
+    runs = candidates(run, v5e, "train")
+    assert {(one.mesh, one.model.remat) for one in runs} == {
+        (mesh, remat) for mesh in meshes(run, v5e) for remat in ("none", "full", "dots")
+    }
+    assert len(candidates(run, v5e, "decode")) == 3
+    long = replace(run, data=replace(run.data, length=2**17), train=replace(run.train, batch_size=4))
+    assert long.model.remat == "none"
+    assert candidates(long, v5e, "train")[0].model.remat == "full"  # only that fits, by estimate
+    scarce = replace(v5e, device=replace(v5e.device, memory_bytes=1))
+    assert len(candidates(run, scarce, "train")) == 9

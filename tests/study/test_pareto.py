@@ -1,0 +1,76 @@
+import numpy as np
+import polars as pl
+import pytest
+from synthetic import Truth, study
+
+from encdec_jax.compute.quantities import decode_flops, kv_bytes
+from encdec_jax.errors import UserError
+from encdec_jax.model.presets import preset
+from encdec_jax.study.curves import Exclusion
+from encdec_jax.study.findings import analyze
+from encdec_jax.study.pareto import AXES, fronts, on_front
+
+SMALL, LARGE = (preset("causal_lm", d_model=d, dec_layers=2, vocab_size=259) for d in (64, 128))
+BOTH = preset("enc_dec", d_model=64, dec_layers=1, vocab_size=259)
+
+
+def made(noise=0.01):
+    """One run each of a small and a large causal LM and of an encoder-decoder, and their configurations."""
+    table = study({"causal_lm": Truth(), "enc_dec": Truth(scale=1.9)}, budgets=(1e12,), noise=noise)
+    models = dict.fromkeys(table.filter(arch="causal_lm")["run_id"], SMALL)
+    models |= dict.fromkeys(table.filter(arch="enc_dec")["run_id"], BOTH)
+    models[table["run_id"][3]] = LARGE
+    return table, models
+
+
+def test_a_front_holds_what_nothing_beats():
+    cost = np.array([1, 1, 2, 3, 3, 4.0])
+    loss = np.array([5, 4, 4, 3, 3, 3.5])
+    assert on_front(cost, loss).tolist() == [False, True, False, True, True, False]
+    assert on_front(cost, np.stack([loss, -loss])).tolist()[1] == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_front_is_that_of_the_definition(seed):
+    cost, loss = np.random.default_rng(seed).integers(0, 5, (2, 30))
+    beaten = [((cost <= c) & (loss <= y) & ((cost < c) | (loss < y))).any() for c, y in zip(cost, loss, strict=True)]
+    assert on_front(cost, loss.astype(float)).tolist() == [not b for b in beaten]
+
+
+def test_costs_are_the_ledgers_at_each_ratio():
+    table, models = made()
+    found = fronts(table, models, analyze(table, "causal_lm"), ratios=(0.25, 3), total=400)
+    assert set(found["axis"]) == set(AXES)
+    large = found.filter(pl.col("n_params") == table["n_params"][3], pl.col("arch") == "causal_lm")
+    costs = {(row["axis"], row["source"]): row["cost"] for row in large.iter_rows(named=True)}
+    assert costs["kv_bytes", 300] == kv_bytes(LARGE, 300, 100)
+    assert costs["decode_flops", 80] == decode_flops(LARGE, 80, 320)
+    assert costs["request_flops", 300] > 3 * costs["decode_flops", 300]
+    assert costs["train_flops", None] == 1e12
+
+
+def test_seeds_are_one_setting_and_noise_makes_the_front_a_matter_of_probability():
+    table = study({"causal_lm": Truth()}, budgets=(1e12,), seeds=(0, 1), noise=0.1)
+    models = dict.fromkeys(table["run_id"], SMALL)
+    found = fronts(table, models, analyze(table, "causal_lm")).filter(axis="train_flops")
+    assert len(found) == 4
+    assert set(found["runs"]) == {2}
+    assert found["front"].sum() == 1
+    assert found["share"].sum() == pytest.approx(1)
+    assert found.filter("front")["share"].item() < 1
+
+
+def test_runs_without_a_configuration_or_left_out_for_their_health_have_no_place():
+    table, models = made()
+    sick = table["run_id"][0]
+    del models[table["run_id"][1]]
+    findings = analyze(table, "causal_lm", [Exclusion(sick, "causal_lm", "spikes", health=True)])
+    found = fronts(table, models, findings).filter(axis="train_flops")
+    assert len(found) == len(table) - 2
+    assert fronts(table, {}, findings).is_empty()
+
+
+def test_lengths_that_make_no_request_are_refused():
+    table, models = made()
+    with pytest.raises(UserError, match="ratio = 0"):
+        fronts(table, models, analyze(table, "causal_lm"), ratios=(0,))
