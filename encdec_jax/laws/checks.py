@@ -8,6 +8,7 @@ import numpy as np
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws.form import Columns, Form
+from encdec_jax.laws.joint import GROUP, Joint
 
 _APART = 0.02  # standard deviation of ln(column), in the direction in which it is least, that counts as varied
 _TOKENS_PER_PARAMETER = (1e-2, 1e5)  # medians beyond are taken for a mistake in the units
@@ -17,6 +18,9 @@ def checked(
     form: Form, columns: Columns, loss: np.ndarray, weights: np.ndarray | None, fixed: Mapping[str, float]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """The columns that the law reads, the loss and the weights, in float64.
+
+    Of a joint law each group's points must determine its own law: parameters that another group lends hide that they
+    don't.
 
     Raises:
       UserError: see `encdec_jax.laws.fit.fit`.
@@ -42,6 +46,9 @@ def checked(
     require(bool(moving), "fixed", sorted(fixed), "at least one parameter of the law left to fit")
     require(points > len(moving), "points", points, f"more than the {len(moving)} parameters that {form.name} fits")
     _require_varied(form, table, point_weights > 0)
+    if isinstance(form, Joint):
+        for group in form.groups:
+            _require_alone(form, group, table, target, point_weights, fixed)
     return table, target, point_weights
 
 
@@ -68,6 +75,30 @@ def _numbers(name: str, values: np.ndarray, above: float | None) -> np.ndarray:
         first = int(wrong.argmax())
         require(False, f"{name}[{first}]", float(numbers[first]), accepted)
     return numbers
+
+
+def _require_alone(
+    form: Joint,
+    group: str,
+    table: Columns,
+    target: np.ndarray,
+    point_weights: np.ndarray,
+    fixed: Mapping[str, float],
+) -> None:
+    here = np.asarray(table[GROUP]) == group
+    held = {name: fixed[called] for name in form.form.names for called in (name, f"{name}[{group}]") if called in fixed}
+    if len(held) == len(form.form.names):
+        return
+    try:
+        checked(
+            form.form,
+            {name: table[name][here] for name in form.form.columns},
+            target[here],
+            point_weights[here],
+            held,
+        )
+    except UserError as error:
+        raise UserError(f"{GROUP} {group}: {error}") from None
 
 
 def _require_varied(form: Form, table: Columns, used: np.ndarray) -> None:

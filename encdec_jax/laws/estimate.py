@@ -25,7 +25,8 @@ from encdec_jax.laws.table import Points
 RESAMPLES = 1000
 _UNKNOWN = Interval(math.nan)
 _ENOUGH = 0.9  # of the resamples, that converge: intervals of fewer would be those of the easy ones
-_ILL = 1e6  # condition of the scaled Jacobian above which parameters are not told apart
+_TIMES = 100.0  # between the ends of a factor's interval, and
+_SHARE = 1.0  # of an exponent, the width of its interval, from where on it is called hardly determined
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +155,8 @@ def estimate(
     if hold_out is None or not made.converged:
         return made
     start = None if hold_out == "largest" else hold_out
-    return replace(made, held_out=_ahead(found, form, start, scheme=scheme, resamples=resamples, delta=delta))
+    ahead = _ahead(found, form, start, scheme=scheme, resamples=resamples, delta=delta)
+    return replace(made, held_out=ahead, warnings=(*made.warnings, *ahead.warnings))
 
 
 def of(
@@ -178,8 +180,6 @@ def of(
     none = np.empty((0, len(form.names)))
     if not fitted.converged:
         return Estimate(fitted, points, {}, {}, none, scheme, kind, tuple(warnings))
-    if fitted.condition > _ILL:
-        warnings.append(f"condition {fitted.condition:.1g}: these points hardly tell the parameters apart")
     draws, apart = none, None
     if len(times):
         refits = refit(fitted, times, basins)
@@ -197,6 +197,7 @@ def of(
         name: Interval.of(float(value), drawn[name], kind, None if left is None else left[name], units(groups, scheme))
         for name, value in found.items()
     }
+    warnings += _weak(form, intervals)
     return Estimate(
         fitted,
         points,
@@ -226,6 +227,19 @@ def _ahead(points: Points, form: Form, start: float | None, *, scheme: Scheme, r
         scheme=scheme,
         delta=delta,
     )
+
+
+def _weak(form: Form, intervals: Mapping[str, Interval]) -> list[str]:
+    """A line on what the points hardly determine, by the width of the intervals; none if all is determined."""
+    exponents = {parameter.name for parameter in form.parameters if not parameter.log}
+
+    def wide(name: str, one: Interval) -> bool:
+        if name in exponents or name.partition("[")[0].endswith(("exponent", "share")):
+            return one.high - one.low > _SHARE * abs(one.value)
+        return one.high > _TIMES * one.low
+
+    found = [name for name, one in intervals.items() if one.known and wide(name, one)]
+    return [f"hardly determined by these points, as the intervals show: {', '.join(found)}"] if found else []
 
 
 def _quantities(form: Form, natural: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import bdtr
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws.bootstrap import Scheme
@@ -48,6 +49,15 @@ class HeldOut:
     error: float
     bias: float
     coverage: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line where fewer runs lie in their intervals than chance would leave out, once in 40 times."""
+        inside = round(self.coverage * len(self.loss)) if math.isfinite(self.coverage) else len(self.loss)
+        if bdtr(inside, len(self.loss), LEVEL) > (1 - LEVEL) / 2:
+            return ()
+        what = f"{inside} of {len(self.loss)} runs held out lie in their {LEVEL:.0%} intervals ({self.coverage:.0%})"
+        return (f"only {what}: beyond the runs fitted, this law is less sure than its intervals say",)
 
     def json(self) -> dict[str, Any]:
         """One object; null stands for what is not known."""

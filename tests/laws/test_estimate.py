@@ -4,6 +4,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from losses import study as runs
 
 from encdec_jax.errors import UserError
 from encdec_jax.laws import estimate as module
@@ -87,3 +88,53 @@ def test_what_is_not_accepted_is_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         estimate(**{"source": TABLE, "law": "kaplan_n", "n": "params", **arguments})
     assert "\n" not in str(caught.value)
+
+
+def families(first: slice, second: slice) -> pl.DataFrame:
+    """Two families of one law's runs, each a part of a study."""
+    columns, loss = runs(0.003)
+    whole = pl.DataFrame({**columns, "loss": loss})
+    return pl.concat([whole[first].with_columns(arch=pl.lit("one")), whole[second].with_columns(arch=pl.lit("two"))])
+
+
+ALL = slice(0, None)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (slice(0, 1), "points = 1 is not accepted: more than the 5 parameters"),
+        (slice(0, 8), "bound to each other"),  # one budget
+        (slice(3, None, 8), "bound to each other"),  # one size a budget: tokens go along with parameters
+    ],
+)
+def test_every_family_of_a_joint_law_must_determine_its_own(second, message):
+    with pytest.raises(UserError, match=f"arch two: .*{message}"):
+        estimate(families(ALL, second), "chinchilla3", n="n", d="d", arch="arch", shared=["E"], resamples=0)
+    alone = families(ALL, second).filter(pl.col("arch") == "two")
+    with pytest.raises(UserError, match=message):
+        estimate(alone, "chinchilla3", n="n", d="d", resamples=0)
+
+
+def test_weak_identification_is_told_by_the_width_of_the_intervals():
+    tight = estimate(TABLE, "kaplan_n", n="params", where=["arch=enc_dec"], resamples=100)
+    assert not any("hardly determined" in text for text in tight.warnings)
+    # The same runs with so much noise that the exponent may be twice or half of it.
+    loud = TABLE.with_columns(loss=pl.col("loss") * np.exp(0.4 * np.random.default_rng(0).standard_normal(60)))
+    found = estimate(loud, "kaplan_n", n="params", resamples=100)
+    alpha = found.params["alpha"]
+    assert alpha.high - alpha.low > abs(alpha.value)
+    assert any("hardly determined" in text and "alpha" in text for text in found.warnings)
+
+
+def test_held_out_runs_outside_their_intervals_are_a_warning():
+    columns, loss = runs(0.003)
+    budget = 6 * columns["n"] * columns["d"]
+    bent = pl.DataFrame({**columns, "loss": np.where(budget > 9e20, 1.05 * loss, loss)})
+    made = estimate(bent, "chinchilla3", n="n", d="d", resamples=100, hold_out="largest")
+    assert made.held_out is not None
+    assert made.held_out.coverage < 0.75
+    assert any("held out lie in their 95% intervals" in text for text in made.warnings)
+    assert any("held out lie" in text for text in made.json()["warnings"])
+    fair = estimate(pl.DataFrame({**columns, "loss": loss}), "chinchilla3", n="n", d="d", resamples=100, hold_out=5e20)
+    assert not any("held out lie" in text for text in fair.warnings)
