@@ -100,12 +100,14 @@ def held(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
 def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     """Bytes that a device sends in a step, estimated without a compiler.
 
-    'fsdp' gathers the weights forward and backward and scatters their gradients; 'data' adds up gradients; 'tensor'
-    adds up activations behind each sublayer, forward, backward, and where remat repeats it.
+    'fsdp' gathers the weights forward and backward, tables once, and scatters their gradients; 'data' adds up
+    gradients; 'tensor' adds up activations behind each sublayer, forward, backward, and where remat repeats it, and
+    once behind the embedding and the gradient of the logits.
     """
     mesh, config = run.mesh, run.model
     width = 2 if config.dtype == "bfloat16" else 4
-    weights = width * sum(param.size for _, param in leaves(model(config))) / mesh.tensor
+    sizes = {path: width * param.size / mesh.tensor for path, param in leaves(model(config))}
+    weights, tables = sum(sizes.values()), sum(size for path, size in sizes.items() if path[-1] == "table")
     row = layout(config.choices, run.data, run.objective)
     rows = run.train.batch_size / row.windows / (mesh.data * mesh.fsdp)
     source, target = (row.source, row.target) if step == "train" else lengths
@@ -113,15 +115,17 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
         source, target = 0, 1
     elif step == "prefill":
         source, target = (source, 0) if config.choices.own_stream else (0, source)
-    sent = (3 if step == "train" else 1) * weights * (mesh.fsdp - 1) / mesh.fsdp
+    sent = weights * (mesh.fsdp - 1) / mesh.fsdp
     if step == "train":
+        sent += (2 * weights - tables) * (mesh.fsdp - 1) / mesh.fsdp
         sent += 2 * weights / mesh.fsdp * (mesh.data - 1) / mesh.data
     encoder = config.encoder or config.decoder
     sublayers = 3 if config.choices.joins == "sublayer" else 2
     states = 2 * encoder.n_layers * encoder.d_model * source
     states += sublayers * config.decoder.n_layers * config.decoder.d_model * target
     passes = (3 if config.remat == "full" else 2) if step == "train" else 1
-    return sent + 2 * passes * rows * width * states * (mesh.tensor - 1) / mesh.tensor
+    embedded = encoder.d_model * source + config.decoder.d_model * target * (2 if step == "train" else 1)
+    return sent + 2 * rows * width * (passes * states + embedded) * (mesh.tensor - 1) / mesh.tensor
 
 
 def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int]) -> Bound:

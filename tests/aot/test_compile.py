@@ -16,6 +16,7 @@ from encdec_jax.cli.main import main
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.files import write_json
+from encdec_jax.model.declare import leaves, model
 from encdec_jax.model.presets import preset
 from encdec_jax.tables.compile import refusal
 from encdec_jax.train.config import MeshConfig, TrainConfig
@@ -69,6 +70,33 @@ def test_activations_are_divided_by_rows_and_weights_are_gathered():
     run = run_of("causal_lm", MeshConfig(1, 4, 1), length=1024, rows=16, attention="plain")
     found = compiled(run, "v5e:2x2")
     assert sum(one.wire for one in found.program.collectives) < 2 * wire(run, "train", (0, 0))
+
+
+@tpu
+def test_what_fsdp_must_send_is_found_to_the_byte():
+    """Blocks' matrices are gathered forward and backward, the table once; the gradients are summed over both axes."""
+    run = run_of("causal_lm", MeshConfig(2, 2, 1), attention="plain")
+    found = compiled(run, "v5e:2x2").program.collectives
+    sizes = {path: 2 * param.size for path, param in leaves(model(run.model)) if path[-1] != "scale"}
+    tables = sum(size for path, size in sizes.items() if path[-1] == "table")
+    assert sum(one.bytes for one in found if one.kind == "all-gather") == 2 * sum(sizes.values()) - tables
+    assert 1 < sum(one.wire for one in found) / wire(run, "train", (0, 0)) < 1.1
+
+
+@tpu
+@pytest.mark.slow
+def test_a_search_ranks_by_what_must_be_sent():
+    """Rows are few and weights many, so that the wires are slowest on every mesh."""
+    run = run_of("causal_lm", head_dim=32, rows=4, length=64, attention="plain")
+    meshes = [MeshConfig(1, 1, 4), MeshConfig(1, 4, 1), MeshConfig(2, 2, 1), MeshConfig(4, 1, 1)]
+    needed = {mesh: wire(replace(run, mesh=mesh), "train", (0, 0)) for mesh in meshes}
+    found = [compiled(replace(run, mesh=mesh), "v5e:2x2") for mesh in meshes]
+    for one in found:
+        assert (
+            1 < sum(sent.wire for sent in one.program.collectives) / needed[one.run.mesh] < 1.2
+        )  # some are summed whole
+    assert sorted(found, key=lambda one: one.bound.collectives) == sorted(found, key=lambda one: needed[one.run.mesh])
+    assert rank(found) == sorted(found, key=lambda one: (one.bound.overlapped, one.bound.serial))
 
 
 @tpu
