@@ -22,7 +22,12 @@ from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's result. `budget_flops` is the training FLOPs it was matched to, if any."""
+    """Everything that decides a run's result.
+
+    Attributes:
+      model, data, objective, optim, train, evaluate, mesh: each room's part.
+      budget_flops: training FLOPs that the run was matched to, if any.
+    """
 
     model: ModelConfig
     data: DataConfig = field(default_factory=DataConfig)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from tiny import SWEEP, write_experiment, write_noise
 
+import encdec_jax
 from configs.base import get_config
+from encdec_jax.cli.fields import documented
 from encdec_jax.cli.main import main
-from encdec_jax.config import from_dict, to_dict
+from encdec_jax.config import RunConfig, from_dict, to_dict
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.files import write_json
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.train.config import OptimConfig, TrainConfig
 
 BASE = str(Path(__file__).parents[1] / "configs/base.py")
 
@@ -31,7 +41,8 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
     ("arguments", "message"),
     [
         (["count"], "CONFIG is missing: give a file with get_config"),
-        (["count", "absent.py"], "CONFIG = 'absent.py' is not accepted: a Python file"),
+        (["count", "absent.py"], "CONFIG = 'absent.py' is not accepted: there is no such file; a Python file"),
+        (["count", str(Path(BASE).parent)], "is not accepted: a Python file with a function get_config"),
         (["count", f"{BASE}:enc_dec", "--rows=2"], "one CONFIG, and --config.FIELD=VALUE"),
         (["count", f"{BASE}:rnn"], "arch = 'rnn' is not accepted: one of enc_dec, enc_dec_causal"),
         (
@@ -148,17 +159,46 @@ def test_a_config_is_a_file_or_a_flag_or_what_a_run_left(capsys, tmp_path):
     assert json.loads(shown[0][1])["run"]["rows"] == 16
 
 
-@pytest.mark.parametrize("verb", ["train", "preview", "count"])
-def test_help_names_every_field(capsys, verb):
-    from encdec_jax.data.config import DataConfig
-    from encdec_jax.model.config import ModelConfig
-    from encdec_jax.train.config import OptimConfig, TrainConfig
-
+@pytest.mark.parametrize("verb", ["train", "preview", "count", "memory", "compile"])
+def test_help_lists_every_field(capsys, verb):
+    """With its type, its default, what is accepted and its unit, as its class has them."""
     code, out, _ = encdec(capsys, verb, "--help")
     assert code == 0
-    for cls in (OptimConfig, TrainConfig, DataConfig, ModelConfig):
-        for field in cls.__dataclass_fields__:
-            assert field in out, field
+    for line in (
+        "optim.lr: number, default 0.001",
+        "optim.name: adamw (default) or adafactor",
+        "model.scan: true or false, default true",
+        "model.decoder.d_model: whole number, required",
+        "budget_flops: number, default none",
+    ):
+        assert f"  {line}\n" in out
+    assert ", ".join(ARCHS) in out
+    listed = set(re.findall(r"^  ([a-z_.0-9]+): ", out, re.MULTILINE))
+    assert listed == set(_plain("", RunConfig))
+
+
+@pytest.mark.parametrize("cls", [ModelConfig, StackConfig, DataConfig, ObjectiveConfig, OptimConfig, TrainConfig])
+def test_the_help_of_a_number_says_which_are_accepted(cls):
+    said, hints = documented(cls), get_type_hints(cls)
+    assert set(said) == set(hints)
+    known = ("at least", "above", " in [", "divisor", "between", "even number", "in tokens")
+    assert not [
+        name for name, hint in hints.items() if hint in (int, float) and not any(k in said[name] for k in known)
+    ]
+
+
+def _plain(path: str, cls: type) -> Iterator[str]:
+    """Every field that holds no class, by its path; the encoder's are the decoder's."""
+    for name, hint in get_type_hints(cls).items():
+        below = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+        if below is None:
+            yield path + name
+        elif name != "encoder":
+            yield from _plain(f"{path}{name}.", below)
+
+
+def test_version(capsys):
+    assert encdec(capsys, "--version") == (0, f"encdec_jax {encdec_jax.__version__}\n", "")
 
 
 def test_python_m_is_the_same_command():

@@ -136,6 +136,20 @@ print(cost(run).updates, train(run, Path(sys.argv[1]))["status"])
     assert done.stdout.split() == ["4", "done"], done.stderr
 
 
+def test_versions_are_known_where_nothing_is_installed(tmp_path):
+    """A checkout on the path, and packages without metadata: what a run writes last must not fail."""
+    code = """
+import importlib.metadata as metadata
+def absent(name): raise metadata.PackageNotFoundError(name)
+metadata.version = absent
+import encdec_jax
+from encdec_jax.train.versions import versions
+print(versions()["encdec_jax"] == encdec_jax.__version__, versions()["jax"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.stdout.split() == ["True", "unknown"], done.stderr
+
+
 def test_files_fit_in_the_head():
     """A docstring may be as long as it needs (config.py's are what --help prints); code may not."""
     long = {}

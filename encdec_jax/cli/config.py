@@ -1,17 +1,15 @@
-"""How a configuration is given on the command line, and what its fields mean."""
+"""How a configuration is given on the command line."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
+from encdec_jax.cli.fields import described
 from encdec_jax.config import RunConfig, from_dict
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json
-from encdec_jax.model.config import StackConfig
 
 
 def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -21,27 +19,12 @@ def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
         help=text,
         description=text,
         usage=f"encdec {name} CONFIG [--config.FIELD=VALUE ...] [options]",
-        epilog=fields(),
+        epilog=described(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(takes_config=True)
     return parser
-
-
-def fields() -> str:
-    """How a configuration is given, and every field of it as its class documents it, units included."""
-    parts = [
-        "CONFIG                  FILE.py[:ARG], whose get_config(ARG) gives an ml_collections ConfigDict;",
-        "                        or FILE.json, as a run's folder holds it. --config=FILE.py[:ARG] says the same.",
-        "--config.FIELD=VALUE    any field of it, as in --config.optim.lr=1e-3",
-        "",
-        "fields of a configuration:",
-    ]
-    for field, cls in get_type_hints(RunConfig).items():
-        if is_dataclass(cls):
-            parts.append(f"\n{field}: {inspect.getdoc(cls)}")
-    return "\n".join([*parts, f"\nmodel.encoder, model.decoder: {inspect.getdoc(StackConfig)}"])
 
 
 def given_config(arguments: list[str]) -> RunConfig:
@@ -55,7 +38,9 @@ def given_config(arguments: list[str]) -> RunConfig:
         raise UserError("CONFIG is missing: give a file with get_config, as in configs/base.py:enc_dec")
     require(len(given) == 1, "arguments", " ".join(given), "one CONFIG, and --config.FIELD=VALUE")
     file = Path(given[0].partition(":")[0])
-    require(file.is_file(), "CONFIG", str(file), "a Python file with a function get_config, or a run's config.json")
+    accepted = "a Python file with a function get_config, or a run's config.json"
+    require(file.exists(), "CONFIG", str(file), f"there is no such file; {accepted}")
+    require(file.is_file(), "CONFIG", str(file), accepted)
     changes = [a for a in arguments if a.startswith("--config.")]
     _check_fields(_config(given[0], []), changes)
     return from_dict(_config(given[0], changes))

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 
+from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
 from encdec_jax.cli import compare, compile, configurations, experiments, fit, match, memory, predict, prepare
 from encdec_jax.cli.config import given_config
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="At equal compute, when does an encoder-decoder beat a decoder-only model?",
         epilog="Runs go to ./runs (or ENCDEC_RUNS), tokens to ~/.cache/encdec_jax (or ENCDEC_CACHE).",
     )
+    parser.add_argument("--version", action="version", version=f"encdec_jax {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         verb.add(verbs)

@@ -13,7 +13,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--task", required=True, help="of the shipped text (bible_en, bible_en_es), or of --module")
     parser.add_argument("--vocab", default="bytes", help="bytes (default), spm4096 (any size), or own (the task's ids)")
     parser.add_argument("--vocab-size", type=int, help="pieces, for --vocab spm")
-    parser.add_argument("--module", help="dotted name of a Python module that registers the task")
+    parser.add_argument("--module", help="Python module that registers the task: a dotted name, or FILE.py")
     parser.set_defaults(function=_prepare, takes_config=False)
 
 

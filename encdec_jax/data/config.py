@@ -16,9 +16,10 @@ class DataConfig:
     Attributes:
       task: a task of the token cache (`encdec prepare --task NAME`).
       vocab: 'bytes', or the name of a SentencePiece vocabulary that `prepare` trained.
-      length: tokens of one window of text (language-model objectives).
-      source_length, target_length: room for packed pairs (objective 'seq2seq').
-      split, eval_split: splits of the task to train on and to score on.
+      length: tokens of one window of text, at least 4 (all objectives but 'seq2seq').
+      source_length, target_length: tokens of a row's room for packed pairs, at least 2 (objective 'seq2seq').
+      split: of the task, to train on; `prepare` names those that there are.
+      eval_split: of the task, to score on.
     """
 
     task: str = "bible_en"
@@ -43,8 +44,10 @@ class ObjectiveConfig:
       name: the objective.
       prefix: of 'prefix_lm': 'half' cuts every window in the middle, 'fixed' behind `prefix_length` tokens, 'random'
         draws the cut.
-      prefix_length: tokens of the source, of the 'fixed' cut only.
-      noise_density, mean_span: of 'span_corruption' (T5, arXiv 1910.10683, section 3.1.4).
+      prefix_length: tokens of the source, at least 1 with the 'fixed' cut and 0 with the others.
+      noise_density: share of the tokens that 'span_corruption' masks, between 0 and 1 (T5, arXiv 1910.10683, section
+        3.1.4).
+      mean_span: tokens of a masked span in the mean, at least 1.
     """
 
     name: Literal["causal_lm", "prefix_lm", "span_corruption", "seq2seq"] = "causal_lm"

@@ -42,7 +42,7 @@ def prepare(task: str, vocab: str = "bytes", module: str | None = None, vocab_si
       task: a seqio Task or Mixture, one of the shipped ones or registered by `module`.
       vocab: 'bytes'; 'spm' with `vocab_size`, or 'spm4096' for short, to train that many SentencePiece pieces; or
         'own', for a task that makes token ids itself.
-      module: dotted name of a Python module that registers the task, if it is not a shipped one.
+      module: Python module that registers the task, by dotted name or as FILE.py, if it is not a shipped one.
       vocab_size: pieces, for 'spm'.
 
     Returns:

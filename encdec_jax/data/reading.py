@@ -11,10 +11,11 @@ This module imports TensorFlow, so only `prepare` may import it.
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,12 @@ class Reading:
 
     Args:
       name: of the task.
-      module: dotted name of a Python module that registers it, or None; the working directory is searched too.
+      module: Python module that registers it, by dotted name or as FILE.py, or None; the working directory is searched
+        too.
 
     Raises:
-      UserError: the module can't be imported, the task is not registered, or its features are not supported.
+      UserError: the module can't be imported, the task is not registered or not built, or its features are not
+        supported.
     """
 
     def __init__(self, name: str, module: str | None) -> None:
@@ -52,7 +55,7 @@ class Reading:
             raise UserError(f"task = {name!r} is not accepted: no such seqio Task or Mixture, near it {near}{where}")
         self.name = name
         self._task = seqio.get_mixture_or_task(name)
-        self.splits = sorted(self._task.splits, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+        self.splits = sorted(self._splits(), key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
         self.features = tuple(sorted(self._task.output_features))
         require(
             self.features in (("targets",), ("inputs", "targets")),
@@ -65,7 +68,7 @@ class Reading:
         """How many examples a split has, where the task says so."""
         try:
             return self._task.num_input_examples(split)
-        except (TypeError, ValueError):
+        except Exception:  # of any data source; it only shows progress, and reading will say what is wrong
             return None
 
     def texts(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -114,6 +117,13 @@ class Reading:
         except tf.errors.OpError as error:
             raise UserError(f"can't read {own[0].sentencepiece_model_file}: {error.message}") from error
 
+    def _splits(self) -> list[str]:
+        try:
+            return list(self._task.splits)
+        except Exception as error:  # of any data source: TFDS has no such dataset, or it is not built
+            told = f"{_told(error)}; a dataset of TFDS must have been built, by `tfds build`"
+            raise UserError(f"can't read the splits of task {self.name!r}: {told}") from error
+
     def _dataset(self, split: str) -> tf.data.Dataset:
         tf.random.set_seed(0)  # of preprocessors that draw
         kept = {"copy_pretokenized": True} if isinstance(self._task, seqio.Mixture) else {}
@@ -129,8 +139,7 @@ class Reading:
             raise self._unreadable(split, error) from error
 
     def _unreadable(self, split: str, error: Exception) -> UserError:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        return UserError(f"can't read split {split!r} of task {self.name!r}: {type(error).__name__}: {reason}")
+        return UserError(f"can't read split {split!r} of task {self.name!r}: {_told(error)}")
 
     def _text_key(self, feature: str, spec: dict[str, tf.TensorSpec]) -> str:
         for key in (feature, f"{feature}_pretokenized"):
@@ -144,11 +153,36 @@ def _kind(spec: tf.TensorSpec) -> str:
     return f"{spec.dtype.name} {spec.shape}"
 
 
+def _told(error: Exception) -> str:
+    """What an exception says, in a line."""
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return f"{type(error).__name__}: {reason}"
+
+
 def _import(module: str) -> None:
+    file = Path(module)
+    if file.suffix == ".py":
+        require(file.is_file(), "module", module, "a dotted name, or a Python file; there is no such file")
     sys.path.insert(0, os.getcwd())
     try:
-        importlib.import_module(module)
+        if file.suffix == ".py":
+            _execute(file)
+        else:
+            importlib.import_module(module)
     except Exception as error:
         raise UserError(f"module = {module!r} is not accepted: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(os.getcwd())
+
+
+def _execute(file: Path) -> None:
+    """Import a file under its own name, from wherever it is; once in a process, as any module."""
+    path = str(file.resolve())
+    if getattr(sys.modules.get(file.stem), "__file__", None) == path:
+        return
+    spec = importlib.util.spec_from_file_location(file.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[file.stem] = module

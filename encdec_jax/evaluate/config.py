@@ -12,9 +12,9 @@ class EvalConfig:
     """The fair loss: held-out windows of `prefix` + `suffix` tokens, scored on the suffix alone.
 
     Attributes:
-      prefix, suffix: tokens of each part of a window.
-      windows: held-out windows scored.
-      batch_size: windows scored at a time.
+      prefix, suffix: tokens of each part of a window, at least 1.
+      windows: held-out windows scored, at least 1 and at most those that the split has.
+      batch_size: windows scored at a time, at least 1.
     """
 
     prefix: int = 128

@@ -15,11 +15,12 @@ class StackConfig:
     """Depth and width of one stack of blocks.
 
     Attributes:
-      n_layers: blocks.
-      d_model: width of the residual stream.
-      n_heads, n_kv_heads: query heads, and key and value heads that groups of them share.
-      head_dim: width of a head, free of d_model / n_heads.
-      d_ff: width inside the MLP.
+      n_layers: blocks, at least 1.
+      d_model: width of the residual stream, at least 1.
+      n_heads: query heads, at least 1.
+      n_kv_heads: key and value heads, which groups of query heads share: a divisor of n_heads.
+      head_dim: width of a head, free of d_model / n_heads; an even number.
+      d_ff: width inside the MLP, at least 1.
     """
 
     n_layers: int
@@ -47,12 +48,12 @@ class ModelConfig:
 
     Attributes:
       arch: a name of `encdec_jax.model.arch.ARCHS`.
-      vocab_size: rows of each embedding table.
+      vocab_size: rows of each embedding table: at least the ids of the vocabulary and of the objective (bytes: 259).
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
       norm: where the RMSNorm of a sublayer stands.
       position: how positions enter attention.
-      rope_theta: the base of RoPE's wavelengths.
+      rope_theta: the base of RoPE's wavelengths, in tokens.
       mlp: the feed-forward sublayer.
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
@@ -61,8 +62,9 @@ class ModelConfig:
       dtype: of the compute; weights, norms, softmax and losses are always float32.
       attention: what computes attention: plain XLA, Pallas splash attention (TPU), cuDNN flash attention (GPU), or
         'auto', the fastest that the device has and the model allows.
-      base_width: 0 for the standard parametrization; else the d_model at which muP's is the same as the standard one,
-        so that `optim.lr` is the learning rate of that width and carries over to others (`encdec_jax.train.transfer`).
+      base_width: at least 0. 0 for the standard parametrization; else the d_model at which muP's is the same as the
+        standard one, so that `optim.lr` is the learning rate of that width and carries over to others
+        (`encdec_jax.train.transfer`).
     """
 
     arch: str

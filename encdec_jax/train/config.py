@@ -14,14 +14,16 @@ class OptimConfig:
 
     Attributes:
       name: AdamW, or Adafactor as T5 used it (its lr is relative to the size of each parameter).
-      lr: the peak learning rate.
+      lr: the peak learning rate, an update; above 0.
       schedule: behind the warm-up: half a cosine; stable, then a linear decay; inverse square root; or constant.
-      warmup: fraction of the training tokens in linear warm-up.
-      decay: fraction of the training tokens in the final linear decay of 'wsd'.
-      final: the last learning rate over the peak ('cosine' and 'wsd').
-      b1, b2, eps: of AdamW.
-      weight_decay: decoupled, times the learning rate; only on parameters that are matrices by their declared axes.
-      clip_norm: largest global norm of the gradient; 0 for no clipping.
+      warmup: fraction of the training tokens in linear warm-up, in [0, 1).
+      decay: fraction of the training tokens in the final linear decay of 'wsd', in [0, 1].
+      final: the last learning rate over the peak, in [0, 1] ('cosine' and 'wsd').
+      b1, b2: decay of AdamW's moments an update, in [0, 1).
+      eps: AdamW's, above 0.
+      weight_decay: decoupled, times the learning rate, at least 0; only on parameters that are matrices by their
+        declared axes.
+      clip_norm: largest global norm of the gradient, at least 0; 0 for no clipping.
     """
 
     name: Literal["adamw", "adafactor"] = "adamw"
@@ -53,13 +55,13 @@ class TrainConfig:
     """How long and in which steps.
 
     Attributes:
-      tokens: to train on: tokens of text windows, source and target together, each counted once.
-      batch_size: windows (or packed rows) an update.
-      accumulate: microbatches an update is summed over.
-      steps_per_call: updates in one jitted `lax.scan`; also the grain of logging and checkpoints.
-      checkpoint_every: tokens between checkpoints; 0 for none but the last.
-      z_loss: weight of log(Z)^2 (PaLM, arXiv 2204.02311, section 5).
-      seed: of the data order and of the initialisation.
+      tokens: to train on, at least 1: tokens of text windows, source and target together, each counted once.
+      batch_size: windows (or packed rows) an update, at least 1.
+      accumulate: microbatches an update is summed over: a divisor of batch_size.
+      steps_per_call: updates in one jitted loop, at least 1; also the grain of logging and checkpoints.
+      checkpoint_every: tokens between checkpoints, at least 0; 0 for none but the last.
+      z_loss: weight of log(Z)^2, at least 0 (PaLM, arXiv 2204.02311, section 5).
+      seed: of the data order and of the initialisation, at least 0.
     """
 
     tokens: int = 1_000_000
@@ -88,9 +90,9 @@ class MeshConfig:
     """Devices along each axis of the mesh.
 
     Attributes:
-      data: divides the rows of a batch.
-      fsdp: divides the rows, and d_model of every weight and of its optimizer state.
-      tensor: divides heads, d_ff and vocabulary.
+      data: devices that divide the rows of a batch, at least 1.
+      fsdp: devices that divide the rows, and d_model of every weight and of its optimizer state; at least 1.
+      tensor: devices that divide heads, d_ff and vocabulary, at least 1.
     """
 
     data: int = 1

@@ -7,13 +7,24 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("encdec_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+import encdec_jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result depends on, and the commit of the source."""
-    found = {name: metadata.version(name) for name in PACKAGES}
-    return {**found, "python": platform.python_version(), "commit": _commit()}
+    found = {name: _version(name) for name in PACKAGES}
+    own = {"encdec_jax": encdec_jax.__version__, "python": platform.python_version(), "commit": _commit()}
+    return {**found, **own}
+
+
+def _version(package: str) -> str:
+    """Of an installed package; 'unknown' where it is found on the path, without metadata."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _commit() -> str:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import seqio
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from encdec_jax.data import pieces, prepare
@@ -55,6 +56,15 @@ task("temp_pieces", [seqio.preprocessors.tokenize], PIECES)
 task("temp_bare", BARE, CODEPOINTS, keys=("targets",))
 task("temp_inputs", [], TEXT, keys=("inputs",))
 task("temp_broken", [], TEXT, function=broken)
+
+
+def tfds(name, source):
+    source = seqio.TfdsDataSource(**source)
+    seqio.TaskRegistry.add(name, source=source, preprocessors=[], output_features={"targets": TEXT})
+
+
+tfds("temp_unbuilt", {"tfds_name": "wikipedia/20230601.en:1.0.0"})
+tfds("temp_unknown", {"tfds_name": "no_such_data:1.0.0"})
 seqio.MixtureRegistry.add("temp_mixture", [("temp_text", 1.0)])
 seqio.MixtureRegistry.add("temp_tokens", [("temp_bytes", 1.0)])
 """
@@ -117,6 +127,15 @@ def test_tasks_and_mixtures_of_a_user(module, task, vocab):
     assert stored(cache, "dev", "targets") == [line[::-1] for line in LINES]
 
 
+def test_a_module_may_be_a_file_anywhere(tmp_path):
+    file = tmp_path / "elsewhere/temp_other.py"
+    file.parent.mkdir()
+    file.write_text("from temp_tasks import TEXT, task\ntask('temp_other', [], TEXT)\n")
+    prepare.prepare("temp_other", module=str(file))
+    prepare.prepare("temp_other", "spm330", module=str(file))
+    assert stored(TokenCache.open("temp_other", "bytes"), "train", "inputs") == LINES
+
+
 @pytest.mark.parametrize("task", ["temp_bytes", "temp_tokens", "temp_pieces"])
 def test_a_tasks_own_ids(module, model, task):
     prepare.prepare(task, "own", module)
@@ -152,6 +171,10 @@ def test_a_damaged_cache_is_prepared_again(module, capsys):
         ("bible_fr", "bytes", None, "near it .*bible_en.*needs --module"),
         ("temp_text", "bytes", "temp_nowhere", "module = 'temp_nowhere'.*No module named"),
         ("temp_text", "bytes", "temp_wrong", "module = 'temp_wrong'.*nothing_of_that_name"),
+        ("temp_text", "bytes", "temp_wrong.py", "module = 'temp_wrong.py'.*nothing_of_that_name"),
+        ("temp_text", "bytes", "temp_nowhere.py", "module = 'temp_nowhere.py'.*there is no such file"),
+        ("temp_unbuilt", "bytes", "temp_tasks", "can't read the splits of task 'temp_unbuilt'.*tfds build"),
+        ("temp_unknown", "bytes", "temp_tasks", "can't read the splits of task 'temp_unknown'.*no_such_data not found"),
         ("temp_inputs", "bytes", "temp_tasks", "output features of task 'temp_inputs'"),
         ("temp_bare", "bytes", "temp_tasks", "feature 'targets' .* = int32.*--vocab own"),
         ("temp_bare", "own", "temp_tasks", "PassThroughVocabulary"),
@@ -183,9 +206,15 @@ def test_vocabularies_are_named(vocab, size, message):
     assert vocab_name("spm", 512) == vocab_name("spm512", None) == vocab_name("spm512", 512) == "spm512"
 
 
-def test_the_tfds_builder(tmp_path):
+def test_the_tfds_builder_and_a_split_that_it_lacks(tmp_path):
     builder = bible.Bible(config="en_es", data_dir=tmp_path)
     builder.download_and_prepare()
     examples = tfds.as_numpy(builder.as_dataset(split="test"))
     found = sorted((example["inputs"].decode(), example["targets"].decode()) for example in examples)
     assert found == sorted((d["inputs"], d["targets"]) for d in documents("bible_en_es", "test"))
+    source = seqio.TfdsDataSource("bible/en_es:1.0.0", tfds_data_dir=str(tmp_path), splits={"train": "trian"})
+    text = seqio.Feature(seqio.PassThroughVocabulary(1), dtype=tf.string, rank=0)
+    seqio.TaskRegistry.add("temp_split", source=source, preprocessors=[], output_features={"targets": text})
+    with pytest.raises(UserError, match=r"can't read split 'train' of task 'temp_split'.*trian") as caught:
+        prepare.prepare("temp_split")
+    assert "\n" not in str(caught.value)
