@@ -161,8 +161,8 @@ def head(marked: bool) -> list[str]:
     if marked:
         lines += [
             "",
-            f"**Rows marked {STALE} were compiled when collectives over a mesh of groups were not read yet.** What they",
-            "said of the bound was too low where wires bind, and is left out; their other columns stand, and their mesh",
+            f"**Rows marked {STALE} were compiled when collectives over a mesh of groups were not read yet.** What",
+            "they said of the bound was too low where wires bind, and is left out; their other columns stand. Their mesh",
             "was chosen by estimate, not by that bound. `tools/ladder` compiles what is missing.",
         ]
     return lines
