@@ -21,10 +21,10 @@ EPILOG = """\
   encdec compare ours.parquet theirs.csv --n params --c flops --loss bpb      both tables name their columns so
 """
 _COLUMNS = {
-    "arch": ("arch", "of architectures"),
+    "arch": ("arch", "of architectures (all runs are of one where there is none)"),
     "n": ("n_params", "of parameters"),
     "d": ("tokens", "of training tokens"),
-    "c": ("budget_flops", "of budgets, in training FLOPs, equal within a budget"),
+    "c": ("budget_flops", "of budgets, in training FLOPs, equal or near within a budget"),
     "loss": ("suffix_bits_per_byte", "of losses"),
 }
 
@@ -42,7 +42,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     for name in ("a", "b"):
         parser.add_argument(name, type=Path, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
     for role, (name, text) in _COLUMNS.items():
-        help_text = f"column {text}, where a table has no {name}"
+        help_text = f"column {text}, in a table that has it; else {name}"
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
     text = "architecture that gaps are measured from; default causal_lm, or the first by name that both tables have"
     parser.add_argument("--baseline", metavar="ARCH", help=text)
@@ -54,25 +54,47 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> int:
     from encdec_jax.study.differences import compare
     from encdec_jax.study.findings import analyze
+    from encdec_jax.study.foreign import with_near_budgets
     from encdec_jax.text import console
 
-    tables = (_table(options.a, options), _table(options.b, options))
+    warnings: list[str] = []
+    first, second = with_near_budgets(*(_table(path, options, warnings) for path in (options.a, options.b)))
+    tables = first, second
     baseline = _baseline(tables, options.baseline)
     found = compare(tables, (analyze(tables[0], baseline), analyze(tables[1], baseline)))
     if options.json:
-        print(json.dumps(_json(found, options, baseline), indent=1))
+        print(json.dumps({**_json(found, options, baseline), "warnings": warnings}, indent=1))
     else:
         _print(found, options, console())
+        for text in warnings:
+            console().print(f"warning: {text}", markup=False)
     return 0
 
 
-def _table(path: Path, options: argparse.Namespace) -> pl.DataFrame:
-    from encdec_jax.laws.table import read
+def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.DataFrame:
+    """A table as one of results; what is odd about it joins the warnings."""
+    import polars as pl
+
+    from encdec_jax.laws.read import read
+    from encdec_jax.laws.units import doubts, tokens_per_parameter
+    from encdec_jax.study.curves import LOSS
     from encdec_jax.study.foreign import as_results
 
     raw = read(path)
     given = {ours: getattr(options, role) for role, (ours, _) in _COLUMNS.items() if getattr(options, role)}
-    return as_results(raw, {ours: name for ours, name in given.items() if ours not in raw.columns}, str(path))
+    if "arch" not in raw.columns and options.arch is None:
+        raw = raw.with_columns(pl.lit("all runs").alias("arch"))
+    theirs = {ours: name for ours, name in given.items() if name in raw.columns or ours not in raw.columns}
+    made = as_results(raw, theirs, str(path))
+    if len(made) < len(raw):
+        warnings.append(f"{path}: {len(raw) - len(made)} exact repeats of other rows are left out")
+    done = made.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
+    if len(done):
+        columns = {role: done[_COLUMNS[role][0]].cast(pl.Float64).to_numpy() for role in "ndc"}
+        names = {role: theirs.get(_COLUMNS[role][0], _COLUMNS[role][0]) for role in ("n", "d", "c", "loss")}
+        odd = [*doubts(columns, names, done[LOSS].to_numpy(), names["loss"]), tokens_per_parameter(columns)]
+        warnings += [f"{path}: {text}" for text in odd if text]
+    return made
 
 
 def _baseline(tables: tuple[pl.DataFrame, pl.DataFrame], given: str | None) -> str:

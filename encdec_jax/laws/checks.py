@@ -11,7 +11,6 @@ from encdec_jax.laws.form import Columns, Form
 from encdec_jax.laws.joint import GROUP, Joint
 
 _APART = 0.02  # standard deviation of ln(column), in the direction in which it is least, that counts as varied
-_TOKENS_PER_PARAMETER = (1e-2, 1e5)  # medians beyond are taken for a mistake in the units
 
 
 def checked(
@@ -50,17 +49,6 @@ def checked(
         for group in form.groups:
             _require_alone(form, group, table, target, point_weights, fixed)
     return table, target, point_weights
-
-
-def warned(table: Columns) -> tuple[str, ...]:
-    """What is suspicious about a table, in words: tokens a parameter that no one trains with."""
-    if not {"n", "d"} <= set(table):
-        return ()
-    ratio = float(np.median(table["d"] / table["n"]))
-    low, high = _TOKENS_PER_PARAMETER
-    if low <= ratio <= high:
-        return ()
-    return (f"the median of d/n is {ratio:.3g} tokens a parameter: are both in the same unit?",)
 
 
 def _numbers(name: str, values: np.ndarray, above: float | None) -> np.ndarray:

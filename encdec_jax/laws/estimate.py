@@ -20,6 +20,7 @@ from encdec_jax.laws.holdout import HeldOut
 from encdec_jax.laws.holdout import hold_out as predicted_from_below
 from encdec_jax.laws.interval import Interval, Kind
 from encdec_jax.laws.joint import GROUP, Joint, joint
+from encdec_jax.laws.read import read
 from encdec_jax.laws.table import Points
 
 RESAMPLES = 1000
@@ -143,7 +144,7 @@ def estimate(
     require(kind in get_args(Kind), "interval", kind, f"one of {', '.join(get_args(Kind))}")
     require(resamples >= 0, "resamples", resamples, "at least 0")
     named = {**(labels or {}), **({} if arch is None else {GROUP: arch})}
-    found = table.points(table.read(source), columns, loss, weight=weight, labels=named, where=where)
+    found = table.points(read(source), columns, loss, weight=weight, labels=named, where=where)
     require(
         arch is not None or not shared, "shared", ", ".join(shared), "parameters in common of architectures: name arch"
     )

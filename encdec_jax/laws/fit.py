@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from encdec_jax.errors import require
-from encdec_jax.laws.checks import checked, warned
+from encdec_jax.laws.checks import checked
 from encdec_jax.laws.form import Columns, Form
 from encdec_jax.laws.joint import GROUP, Joint
 from encdec_jax.laws.solve import Problem, Solved, minimise
+from encdec_jax.laws.units import tokens_per_parameter
 
 DELTA = 1e-3
 BASINS = 20  # at most, that a resample is fitted from
@@ -163,7 +164,7 @@ def fit(
         starts=len(grid),
         agree=int((solved.objective <= bound).sum()),
         edges=_edges(form, solved.params[best], jacobian[0], free),
-        warnings=warned(table),
+        warnings=tuple(filter(None, [tokens_per_parameter(table)])),
         columns=table,
         loss=target,
         weights=point_weights,

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.laws.budgets import budgets
+from encdec_jax.laws.cells import numbers as numbers_in
+from encdec_jax.laws.cells import typed
+from encdec_jax.laws.units import doubts
+from encdec_jax.laws.where import holds
 
-SUFFIXES = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
 UNFINISHED = ("pending", "running", "stale", "diverged", "failed")  # statuses of `encdec_jax.sweep.store`, not done
-_LEAST_N = 100.0  # parameters: fewer are counted in thousands, millions or billions
-_COUNTING = 100.0  # times that C may differ from 6ND: no convention does by more
-_CONDITION = re.compile(r"(.+?)(!=|<=|>=|=|<|>)(.*)")
-_COMPARE = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "<": operator.lt,
-    ">": operator.gt,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +46,6 @@ class Points:
         return sum(map(len, self.excluded.values()))
 
 
-def read(source: Any) -> pl.DataFrame:
-    """A table: the path of a CSV (with a header) or Parquet file, or a polars or pandas frame.
-
-    Raises:
-      UserError: the file is missing, or is not what its suffix says; a frame of another kind.
-    """
-    if isinstance(source, pl.DataFrame):
-        return source
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    if isinstance(source, str | Path):
-        return _file(Path(source))
-    if type(source).__module__.partition(".")[0] == "pandas":
-        return pl.DataFrame({str(name): pl.Series(_values(source[name])) for name in source.columns})
-    raise UserError(f"table of type {type(source).__name__} is not accepted: a path, or a polars or pandas frame")
-
-
 def points(
     table: pl.DataFrame,
     numbers: Mapping[str, str],
@@ -85,9 +57,9 @@ def points(
 ) -> Points:
     """The points of a table.
 
-    Left out are rows that a condition of `where` does not hold for, and runs that our own tables say did not finish
-    (`UNFINISHED` in a column `status`). A number that is missing or unsound in any other row is an error: nothing is
-    left out silently.
+    Left out are rows that a condition of `where` does not hold for, runs that our own tables say did not finish
+    (`UNFINISHED` in a column `status`), and rows that repeat another in every column. A number that is missing or
+    unsound in any other row is an error: nothing is left out silently.
 
     Args:
       table: a row a run.
@@ -99,111 +71,92 @@ def points(
 
     Raises:
       UserError: a column is missing or holds no numbers; a number is missing, not finite, or not above 0; a condition
-        can't be read.
+        can't be read, or names a value that its column never has.
     """
     labels = dict(labels or {})
     numeric = {**numbers, "loss": loss, **({} if weight is None else {"weight": weight})}
     for role, name in (numeric | labels).items():
         require(name in table.columns, role, name, f"a column of the table: {', '.join(table.columns)}")
-    kept = table.with_row_index("row of the table", offset=1)
+    left, kept = np.arange(len(table)), table
     excluded: dict[str, tuple[int, ...]] = {}
-    for rule, holds in [*_unfinished(table), *((f"not {text}", _condition(table, text)) for text in where)]:
-        already = {row for rows in excluded.values() for row in rows}
-        left = tuple(row for row in kept.filter(~holds)["row of the table"].to_list() if row not in already)
-        if left:
-            excluded[rule] = left
-    gone = [row for rows in excluded.values() for row in rows]
-    kept = kept.filter(~pl.col("row of the table").is_in(gone))
-    require(len(kept) > 0, "table", f"{len(table)} rows, {len(gone)} left out", "at least one row to fit")
-    rows = kept["row of the table"].to_numpy()
-    found = {role: _numbers(kept[name], role, rows) for role, name in numeric.items()}
+    for rule, holding in [*_unfinished(table), *((f"not {text}", holds(table, text)) for text in where)]:
+        left = _leave(left, left[~holding.to_numpy()[left]], rule, excluded)
+    left = _leave(left, left[repeats(table[left]).to_numpy()], "exact repeats of other rows", excluded)
+    gone = len(table) - len(left)
+    require(len(left) > 0, "table", f"{len(table)} rows, {gone} left out", "at least one row to fit")
+    kept, rows = table[left], left + 1
+    found = {role: numbers_of(kept[name], role, rows) for role, name in numeric.items()}
     weights, losses = found.pop("weight", None), found.pop("loss")
     return Points(
         columns=found,
         loss=losses,
         weights=weights,
-        labels={role: kept[name].cast(pl.String).to_numpy() for role, name in labels.items()},
+        labels={role: _label(kept[name], role, rows) for role, name in labels.items()},
         rows=rows,
         excluded=excluded,
-        warnings=tuple(_warnings(found)),
+        warnings=tuple(doubts(found, numbers, losses, loss)),
     )
 
 
-def _file(path: Path) -> pl.DataFrame:
-    reader: Any = SUFFIXES.get(path.suffix.lower())
-    require(reader is not None, "table", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
-    options = {"infer_schema_length": None} if path.suffix.lower() == ".csv" else {}
-    try:
-        table: pl.DataFrame = reader(path, **options)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"can't read table {path}: {(str(error).splitlines() or ['?'])[0]}") from error
-    require(len(table) > 0, "table", str(path), "at least one row below the header")
-    return table
-
-
-def _values(series: Any) -> list[Any]:
-    """A pandas column as Python values, what it holds as missing as None."""
-    return [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]
+def _leave(left: np.ndarray, out: np.ndarray, rule: str, excluded: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """The places that are left without those that are out, which are listed under their rule, counted from 1."""
+    if len(out):
+        excluded[rule] = tuple((out + 1).tolist())
+    return np.setdiff1d(left, out)
 
 
 def _unfinished(table: pl.DataFrame) -> list[tuple[str, pl.Series]]:
     if table.schema.get("status") != pl.String:
         return []
-    status = table["status"]
+    status = table["status"].str.strip_chars()
     return [(f"status is {name}", (status != name).fill_null(True)) for name in UNFINISHED]
 
 
-def _condition(table: pl.DataFrame, text: str) -> pl.Series:
-    """Where a condition holds; a missing value fulfils none."""
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise UserError(f"where = {text!r} is not accepted: COLUMN=VALUE, or with !=, <, <=, >, >=")
-    name, sign, value = (part.strip() for part in match.groups())
-    require(name in table.columns, "where", text, f"a condition on a column of the table: {', '.join(table.columns)}")
-    column = table[name]
-    given: Any = value
-    if column.dtype.is_numeric():
-        try:
-            given = float(value)
-        except ValueError:
-            raise UserError(f"where = {text!r} is not accepted: {name} holds numbers") from None
-    else:
-        column = column.cast(pl.String)
-        require(sign in ("=", "!="), "where", text, f"= or !=: {name} holds text")
-    holds: pl.Series = _COMPARE[sign](column, given)
-    return holds.fill_null(False)
+def repeats(table: pl.DataFrame) -> pl.Series:
+    """Which rows repeat one before them in every column, [rows]."""
+    seen: set[str] = set()
+    found = []
+    for cells in map(repr, table.iter_rows()):
+        found.append(cells in seen)
+        seen.add(cells)
+    return pl.Series(found, dtype=pl.Boolean)
 
 
-def _numbers(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
-    """A column as finite numbers above 0 (weights: at least 0)."""
+def _label(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
+    """A column as text; budgets that are numbers as the middle one of those near to each other."""
     text = f"{role} (column {column.name!r})"
-    if not column.dtype.is_numeric():
-        cast = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
-        broken = (cast.is_null() & column.is_not_null()).to_numpy()
-        if broken.any():
-            place = int(broken.argmax())
-            raise UserError(f"{text}, row {rows[place]} = {column[place]!r} is not accepted: a number")
-        column = cast
-    values = column.cast(pl.Float64).to_numpy()
+    cells = typed(column, text)
+    if role in ("seed", "budget") and cells.null_count():
+        raise UserError(
+            f"{text}, row {rows[int(cells.is_null().to_numpy().argmax())]} = nothing is not accepted: a {role}"
+        )
+    if role == "budget" and cells.dtype.is_numeric():
+        return budgets(numbers_of(column, role, rows), text).astype(str)
+    found: np.ndarray = column.cast(pl.String).str.strip_chars().to_numpy()
+    return found
+
+
+def numbers_of(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
+    """A column as finite numbers above 0 (weights: at least 0).
+
+    Args:
+      column: of any type.
+      role: of the column, as an error names it.
+      rows: of the table, [points].
+
+    Raises:
+      UserError: a cell is missing or is no such number.
+    """
+    text = f"{role} (column {column.name!r})"
+    read = numbers_in(column, text, rows)
+    values = read.to_numpy()
     least = values >= 0 if role == "weight" else values > 0
-    broken = column.is_null().to_numpy() | ~(np.isfinite(values) & least)
+    broken = read.is_null().to_numpy() | ~(np.isfinite(values) & least)
     if broken.any():
         place = int(broken.argmax())
-        shown = "nothing" if column[place] is None else f"{values[place]:g}"
+        shown = "nothing" if read[place] is None else f"{values[place]:g}"
         others = f" ({broken.sum()} such rows)" if broken.sum() > 1 else ""
         accepted = "finite, at least 0" if role == "weight" else "finite, above 0"
         raise UserError(f"{text}, row {rows[place]} = {shown} is not accepted: {accepted}{others}")
     require(bool(values.any()), text, 0, "at least one weight above 0")
     return values
-
-
-def _warnings(columns: dict[str, np.ndarray]) -> list[str]:
-    found = []
-    n, d, c = (columns.get(role) for role in ("n", "d", "c"))
-    if n is not None and n.min() < _LEAST_N:
-        found.append(f"n from {n.min():.3g} to {n.max():.3g}: are these parameters, or thousands or millions of them?")
-    if n is not None and d is not None and c is not None:
-        ratio = float(np.median(c / (6 * n * d)))
-        if not 1 / _COUNTING <= ratio <= _COUNTING:
-            found.append(f"C/(6ND) = {ratio:.3g} in the median run: is c in FLOPs, n in parameters, d in tokens?")
-    return found

@@ -25,13 +25,13 @@ from encdec_jax.errors import require
 from encdec_jax.files import atomic_write
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.joint import GROUP, Joint
-from encdec_jax.laws.table import read
+from encdec_jax.laws.read import read
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import panels
 from encdec_jax.report.style import RC, colour
 from encdec_jax.report.words import flops
 from encdec_jax.study.findings import Findings, analyze
-from encdec_jax.study.foreign import as_results
+from encdec_jax.study.foreign import as_results, with_near_budgets
 
 WIDTHS = {"column": 3.25, "page": 6.75}  # inches: of a column, and of a page, of the usual two-column proceedings
 _HEIGHT = 0.62  # of a panel, over its width
@@ -209,4 +209,7 @@ def _alone(draw: Callable[[Axes, Findings], None], findings: Findings) -> Figure
 
 
 def _findings(source: Any, baseline: str) -> Findings:
-    return source if isinstance(source, Findings) else analyze(as_results(read(source), {}, "the table"), baseline)
+    if isinstance(source, Findings):
+        return source
+    (table,) = with_near_budgets(as_results(read(source), {}, "the table"))
+    return analyze(table, baseline)

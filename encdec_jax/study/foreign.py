@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.laws.budgets import budgets
+from encdec_jax.laws.cells import numbers
+from encdec_jax.laws.table import UNFINISHED, numbers_of, repeats
 from encdec_jax.sweep.results import SCHEMA
 
 NEEDED = (
@@ -16,10 +20,13 @@ NEEDED = (
     "tokens",
     "suffix_bits_per_byte",
 )  # of a results table, to find laws in it
+_WHOLE = 1e-3  # of a count: a fraction beyond says that it is in thousands, millions or billions
 
 
 def as_results(table: pl.DataFrame, names: Mapping[str, str], what: str) -> pl.DataFrame:
     """A table with the columns of `encdec_jax.sweep.results.SCHEMA`: those it lacks are null, and all runs done.
+
+    Rows that repeat another in every column are left out.
 
     Args:
       table: a row a run.
@@ -27,19 +34,63 @@ def as_results(table: pl.DataFrame, names: Mapping[str, str], what: str) -> pl.D
       what: the table, as an error names it.
 
     Raises:
-      UserError: a column of `NEEDED`, or one that was named, is missing or holds something else.
+      UserError: a column of `NEEDED`, or one that was named, is missing or holds something else; two runs have one id.
     """
     for ours in (*NEEDED, *names):
         name = names.get(ours, ours)
         require(name in table.columns, f"{ours} of {what}", name, f"a column of it: {', '.join(table.columns)}")
+    rows = np.flatnonzero(~repeats(table).to_numpy())
+    table = table[rows]
     found = {}
     for ours, kind in SCHEMA.items():
         name = names.get(ours, ours)
         column = table[name] if name in table.columns else pl.Series([None] * len(table), dtype=kind)
-        try:
-            found[ours] = column.cast(kind)
-        except pl.exceptions.PolarsError:
-            raise UserError(f"{ours} of {what} (column {name!r}) holds {column.dtype}; accepted: {kind}") from None
+        found[ours] = _cast(column, kind, f"{ours} of {what} (column {name!r})", rows + 1)
     made = pl.DataFrame(found, schema=SCHEMA)
-    identity = pl.format("{}, row {}", pl.lit(what), pl.int_range(1, len(table) + 1))
-    return made.with_columns(pl.col("run_id").fill_null(identity), pl.col("status").fill_null("done"))
+    identity = pl.format("{}, row {}", pl.lit(what), pl.Series(rows + 1))
+    made = made.with_columns(pl.col("run_id").fill_null(identity), pl.col("status").fill_null("done"))
+    _require_runs(made, names, rows + 1, what)
+    return made
+
+
+def with_near_budgets(*tables: pl.DataFrame) -> list[pl.DataFrame]:
+    """The same tables; where budgets differ a little (measured FLOPs), all near to each other are the middle one.
+
+    Raises:
+      UserError: budgets run into each other.
+    """
+    column = pl.concat([table["budget_flops"] for table in tables])
+    values = column.drop_nulls().unique()
+    near = budgets(values.to_numpy(), "budget_flops") if len(values) else values.to_numpy()
+    return [table.with_columns(pl.col("budget_flops").replace_strict(values, near, default=None)) for table in tables]
+
+
+def _cast(column: pl.Series, kind: pl.DataType | type[pl.DataType], text: str, rows: np.ndarray) -> pl.Series:
+    """A column as a type of the schema; counts are whole numbers."""
+    if kind == pl.String or column.dtype == kind or column.dtype == pl.Null:
+        if column.dtype.is_nested():
+            raise UserError(f"{text} holds {column.dtype}; accepted: {kind}")
+        return column.cast(pl.String).str.strip_chars() if kind == pl.String else column.cast(kind)
+    values = numbers(column, text, rows)
+    if kind == pl.Int64:
+        array = values.to_numpy()
+        broken = values.is_not_null().to_numpy() & ~(
+            np.isfinite(array) & (np.abs(array - np.round(array)) <= _WHOLE * np.abs(array)) & (np.abs(array) < 2**62)
+        )
+        if broken.any():
+            first = int(broken.argmax())
+            raise UserError(f"{text}, row {rows[first]} = {array[first]:g} is not accepted: a whole number")
+        values = values.round()
+    return values.cast(kind)
+
+
+def _require_runs(table: pl.DataFrame, names: Mapping[str, str], rows: np.ndarray, what: str) -> None:
+    """Refuse two runs of one id, a status that is none of ours, and runs that are done and lack a number."""
+    twice = table.filter(pl.col("run_id").is_duplicated())["run_id"].to_list()
+    require(not twice, f"run_id of {what}", twice[:1], "an id of its own for each run")
+    strange = sorted(set(table["status"]) - {"done", *UNFINISHED})
+    require(not strange, f"status of {what}", ", ".join(strange), f"done, {', '.join(UNFINISHED)}")
+    done = ((table["status"] == "done") & table["budget_flops"].is_not_null()).to_numpy()
+    for ours in NEEDED[1:] if done.any() else ():
+        numbers_of(table[ours].alias(names.get(ours, ours)).filter(done), f"{ours} of {what}", rows[done])
+    require(table["arch"].null_count() == 0, f"arch of {what}", "nothing", "an architecture in every row")

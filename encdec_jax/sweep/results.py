@@ -134,7 +134,7 @@ def load(source: str | Path | Experiment) -> pl.DataFrame:
     path = source.root if isinstance(source, Experiment) else Path(source)
     path = path / TABLE if path.is_dir() else path
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(io.BytesIO(path.read_bytes()))  # its name may hold a pattern's signs
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"can't read results table {path}: {str(error).splitlines()[0]}") from error
     missing = [name for name in SCHEMA if name not in table.columns]

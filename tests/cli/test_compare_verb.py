@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 from synthetic import Truth, study
@@ -87,3 +88,76 @@ def test_tables_without_what_is_needed(tmp_path, tables, capsys):
     ):
         assert main(["compare", tables[0], str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
+
+
+def measured(path, arch: str | None = None):
+    """A stranger's table whose budgets are measured FLOPs; its architectures are named only if asked for."""
+    random = np.random.default_rng(0)
+    nominal = np.repeat(np.geomspace(1e18, 1e20, 5), 7)
+    n = 0.6 * (nominal / 6) ** 0.45 * np.tile(np.geomspace(0.25, 4, 7), 5)
+    d = nominal / 6 / n
+    noise = np.exp(0.003 * random.standard_normal(35))
+    columns = {"params": n.round(), "toks": d.round(), "flops": nominal * (1 + 1e-6 * random.random(35))}
+    columns["ce"] = (1.8 + 480 * n**-0.35 + 2000 * d**-0.37) * noise
+    table = pl.DataFrame(columns)
+    (table if arch is None else table.with_columns(pl.lit("t5").alias(arch))).write_csv(path)
+    return str(path)
+
+
+GIVEN = ("--n", "params", "--d", "toks", "--c", "flops", "--loss", "ce")
+
+
+def test_budgets_given_as_measured_flops_are_five_of_seven_runs(tmp_path, capsys):
+    path = measured(tmp_path / "t[1].csv")
+    measured(tmp_path / "t1.csv", "arch")
+    assert main(["compare", path, path, *GIVEN, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len({one["budget"] for one in shown["differences"] if one["what"] == "loss"}) == 5
+    assert len(shown["shared"]) == 35
+    assert shown["warnings"] == []
+    for one in shown["differences"]:
+        assert one["a"]["lo"] is None or one["a"]["lo"] < one["a"]["hi"]
+
+
+def test_repeats_and_units_of_a_strangers_table_are_said(tmp_path, capsys):
+    path = measured(tmp_path / "t.csv")
+    table = pl.read_csv(path)
+    pl.concat([table, table.head(3)]).with_columns(pl.col("params", "toks") / 1e3).write_csv(tmp_path / "b.csv")
+    assert main(["compare", path, str(tmp_path / "b.csv"), *GIVEN]) == 0
+    out = capsys.readouterr().out
+    assert "3 exact repeats of other rows are left out" in out
+    assert "C/(6ND)" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pl.col("params") / 1e9, "n_params of {}"),
+        (pl.lit("finished").alias("status"), "status of {} = 'finished' is not accepted: done, pending"),
+        (pl.lit("same").alias("run_id"), "run_id of {} = ['same'] is not accepted: an id of its own"),
+        (pl.lit(None, pl.Float64).alias("toks"), "tokens of {} (column 'toks'), row 1 = nothing is not accepted"),
+        (-pl.col("ce"), "suffix_bits_per_byte of {} (column 'ce'), row 1 = -"),
+        (pl.lit("big").alias("seed"), "seed of {} (column 'seed'), row 1 = 'big' is not accepted: a number"),
+        (pl.concat_list("params").alias("lr"), "lr of {} (column 'lr') holds List"),
+        ((pl.col("flops") * 1.015 ** pl.int_range(35)).alias("flops"), "run into each other"),
+    ],
+)
+def test_a_strangers_column_that_is_not_what_ours_is(tmp_path, capsys, change, message):
+    table = pl.read_csv(measured(tmp_path / "t.csv")).with_columns(change)
+    path = str(tmp_path / "t.parquet")
+    table.write_parquet(path)
+    code = main(["compare", path, path, *GIVEN])
+    captured = capsys.readouterr()
+    assert (code, captured.err.count("\n")) == (2, 1), captured.out
+    assert message.format(path) in captured.err
+
+
+def test_a_column_that_is_named_is_taken_where_ours_is_there_too(tables, capsys):
+    assert main(["compare", *tables, "--n", "n_params_nonembed", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)["differences"]
+    assert main(["compare", *tables, "--json"]) == 0
+    n, all_of_n = (
+        next(one["a"]["value"] for one in found if one["what"] == "n")
+        for found in (own, json.loads(capsys.readouterr().out)["differences"])
+    )
+    assert n == pytest.approx(0.8 * all_of_n, rel=1e-3)

@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from encdec_jax.errors import UserError
-from encdec_jax.laws.table import points, read
+from encdec_jax.laws.read import read
+from encdec_jax.laws.table import points
 from encdec_jax.study.foreign import as_results
 from encdec_jax.sweep.results import SCHEMA
 
