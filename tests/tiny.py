@@ -65,7 +65,13 @@ def write_experiment(folder: Path, sweep: str = SWEEP) -> Path:
 def environment(**more: str) -> dict[str, str]:
     """Of a process that is to find the tests' helpers, on one CPU device."""
     root = Path(__file__).parents[1]
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **more}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "",
+        **more,
+    }
 
 
 def encdec(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
