@@ -19,7 +19,7 @@ from encdec_jax.compute.grid import grid
 from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.layout import window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.model.presets import preset
 from encdec_jax.train.config import TrainConfig
@@ -47,11 +47,7 @@ def rung(name: str) -> dict[str, RunConfig]:
     require(name in RUNGS, "rung", name, "one of " + ", ".join(RUNGS))
     d_model, layers = RUNGS[name]
     base = _base(d_model, layers)
-    budget = (
-        count(base).train_flops.mask
-        * base.train.tokens
-        / (base.train.batch_size * window_tokens(base.data, base.objective))
-    )
+    budget = count(base).train_flops.mask * base.train.tokens / geometry(base).update_tokens
     cells = grid(
         budget,
         ("causal_lm", "prefix_lm", "enc_dec"),

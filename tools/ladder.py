@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from configs.ladder import LENGTHS, RUNGS, TOKENS, rung
@@ -20,7 +20,7 @@ from encdec_jax.aot.search import candidates
 from encdec_jax.aot.topology import Topology, devices, topology
 from encdec_jax.compute.quantities import quantities
 from encdec_jax.config import RunConfig, to_dict
-from encdec_jax.data.layout import lengths, updates, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.files import atomic_write, read_json, runs_root, write_json
 from encdec_jax.model.choice import resolve
 from encdec_jax.text import amount
@@ -131,14 +131,14 @@ def compiled(run: RunConfig, there: Topology) -> dict[str, object] | None:
     if done.memory is None or done.bound is None or done.program is None:
         return None
     return {
-        "mesh": [run.mesh.data, run.mesh.fsdp, run.mesh.tensor],
+        "mesh": list(astuple(run.mesh)),
         "remat": run.model.remat,
         "attention": run.model.attention,
         "rows": done.rows,
         "arguments": done.memory.arguments,
         "temporaries": done.memory.temporaries,
         "needs": done.needs,
-        "estimated": held(run, "train", lengths(run)),
+        "estimated": held(run, "train", geometry(run).sequence),
         "holds": done.holds,
         "estimate_s": done.seconds,
         "wire": sum(one.wire for one in done.program.collectives),
@@ -184,12 +184,12 @@ def counts(ladder: dict[tuple[str, str], RunConfig]) -> list[str]:
         encoder, decoder = run.model.encoder, run.model.decoder
         layers = f"{encoder.n_layers} + {decoder.n_layers}" if encoder else str(decoder.n_layers)
         d_ff = {stack.d_ff for stack in (encoder, decoder) if stack}
-        window = window_tokens(run.data, run.objective)
+        shape = geometry(run)
         lines += row(
             name, family, decoder.d_model, layers, ", ".join(map(str, sorted(d_ff))), amount(values.params),
             amount(values.params_nonembed), f"{off.params_nonembed:+.2%}", f"{values.train_flops:.3g}",
-            f"{off.train_flops:+.2%}", amount(run.train.tokens), amount(run.train.batch_size * window),
-            f"{updates(run.train, window):,}", amount(values.kv_bytes), f"{values.decode_flops / LENGTHS[1]:.3g}",
+            f"{off.train_flops:+.2%}", amount(run.train.tokens), amount(shape.update_tokens),
+            f"{shape.updates:,}", amount(values.kv_bytes), f"{values.decode_flops / LENGTHS[1]:.3g}",
         )  # fmt: skip
     return lines
 

@@ -14,10 +14,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from encdec_jax.aot.estimate import Bound, Counted, bound, counted
 from encdec_jax.aot.hlo import Program, read
-from encdec_jax.aot.steps import Step, lower, rows_of
+from encdec_jax.aot.steps import Step, lower
 from encdec_jax.aot.topology import FAMILIES, Topology
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import lengths
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.choice import resolve
 from encdec_jax.train.config import MeshConfig
@@ -83,13 +83,8 @@ def on(run: RunConfig, mesh: MeshConfig, topology: Topology) -> None:
     Raises:
       UserError: it has fewer devices, or more.
     """
-    size = mesh.data * mesh.fsdp * mesh.tensor
-    require(
-        size == topology.size,
-        "mesh",
-        f"data={mesh.data}, fsdp={mesh.fsdp}, tensor={mesh.tensor}",
-        f"numbers whose product is the {topology.size} devices of {topology.name}, not {size}",
-    )
+    accepted = f"numbers whose product is the {topology.size} devices of {topology.name}, not {mesh.size}"
+    require(mesh.size == topology.size, "mesh", str(mesh), accepted)
 
 
 def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Device], step: Step = "train") -> Compiled:
@@ -107,9 +102,10 @@ def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Devic
     on(run, run.mesh, topology)
     start = time.perf_counter()
     run = replace(run, model=resolve(run.model, topology.platform))
-    ledger = counted(run, step, lengths(run))
+    shape = geometry(run)
+    ledger = counted(run, step, shape.sequence)
     lowered = lower(run, step, devices)
-    common: dict[str, Any] = {"run": run, "topology": topology, "step": step, "rows": rows_of(run), "counted": ledger}
+    common: dict[str, Any] = {"run": run, "topology": topology, "step": step, "rows": shape.rows, "counted": ledger}
     try:
         with _uncached():
             compiled = lowered.compile()

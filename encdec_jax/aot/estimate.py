@@ -8,7 +8,7 @@ from encdec_jax.compute import memory, serving
 from encdec_jax.compute.devices import Device
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import layout
+from encdec_jax.data.geometry import geometry
 from encdec_jax.model.declare import leaves, model
 
 
@@ -59,7 +59,6 @@ def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
       step: 'train', 'prefill', or 'decode' (its first token: the mask shows one target key).
       lengths: tokens of source and target at inference.
     """
-    devices = run.mesh.data * run.mesh.fsdp * run.mesh.tensor
     ledger = count(run)
     if step == "train":
         parts, rows = [ledger.train_flops, ledger.recompute], 1
@@ -69,7 +68,7 @@ def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
         if step == "decode":
             flops = serving.decode(run.model, source, 0, target)
         parts, rows = [flops], ledger.rows
-    return Counted(*(rows * sum(getattr(part, kind) for part in parts) / devices for kind in ("dense", "mask")))
+    return Counted(*(rows * sum(getattr(part, kind) for part in parts) / run.mesh.size for kind in ("dense", "mask")))
 
 
 def bound(device: Device, dtype: str, flops: float, held: float, wire: float) -> Bound:
@@ -90,11 +89,8 @@ def held(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     mesh, config = run.mesh, run.model
     if step == "train":
         return memory.per_device(run).total
-    rows = run.train.batch_size // layout(config.choices, run.data, run.objective).windows
-    whole = memory.inference(config, rows, *lengths, config.dtype)
-    return whole.weights / (mesh.fsdp * mesh.tensor) + (whole.cache + whole.activations) / (
-        mesh.data * mesh.fsdp * mesh.tensor
-    )
+    whole = memory.inference(config, geometry(run).rows, *lengths, config.dtype)
+    return whole.weights / (mesh.fsdp * mesh.tensor) + (whole.cache + whole.activations) / mesh.size
 
 
 def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
@@ -108,8 +104,8 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     width = 2 if config.dtype == "bfloat16" else 4
     sizes = {path: width * param.size / mesh.tensor for path, param in leaves(model(config))}
     weights, tables = sum(sizes.values()), sum(size for path, size in sizes.items() if path[-1] == "table")
-    row = layout(config.choices, run.data, run.objective)
-    rows = run.train.batch_size / row.windows / (mesh.data * mesh.fsdp)
+    row = geometry(run).layout
+    rows = run.train.batch_size / row.windows / mesh.shards
     source, target = (row.source, row.target) if step == "train" else lengths
     if step == "decode":
         source, target = 0, 1

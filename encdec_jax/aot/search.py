@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, get_args
@@ -12,9 +11,9 @@ from encdec_jax.aot.estimate import estimated, held
 from encdec_jax.aot.steps import Step
 from encdec_jax.aot.topology import Topology
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import layout, lengths
+from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.errors import UserError, require
-from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.mesh import RULES
 from encdec_jax.model.declare import leaves, model
 from encdec_jax.train.config import MeshConfig
 
@@ -45,11 +44,7 @@ def check(run: RunConfig) -> None:
             if (name := RULES[axis]) is not None:
                 size = getattr(run.mesh, name)
                 require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
-    shards, windows = math.prod(getattr(run.mesh, name) for name in ROWS), run.train.batch_size
-    rows = windows // layout(run.model.choices, run.data, run.objective).windows
-    accepted = f"{rows} rows do not divide by mesh.data x mesh.fsdp x train.accumulate = {shards} x"
-    ok = rows % (shards * run.train.accumulate) == 0
-    require(ok, "train.batch_size", windows, f"{accepted} {run.train.accumulate}")
+    check_rows(run)
 
 
 def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig]:
@@ -74,8 +69,9 @@ def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig
         )
 
     def order(one: RunConfig) -> tuple[bool, float, float]:
-        time = estimated(topology.device, one, step, lengths(one))
-        tight = ROOM * held(one, step, lengths(one)) > topology.device.memory_bytes
+        sequence = geometry(one).sequence
+        time = estimated(topology.device, one, step, sequence)
+        tight = ROOM * held(one, step, sequence) > topology.device.memory_bytes
         return tight, time.overlapped, time.serial
 
     return sorted(runs, key=order)
@@ -98,12 +94,12 @@ def rank(found: list[Compiled]) -> list[Compiled]:
 def remedy(failed: Compiled) -> str:
     """What would make a step fit, by estimate: the first of some changes, each added to those before it."""
     run, step, topology = failed.run, failed.step, failed.topology
-    before = held(run, step, lengths(run))
+    before = held(run, step, geometry(run).sequence)
     changed: list[str] = []
     for text, changes in _changes(run, topology, step):
         run = changes
         changed.append(text)
-        if failed.needs * held(run, step, lengths(run)) / before <= failed.holds:
+        if failed.needs * held(run, step, geometry(run).sequence) / before <= failed.holds:
             return "by estimate it would with " + " and ".join(changed)
     return "a smaller batch, model or length would, or more devices"
 
@@ -115,9 +111,8 @@ def _changes(run: RunConfig, topology: Topology, step: Step) -> Iterator[tuple[s
     whole = [mesh for mesh in meshes(run, topology) if mesh.tensor == run.mesh.tensor]
     if whole and (widest := max(whole, key=lambda mesh: mesh.fsdp)).fsdp > run.mesh.fsdp:
         run = replace(run, mesh=widest)
-        yield f"mesh data={widest.data},fsdp={widest.fsdp},tensor={widest.tensor}", run
-    windows = layout(run.model.choices, run.data, run.objective).windows
-    batch, least = run.train.batch_size, windows * run.mesh.data * run.mesh.fsdp * run.train.accumulate
+        yield f"mesh {widest}", run
+    batch, least = run.train.batch_size, geometry(run).unit
     while batch // 2 >= least and batch // 2 % least == 0:
         batch //= 2
         run = replace(run, train=replace(run.train, batch_size=batch))

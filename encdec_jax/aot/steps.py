@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import layout, lengths
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.infer.cache import CACHE_AXES, Cache, decode, prefill
 from encdec_jax.mesh import ROWS, RULES
@@ -26,28 +26,23 @@ from encdec_jax.train.trainer import Trainer
 Step = Literal["train", "prefill", "decode"]
 
 
-def rows_of(run: RunConfig) -> int:
-    """Rows of a run's batch."""
-    return run.train.batch_size // layout(run.model.choices, run.data, run.objective).windows
-
-
 def lower(run: RunConfig, step: Step, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
     """One step of a run on its mesh over these devices.
 
     Inference keeps the weights in the compute dtype, divided as in training, and caches by rows and 'kv_heads'.
-    'prefill' takes up a source a row, 'decode' feeds one token a row with room for a target; see `lengths`.
+    'prefill' takes up a source a row, 'decode' feeds one token a row with room for a target; see `Geometry.sequence`.
 
     Raises:
       UserError: the mesh does not fit the devices, the rows, or the model's shapes.
     """
     if step == "train":
-        return Trainer(run, rows_of(run), devices).lower()
-    rows, shards = rows_of(run), run.mesh.data * run.mesh.fsdp
+        return Trainer(run, devices).lower()
+    shape, shards = geometry(run), run.mesh.shards
+    rows, (source, capacity) = shape.rows, shape.sequence
     require(rows % shards == 0, "rows", rows, f"a multiple of mesh.data x mesh.fsdp = {shards}")
     mesh = make_mesh(run.mesh, devices)
     config = resolve(run.model, mesh.devices.flat[0].platform)
     definition, params = graph(config), _weights(replace(run, model=config), mesh)
-    source, capacity = lengths(run)
 
     def take(params: nnx.State, source: Stream) -> Cache:
         return prefill(definition, params, source, capacity)

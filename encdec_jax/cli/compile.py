@@ -82,7 +82,7 @@ def _search(run: RunConfig, given: Topology, devices: list[Any], options: argpar
 
     from encdec_jax.aot.compile import compile_step
     from encdec_jax.aot.search import candidates, rank
-    from encdec_jax.tables.compile import mesh_text, print_ranking, refusal, step_json
+    from encdec_jax.tables.compile import print_ranking, refusal, step_json
     from encdec_jax.text import console
 
     runs = candidates(run, given, options.step)
@@ -92,7 +92,7 @@ def _search(run: RunConfig, given: Topology, devices: list[Any], options: argpar
         found.append(compile_step(one, given, devices, options.step))
         latest = found[-1]
         text = f"{latest.bound.overlapped:.4g} s" if latest.fits and latest.bound else "does not fit"
-        shown.print(f"{mesh_text(one.mesh)} remat {one.model.remat}: {latest.needs / 2**30:.2f} GiB a device, {text}")
+        shown.print(f"{one.mesh} remat {one.model.remat}: {latest.needs / 2**30:.2f} GiB a device, {text}")
     ranked = rank(found)
     left = len(runs) - len(found)
     if options.json:
@@ -107,11 +107,10 @@ def _search(run: RunConfig, given: Topology, devices: list[Any], options: argpar
 def _with_rows(run: RunConfig, rows: int | None) -> RunConfig:
     if rows is None:
         return run
-    from encdec_jax.data.layout import layout
+    from encdec_jax.data.geometry import geometry
 
     require(rows >= 1, "--rows", rows, "at least 1")
-    windows = layout(run.model.choices, run.data, run.objective).windows
-    return replace(run, train=replace(run.train, batch_size=rows * windows))
+    return replace(run, train=replace(run.train, batch_size=rows * geometry(run).layout.windows))
 
 
 def _mesh(text: str | None, default: MeshConfig, given: Topology) -> MeshConfig:
@@ -123,9 +122,7 @@ def _mesh(text: str | None, default: MeshConfig, given: Topology) -> MeshConfig:
         require(ok, "--mesh", text, "data=N,fsdp=N,tensor=N, as in fsdp=64,tensor=4; left out ones are 1")
         sizes[name] = int(number)
     mesh = default if text is None else MeshConfig(**sizes)
-    size = mesh.data * mesh.fsdp * mesh.tensor
     field = "mesh of the configuration" if text is None else "--mesh"
-    value = f"data={mesh.data},fsdp={mesh.fsdp},tensor={mesh.tensor}"
     accepted = f"numbers whose product is the {given.size} devices of {given.name}, or --search to find the best"
-    require(size == given.size, field, value, accepted)
+    require(mesh.size == given.size, field, str(mesh), accepted)
     return mesh

@@ -16,7 +16,7 @@ from encdec_jax.compute.memory import InferBytes, TrainBytes
 from encdec_jax.compute.shapes import solve
 from encdec_jax.compute.sizes import limit
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import drawn_together, layout, lengths
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
@@ -87,7 +87,7 @@ def rivals(run: RunConfig) -> list[Rival]:
     found = [Rival(run.model.arch, alone, 0.0)]
     if not run.model.choices.own_stream:
         return found
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     family = Family("causal_lm", None)
 
     def as_run(model: ModelConfig) -> RunConfig:
@@ -122,7 +122,8 @@ def capacity(run: RunConfig, device: Device, dtype: str) -> Capacity:
       UserError: as `ledger.count` and `memory.inference`.
     """
     run = replace(run, model=resolve(run.model, device.platform), mesh=MeshConfig())
-    room, (source, target), unit = device.memory_bytes, lengths(run), _unit(run)
+    shape, room = geometry(run), device.memory_bytes
+    (source, target), unit = shape.sequence, shape.unit
     total = source + target
 
     def trains(batch: int) -> int:
@@ -174,20 +175,13 @@ def _remedies(run: RunConfig, room: int, unit: int) -> list[str]:
 def _sharded(run: RunConfig, n: int) -> float:
     """Bytes a device on a mesh of n devices, fsdp; infinite where it does not divide the run."""
     widths = [stack.d_model for stack in (run.model.decoder, run.model.encoder) if stack]
-    if run.train.batch_size % (_unit(run) * n) or any(width % n for width in widths):
+    if run.train.batch_size % (geometry(run).unit * n) or any(width % n for width in widths):
         return float("inf")
     return memory.per_device(replace(run, mesh=MeshConfig(fsdp=n))).total
 
 
 def _bytes(run: RunConfig, batch: int) -> int:
     return memory.training(replace(run, train=replace(run.train, batch_size=batch))).total
-
-
-def _unit(run: RunConfig) -> int:
-    """Windows of the smallest batch on one device: whole rows of every microbatch, and whole draws."""
-    unit = layout(run.model.choices, run.data, run.objective).windows * run.train.accumulate
-    draws = drawn_together(run.objective)
-    return unit if unit % draws == 0 else unit * draws
 
 
 def _of_length(run: RunConfig, length: int) -> RunConfig:

@@ -18,7 +18,7 @@ from rich.console import Console
 from encdec_jax import text
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import Layout, layout, updates, window_tokens
+from encdec_jax.data.geometry import Layout, geometry
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, leaves, model
@@ -167,13 +167,13 @@ def restate(run: RunConfig, name: str) -> Restated:
       UserError: there is no such convention, or as `ledger.count`.
     """
     require(name in CONVENTIONS, "as", name, "one of " + ", ".join(CONVENTIONS))
-    row = layout(run.model.choices, run.data, run.objective)
+    shape = geometry(run)
     return Restated(
         convention=name,
-        parts=CONVENTIONS[name](run.model, row),
-        rows=count(run).rows,
-        tokens=_tokens(row),
-        updates=updates(run.train, window_tokens(run.data, run.objective)),
+        parts=CONVENTIONS[name](run.model, shape.layout),
+        rows=shape.rows,
+        tokens=_tokens(shape.layout),
+        updates=shape.updates,
     )
 
 

@@ -23,7 +23,7 @@ from encdec_jax.compute.quantities import DURATION, SHAPE, Quantities, quantitie
 from encdec_jax.compute.rules import Published, Rule, published
 from encdec_jax.compute.sizes import Sizes, limit
 from encdec_jax.config import RunConfig, to_dict
-from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
@@ -56,7 +56,7 @@ class Cell:
     @property
     def updates(self) -> int:
         """Of the optimizer."""
-        return updates(self.run.train, window_tokens(self.run.data, self.run.objective))
+        return geometry(self.run).updates
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import Layout, layout
+from encdec_jax.data.geometry import Layout, geometry
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, Stream, leaves, model
@@ -136,14 +136,10 @@ def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
     packs = run.objective.name == "seq2seq"
     require(pairs == 1 or (packs and pairs > 1), "pairs", pairs, "at least 1; and 1 but for objective 'seq2seq'")
     config = run.model
-    row = layout(config.choices, run.data, run.objective)
-    rows, left = divmod(run.train.batch_size, row.windows)
-    require(
-        left == 0,
-        "train.batch_size",
-        run.train.batch_size,
-        f"a multiple of {row.windows}, the windows in a row of this objective",
-    )
+    shape = geometry(run)
+    row, rows = shape.layout, shape.rows
+    accepted = f"a multiple of {row.windows}, the windows in a row of this objective"
+    require(shape.windows == rows * row.windows, "train.batch_size", shape.windows, accepted)
     tokens, padding = _row(config, row, rows, fill, pairs)
     work, idle = list(products(config, tokens)), list(products(config, padding))
     return Ledger(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import ceil, inf, lcm
+from math import ceil, inf
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import drawn_together, layout, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError, require
 
 
@@ -39,7 +39,8 @@ def match(
 
 
 def _matched(run: RunConfig, budget: float, min_updates: int, tolerance: float) -> RunConfig:
-    unit, batch = _smallest_batch(run), run.train.batch_size
+    shape = geometry(run)
+    unit, batch = shape.unit, shape.windows
     require(batch % unit == 0, "train.batch_size", batch, f"a multiple of {unit}, for whole rows on every device")
     smallest = replace(run, train=replace(run.train, batch_size=unit))
     unit_flops = count(smallest).train_flops.mask
@@ -47,17 +48,11 @@ def _matched(run: RunConfig, budget: float, min_updates: int, tolerance: float) 
         flops = unit_flops * (batch // unit)
         updates = round(budget / flops)
         if updates >= min_updates and abs(updates * flops / budget - 1) <= tolerance:
-            tokens = updates * batch * window_tokens(run.data, run.objective)
+            tokens = updates * batch * shape.window_tokens
             return replace(run, train=replace(run.train, batch_size=batch, tokens=tokens), budget_flops=float(budget))
         if batch == unit:
             raise UserError(_refusal(smallest, budget, unit_flops, max(min_updates, ceil(0.5 / tolerance))))
         batch = batch // 2 // unit * unit
-
-
-def _smallest_batch(run: RunConfig) -> int:
-    """Windows that give each device one row of each microbatch, and the objective whole draws."""
-    windows = layout(run.model.choices, run.data, run.objective).windows
-    return lcm(windows * run.train.accumulate * run.mesh.data * run.mesh.fsdp, drawn_together(run.objective))
 
 
 def _refusal(smallest: RunConfig, budget: float, flops: float, updates: int) -> str:

@@ -22,9 +22,9 @@ from math import ceil, prod
 
 from encdec_jax.compute.serving import BYTES, cache_bytes
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import layout
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
-from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.mesh import RULES
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.declare import Param, leaves, model
 from encdec_jax.train.config import MeshConfig
@@ -177,23 +177,21 @@ def _activations(run: RunConfig) -> int:
     that layer's gradients, and what it recomputes, are held on top of what is kept.
     """
     config = run.model
-    row = layout(config.choices, run.data, run.objective)
-    logits = 2 * 4 * _rows(run) * row.scored * config.vocab_size / run.mesh.tensor
+    logits = 2 * 4 * _rows(run) * geometry(run).layout.scored * config.vocab_size / run.mesh.tensor
     layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
     return kept(run) + ceil(max(logits, layer))
 
 
 def _rows(run: RunConfig) -> float:
     """Rows of a microbatch on one device."""
-    windows = layout(run.model.choices, run.data, run.objective).windows
-    return run.train.batch_size / windows / run.train.accumulate / prod(getattr(run.mesh, name) for name in ROWS)
+    return run.train.batch_size / geometry(run).layout.windows / run.train.accumulate / run.mesh.shards
 
 
 def _passes(run: RunConfig) -> Iterator[tuple[StackConfig, _Kept]]:
     """Each stack as often as it is applied, and what a device keeps of each of its layers."""
     config, rows, tensor = run.model, _rows(run), run.mesh.tensor
     arch, decoder = config.choices, config.decoder
-    row = layout(arch, run.data, run.objective)
+    row = geometry(run).layout
     source, target = row.source, row.target
     if arch.own_stream:
         size = config.encoder or decoder

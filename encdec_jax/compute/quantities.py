@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from encdec_jax.compute import serving
 from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.model.config import ModelConfig
 
 SHAPE = ("params", "params_nonembed", "kv_bytes", "decode_flops")  # what a model's shape decides
@@ -48,15 +48,14 @@ def quantities(run: RunConfig, source: int, target: int) -> Quantities:
     Raises:
       UserError: as `count`; a length is not accepted.
     """
-    ledger, window = count(run), window_tokens(run.data, run.objective)
-    n = updates(run.train, window)
+    ledger, shape = count(run), geometry(run)
     return Quantities(
         params=ledger.params.total,
         params_nonembed=ledger.params.non_embedding,
         kv_bytes=kv_bytes(run.model, source, target),
         decode_flops=decode_flops(run.model, source, target),
-        train_flops=n * ledger.train_flops.mask,
-        tokens=n * run.train.batch_size * window,
+        train_flops=shape.updates * ledger.train_flops.mask,
+        tokens=shape.tokens,
     )
 
 

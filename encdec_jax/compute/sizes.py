@@ -13,7 +13,7 @@ from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.compute.quantities import of_shape
 from encdec_jax.compute.shapes import Shape, solve
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.config import ModelConfig
 
@@ -156,7 +156,7 @@ class Sizes:
         """Of the tokens that the budget pays, over `TOKENS_PER_PARAMETER`."""
         run = reading(self.base, self.reference(d_model), self.source, self.target)
         ledger = count(run)
-        flops = ledger.train_flops.mask / (run.train.batch_size * window_tokens(run.data, run.objective))
+        flops = ledger.train_flops.mask / geometry(run).update_tokens
         return budget / flops / ledger.params.non_embedding / TOKENS_PER_PARAMETER
 
 

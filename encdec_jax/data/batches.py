@@ -8,13 +8,13 @@ from typing import Any
 import grain
 import numpy as np
 
+from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch, drawn_together, layout
+from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives import Segments, view
-from encdec_jax.data.packing import Pairs, assemble, pack, ragged
+from encdec_jax.data.packing import Batch, Pairs, assemble, pack, ragged
 from encdec_jax.errors import UserError, require
-from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Stream
 
 
@@ -31,54 +31,40 @@ class Batches:
       dropped: pairs that have no room in a row; 0 for text.
     """
 
-    def __init__(
-        self,
-        cache: TokenCache,
-        arch: Arch,
-        data: DataConfig,
-        objective: ObjectiveConfig,
-        *,
-        batch_size: int,
-        seed: int,
-        host_index: int = 0,
-        host_count: int = 1,
-    ) -> None:
+    def __init__(self, cache: TokenCache, run: RunConfig, *, host_index: int = 0, host_count: int = 1) -> None:
         """Open the split; pairs are packed here, once.
 
         Args:
           cache: of the task's tokens.
-          arch: decides how a row is laid out.
-          data: lengths and split.
-          objective: how a window becomes source and target.
-          batch_size: windows (or packed rows) of a step, on all hosts.
-          seed: of the order and of what the objective draws.
+          run: its architecture, data, objective, batch size and seed.
           host_index: which host's rows to give: rows are dealt to hosts in equal runs.
           host_count: hosts there are.
 
         Raises:
           UserError: the split does not fit the objective or the lengths, or the batch does not divide.
         """
+        data, batch_size, seed = run.data, run.train.batch_size, run.train.seed
         require(seed >= 0, "train.seed", seed, "at least 0")
         require(data.split in cache.splits, "data.split", data.split, "one of " + ", ".join(cache.splits))
-        self.layout = layout(arch, data, objective)
-        together = drawn_together(objective)
-        require(batch_size % together == 0, "train.batch_size", batch_size, "an even number: random cuts come in pairs")
-        self.rows = batch_size // self.layout.windows
+        shape = geometry(run)
+        accepted = "an even number: random cuts come in pairs"
+        require(batch_size % shape.draw == 0, "train.batch_size", batch_size, accepted)
+        self.layout, self.rows = shape.layout, shape.rows
         require(
             self.rows % host_count == 0,
             "train.batch_size",
             batch_size,
             f"a number whose {self.rows} rows divide by the {host_count} hosts",
         )
-        self._arch, self._batch_size = arch, batch_size
+        self._arch, self._batch_size = run.model.choices, batch_size
         share = batch_size // host_count
         self._mine = np.arange(host_index * share, (host_index + 1) * share)
         self._read: _Text | _Packed
-        if objective.name == "seq2seq":
+        if run.objective.name == "seq2seq":
             self._read = _Packed(cache, data, seed)
             self.dropped = self._read.dropped
         else:
-            self._read = _Text(cache, data, objective, seed)
+            self._read = _Text(cache, data, run.objective, seed)
             self.dropped = 0
         self.epoch = self._read.count
         # grain's shuffle gives epoch e of seed s the order of epoch 0 of seed s + e: spread the seeds first.

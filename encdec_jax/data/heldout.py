@@ -6,9 +6,9 @@ import numpy as np
 
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch, Layout, layout
+from encdec_jax.data.geometry import Layout, layout
 from encdec_jax.data.objectives import Segments, cut
-from encdec_jax.data.packing import Pairs, assemble
+from encdec_jax.data.packing import Batch, Pairs, assemble
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import Arch

@@ -12,11 +12,13 @@ import numpy as np
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import START, prefix_length, span_lengths
+from encdec_jax.data.geometry import prefix_length, span_lengths
 from encdec_jax.errors import require
 
 if TYPE_CHECKING:
     from encdec_jax.data.vocab import Vocab
+
+START = 0  # T5's decoder start token: the padding id; masks come from segments, never from ids
 
 
 class Segments(NamedTuple):

@@ -7,16 +7,32 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.layout import Batch, Layout
+from encdec_jax.data.geometry import Layout
 from encdec_jax.data.objectives import Segments, shifted
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import Arch
-from encdec_jax.model.streams import Stream
+from encdec_jax.model.streams import Array, Stream
 
 if TYPE_CHECKING:
     from encdec_jax.data.cache import TokenCache
 
 OPEN_ROWS = 256  # rows a pair may still be put into; keeps packing linear in the number of pairs
+
+
+class Batch(NamedTuple):
+    """Rows to train on or to score.
+
+    Attributes:
+      source: the source stream [rows, source], or None for one-stream architectures.
+      target: the target stream [rows, target]; for one-stream architectures source and target joined.
+      labels: int32 [rows, scored], for the last `scored` positions of the target.
+      weights: float32 [rows, scored], of the loss.
+    """
+
+    source: Stream | None
+    target: Stream
+    labels: Array
+    weights: Array
 
 
 class Packing(NamedTuple):

@@ -13,7 +13,9 @@ from rich.text import Text
 from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.layout import START, Batch, window_tokens
+from encdec_jax.data.geometry import geometry
+from encdec_jax.data.objectives import START
+from encdec_jax.data.packing import Batch
 from encdec_jax.data.vocab import Vocab
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
@@ -36,9 +38,7 @@ def preview(run: RunConfig, rows: int, console: Console) -> None:
 def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None:
     """As `preview`, of a cache that is open."""
     require(rows >= 1, "rows", rows, "at least 1")
-    batches = Batches(
-        cache, run.model.choices, run.data, run.objective, batch_size=run.train.batch_size, seed=run.train.seed
-    )
+    batches = Batches(cache, run)
     steps = -(-rows // batches.rows)
     shown = [batches(step) for step in range(steps)]
     console.print(_summary(run, batches, shown))
@@ -49,15 +49,15 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
 
 def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
     layout, unit = batches.layout, "packed rows" if run.objective.name == "seq2seq" else "windows"
-    tokens = window_tokens(run.data, run.objective)
+    shape = geometry(run)
     streams = [stream for batch in shown for stream in (batch.source, batch.target) if stream is not None]
     positions = sum(stream.segment.size for stream in streams)
     padding = sum(int((stream.segment == 0).sum()) for stream in streams)
     loss = sum(int((batch.weights > 0).sum()) for batch in shown)
-    window = len(shown) * run.train.batch_size * tokens
+    window = len(shown) * shape.update_tokens
     table = Table(title=f"{run.model.arch}, {run.objective.name}, task {run.data.task}", show_header=False)
     facts = {
-        "batch": f"{run.train.batch_size} {unit} of {tokens} tokens, in {batches.rows} rows",
+        "batch": f"{shape.windows} {unit} of {shape.window_tokens} tokens, in {batches.rows} rows",
         "row": f"source {layout.source}, target {layout.target} tokens; logits for the target's last {layout.scored}",
         "epoch": f"{batches.epoch} {unit}",
         "loss tokens": f"{loss / window:.1%} of the {unit}' tokens",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 
 
 def token_nll(logits: Array, labels: Array) -> tuple[Array, Array]:

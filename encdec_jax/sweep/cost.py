@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.data.geometry import geometry
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def cost(run: RunConfig) -> Cost:
       UserError: architecture, objective and data do not go together.
     """
     ledger = count(run)
-    n = updates(run.train, window_tokens(run.data, run.objective))
+    n = geometry(run).updates
     train_flops = n * ledger.train_flops.mask
     return Cost(
         n_params=ledger.params.total,

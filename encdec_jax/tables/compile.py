@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +11,6 @@ from rich.table import Table
 from encdec_jax import text
 from encdec_jax.aot.compile import Compiled
 from encdec_jax.aot.search import remedy
-from encdec_jax.train.config import MeshConfig
 
 GIB = 2**30
 
@@ -20,7 +19,7 @@ def print_step(found: Compiled, console: Console) -> None:
     """Print what a compiled step needs, sends and computes on a device, and how long it takes at least."""
     model = found.run.model
     console.print(
-        f"{_what(found)} ({found.topology.size} devices): {mesh_text(found.run.mesh)}, {found.rows} rows,"
+        f"{_what(found)} ({found.topology.size} devices): {found.run.mesh}, {found.rows} rows,"
         f" {model.dtype}, remat {model.remat}, attention {model.attention}; compiled in {found.compile_s:.0f} s",
         highlight=False,
     )
@@ -41,7 +40,7 @@ def print_ranking(ranked: list[Compiled], left: int, console: Console) -> None:
             parts = (one.bound.compute, one.bound.memory, one.bound.collectives, one.bound.overlapped)
             times = [f"{1000 * t:.4g}" for t in parts]
         mesh = one.run.mesh
-        axes = (str(n) for n in (mesh.data, mesh.fsdp, mesh.tensor))
+        axes = map(str, astuple(mesh))
         table.add_row(*axes, one.run.model.remat, f"{one.needs / GIB:.2f}", *times)
     console.print(table)
     if left:
@@ -51,7 +50,7 @@ def print_ranking(ranked: list[Compiled], left: int, console: Console) -> None:
 def refusal(found: Compiled) -> str:
     """One line for a step that does not fit: by how much, and what would."""
     return (
-        f"{found.step} does not fit {found.topology.name} with {mesh_text(found.run.mesh)}: it needs"
+        f"{found.step} does not fit {found.topology.name} with {found.run.mesh}: it needs"
         f" {found.needs / GIB:.2f} GiB a device of {found.holds / GIB:.2f}, {(found.needs - found.holds) / GIB:.2f}"
         f" too many; {remedy(found)}"
     )
@@ -94,11 +93,6 @@ def step_json(found: Compiled) -> dict[str, Any]:
             else {**asdict(found.bound), "overlapped": found.bound.overlapped, "serial": found.bound.serial},
         },
     }
-
-
-def mesh_text(mesh: MeshConfig) -> str:
-    """A mesh as the command line takes it."""
-    return f"data={mesh.data},fsdp={mesh.fsdp},tensor={mesh.tensor}"
 
 
 def _what(found: Compiled) -> str:

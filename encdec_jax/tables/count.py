@@ -14,7 +14,7 @@ from encdec_jax.compute import memory
 from encdec_jax.compute.ledger import CONVENTION, Flops, Ledger, count
 from encdec_jax.compute.serving import cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import lengths, updates, window_tokens
+from encdec_jax.data.geometry import geometry
 
 
 def print_count(run: RunConfig, console: Console, fill: float = 1.0) -> None:
@@ -48,8 +48,8 @@ def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
       UserError: as `count`.
     """
     ledger = count(run, fill)
-    n, row, total = _updates(run), ledger.row, ledger.train_flops
-    source, target = lengths(run)
+    shape, row, total = geometry(run), ledger.row, ledger.train_flops
+    n, (source, target) = shape.updates, shape.sequence
     batch = {"forward": ledger.forward, "train_step": total, "recompute": ledger.recompute, "padding": ledger.padding}
     flops = {name: _plain(part, ledger.rows * row.windows) for name, part in batch.items()}
     flops |= {name: _plain(part, 1) for name, part in _steps(run).items()}
@@ -79,7 +79,7 @@ def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
         "run": {
             "rows": ledger.rows,
             "updates": n,
-            "tokens": n * run.train.batch_size * window_tokens(run.data, run.objective),
+            "tokens": shape.tokens,
             "train_flops": {"mask": n * total.mask, "dense": n * total.dense},
         },
         "convention": CONVENTION,
@@ -87,16 +87,12 @@ def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
 
 
 def _steps(run: RunConfig) -> dict[str, Flops]:
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     return {"prefill": prefill(run.model, source), "decode": decode(run.model, source, target - 1, target)}
 
 
 def _weights(ledger: Ledger, dtype: str) -> int:
     return ceil(ledger.params.total * memory.BYTES[dtype])
-
-
-def _updates(run: RunConfig) -> int:
-    return updates(run.train, window_tokens(run.data, run.objective))
 
 
 def _plain(flops: Flops, rows: int) -> dict[str, Any]:
@@ -147,7 +143,7 @@ def _flops(ledger: Ledger) -> Table:
 
 
 def _serving(run: RunConfig) -> Table:
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     title = f"FLOPs of inference, one sequence: a source of {source} tokens, the last of {target} target tokens"
     table = text.titled(title, "", "prefill, mask", "dense", "decode, mask", "dense")
     steps = list(_steps(run).values())
@@ -166,7 +162,7 @@ def _serving(run: RunConfig) -> Table:
 
 def _training_bytes(run: RunConfig) -> Table:
     whole, part = memory.training(run), memory.per_device(run)
-    devices = run.mesh.data * run.mesh.fsdp * run.mesh.tensor
+    devices = run.mesh.size
     table = text.titled("Bytes of training", "", "on one device", *([f"on each of {devices}"] if devices > 1 else []))
     for name in ("weights", "gradients", "moments", "activations", "total"):
         label = "activations, estimated" if name == "activations" else name
@@ -176,7 +172,7 @@ def _training_bytes(run: RunConfig) -> Table:
 
 
 def _serving_bytes(run: RunConfig, ledger: Ledger) -> Table:
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     title = f"Bytes of inference, one sequence: {source} source and {target} target tokens"
     table = text.titled(title, "", "weights", "KV cache, self", "KV cache, cross")
     for dtype in memory.BYTES:
@@ -186,13 +182,13 @@ def _serving_bytes(run: RunConfig, ledger: Ledger) -> Table:
 
 
 def _whole(run: RunConfig, ledger: Ledger) -> Table:
-    n, total = _updates(run), ledger.train_flops
+    shape, total = geometry(run), ledger.train_flops
+    n = shape.updates
     table = Table(title="The whole run", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    tokens = n * run.train.batch_size * window_tokens(run.data, run.objective)
     table.add_row("updates", f"{n:,}")
-    table.add_row("tokens", f"{tokens:,}")
+    table.add_row("tokens", f"{shape.tokens:,}")
     table.add_row("training FLOPs, mask", f"{n * total.mask:.4g}")
     table.add_row("training FLOPs, dense", f"{n * total.dense:.4g}")
     if run.budget_flops is not None:

@@ -14,7 +14,7 @@ from encdec_jax.compute.devices import Device
 from encdec_jax.compute.ledger import count
 from encdec_jax.compute.sizes import describe
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import lengths
+from encdec_jax.data.geometry import geometry
 
 TWICE = 1.5  # nearer to twice than to once, as a ratio
 
@@ -32,7 +32,7 @@ def print_memory(run: RunConfig, devices: list[Device], dtype: str, console: Con
       UserError: as `capacity.rivals` and `capacity.capacity`.
     """
     compared = rivals(run)
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     console.print(_models(compared))
     for device in devices:
         found = [capacity(rival.run, device, dtype) for rival in compared]
@@ -64,7 +64,7 @@ def memory_json(run: RunConfig, devices: list[Device], dtype: str) -> dict[str, 
       UserError: as `capacity.rivals` and `capacity.capacity`.
     """
     compared = rivals(run)
-    source, target = lengths(run)
+    source, target = geometry(run).sequence
     found = {device.name: [capacity(rival.run, device, dtype) for rival in compared] for device in devices}
     first = found[devices[0].name]
     return {

@@ -87,7 +87,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis of the mesh.
+    """Devices along each axis of the mesh. As a string, what the command line takes.
 
     Attributes:
       data: devices that divide the rows of a batch, at least 1.
@@ -102,3 +102,16 @@ class MeshConfig:
     def __post_init__(self) -> None:
         for name in ("data", "fsdp", "tensor"):
             require(getattr(self, name) >= 1, f"mesh.{name}", getattr(self, name), "a whole number of at least 1")
+
+    def __str__(self) -> str:
+        return f"data={self.data},fsdp={self.fsdp},tensor={self.tensor}"
+
+    @property
+    def size(self) -> int:
+        """Devices in all."""
+        return self.shards * self.tensor
+
+    @property
+    def shards(self) -> int:
+        """Parts that the rows of a batch are divided into."""
+        return self.data * self.fsdp

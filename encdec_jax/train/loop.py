@@ -17,8 +17,8 @@ from jax.experimental import multihost_utils
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.batches import Batches, extend_hash
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
-from encdec_jax.data.layout import layout, updates, window_tokens
 from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, read_json, write_json
@@ -86,21 +86,11 @@ class _Loop:
         self.run, self.folder = run, folder
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
         check_vocab_size(run, self.cache.vocab)
-        arch = run.model.choices
-        self.batches = Batches(
-            self.cache,
-            arch,
-            run.data,
-            run.objective,
-            batch_size=run.train.batch_size,
-            seed=run.train.seed,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
-        )
-        self.held_out = eval_batch(self.cache, arch, run.data, run.evaluate)
-        self.tokens_per_update = run.train.batch_size * window_tokens(run.data, run.objective)
-        self.total = updates(run.train, window_tokens(run.data, run.objective))
-        self.trainer = Trainer(run, run.train.batch_size // layout(arch, run.data, run.objective).windows)
+        self.batches = Batches(self.cache, run, host_index=jax.process_index(), host_count=jax.process_count())
+        self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
+        shape = geometry(run)
+        self.tokens_per_update, self.total = shape.update_tokens, shape.updates
+        self.trainer = Trainer(run)
         if jax.process_index() == 0:
             write_json(folder / "config.json", to_dict(run))
         self.checkpoints = Checkpoints(folder / "checkpoints")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import jax
@@ -28,13 +28,12 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     Raises:
       UserError: the mesh needs more devices than there are, or the hardware's axes cannot be split that way.
     """
-    shape = (config.data, config.fsdp, config.tensor)
+    shape, size = astuple(config), config.size
     given = list(jax.devices() if devices is None else devices)
-    size, text = math.prod(shape), f"data={config.data}, fsdp={config.fsdp}, tensor={config.tensor}"
     require(
         size <= len(given),
         "mesh",
-        text,
+        str(config),
         f"at most {len(given)} devices in all, as many as there are; this mesh has {size}",
     )
     order = np.asarray(given[:size]).reshape(shape)
@@ -42,7 +41,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         try:
             order = mesh_utils.create_device_mesh(shape, given, allow_split_physical_axes=True)
         except (NotImplementedError, ValueError) as error:  # of TPUs only: elsewhere any order will do
-            raise UserError(f"mesh = '{text}' is not accepted: {str(error).splitlines()[0]}") from error
+            raise UserError(f"mesh = '{config}' is not accepted: {str(error).splitlines()[0]}") from error
     return Mesh(order, AXES, axis_types=(AxisType.Auto,) * 3)
 
 

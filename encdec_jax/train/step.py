@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.schedule import Hyper, learning_rate
 

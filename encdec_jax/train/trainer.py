@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import Batch, layout
-from encdec_jax.errors import require
+from encdec_jax.data.geometry import check_rows, geometry
+from encdec_jax.data.packing import Batch
 from encdec_jax.evaluate.fair import row_nats, suffix_bits
 from encdec_jax.model.choice import choose, resolve
 from encdec_jax.model.config import ModelConfig
@@ -41,12 +41,11 @@ class Trainer:
       compile_s: seconds spent compiling so far.
     """
 
-    def __init__(self, run: RunConfig, rows: int, devices: Sequence[jax.Device] | None = None) -> None:
+    def __init__(self, run: RunConfig, devices: Sequence[jax.Device] | None = None) -> None:
         """Make the run's functions; nothing is compiled yet.
 
         Args:
           run: the configuration.
-          rows: rows of a batch over all processes.
           devices: to place them on instead of the job's own; those of a machine that is only described can compile.
 
         Raises:
@@ -54,15 +53,7 @@ class Trainer:
         """
         self.mesh = make_mesh(run.mesh, devices)
         self.run = run = replace(run, model=_with_kernel(run.model, self.mesh.devices.flat[0].platform))
-        shards = run.mesh.data * run.mesh.fsdp
-        require(
-            rows % (shards * run.train.accumulate) == 0,
-            "train.batch_size",
-            run.train.batch_size,
-            f"a number whose {rows} rows divide by mesh.data x mesh.fsdp x train.accumulate"
-            f" = {shards} x {run.train.accumulate}",
-        )
-        self.rows = rows
+        check_rows(run)
         self.compile_s = 0.0
         self._graph = graph(run.model)
         shapes = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
@@ -108,7 +99,7 @@ class Trainer:
     def held_out_bits(self, params: nnx.State, rows: Batch) -> np.ndarray:
         """Bits of each held-out row's suffix, float64 [rows]; every process gives all rows and gets all bits."""
         where = rows_sharding(self.mesh)
-        shards = self.run.mesh.data * self.run.mesh.fsdp
+        shards = self.run.mesh.shards
         size = math.ceil(self.run.evaluate.batch_size / shards) * shards
 
         def nats(params: nnx.State, batch: Batch) -> jax.Array:
@@ -136,11 +127,12 @@ class Trainer:
         return jax.tree.map(place, shapes, axes)
 
     def _abstract_batch(self) -> Batch:
-        row = layout(self.run.model.choices, self.run.data, self.run.objective)
+        shape = geometry(self.run)
+        row = shape.layout
         where = rows_sharding(self.mesh)
 
         def array(length: int, dtype: type) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((self.rows, length), dtype, sharding=where)
+            return jax.ShapeDtypeStruct((shape.rows, length), dtype, sharding=where)
 
         def stream(length: int) -> Stream:
             number = array(length, np.int32)

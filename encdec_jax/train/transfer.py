@@ -38,7 +38,7 @@ from typing import Literal
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
-from encdec_jax.data.layout import drawn_together, layout, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, leaves, model
@@ -105,11 +105,8 @@ def batch_windows(run: RunConfig) -> int:
     ledger's, in 'mask' FLOPs (theirs leaves out embeddings and logits). Rounded to a power of two times the fewest
     windows that give every device whole rows of every microbatch.
     """
-    rows = layout(run.model.choices, run.data, run.objective).windows
-    unit = rows * run.train.accumulate * run.mesh.data * run.mesh.fsdp
-    if unit % drawn_together(run.objective):
-        unit *= drawn_together(run.objective)
-    tokens = window_tokens(run.data, run.objective)
+    shape = geometry(run)
+    unit, tokens = shape.unit, shape.window_tokens
     one = count(replace(run, train=replace(run.train, batch_size=unit))).train_flops.mask / (unit * tokens)
     wanted = 0.2920 * (one * run.train.tokens) ** 0.3271 / tokens
     return unit * 2 ** max(0, round(log2(wanted / unit)))

@@ -15,7 +15,7 @@ from encdec_jax.compute.devices import device
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import lengths
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
 from encdec_jax.model.presets import preset
 from encdec_jax.tables.memory import memory_json, print_memory
@@ -56,14 +56,14 @@ def test_rivals_are_equal_in_what_they_say():
     assert params.mismatch == pytest.approx(count(params.run).params.total / mine.params.total - 1)
     for rival in (params, flops):
         assert (rival.run.model.arch, rival.run.objective.name) == ("causal_lm", "causal_lm")
-        assert lengths(rival.run) == lengths(own.run) == (256, 256)
+        assert geometry(rival.run).sequence == geometry(own.run).sequence == (256, 256)
     assert count(flops.run).params.non_embedding < 0.6 * mine.params.non_embedding  # T5: L+L costs as much as L
     assert len(rivals(run_of("causal_lm"))) == 1
 
 
 def test_random_cuts_fill_rows_of_two_windows():
     run = replace(run_of(), objective=ObjectiveConfig("prefix_lm", "random"))
-    assert lengths(run) == (256, 256)
+    assert geometry(run).sequence == (256, 256)
     assert capacity(run, device("cpu-24gb"), "float32").train_batch % 2 == 0
 
 

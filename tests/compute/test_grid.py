@@ -14,7 +14,7 @@ from encdec_jax.compute.grid import BASE, Grid, grid
 from encdec_jax.compute.ledger import count
 from encdec_jax.compute.sizes import TOKENS_PER_PARAMETER
 from encdec_jax.config import RunConfig, from_dict
-from encdec_jax.data.layout import layout
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.presets import preset
@@ -87,7 +87,7 @@ def test_a_matched_grid_keeps_its_limits(
             encoder, decoder = (stack.n_layers for stack in stacks(cell.run))
             wanted = HALF if cell.run.model.arch == "layerwise" else split
             assert Fraction(encoder, encoder + decoder) == wanted == cell.family.split
-        lengths = layout(cell.run.model.choices, cell.run.data, cell.run.objective)
+        lengths = geometry(cell.run).layout
         assert (lengths.source, lengths.target) == ((source, target) if lengths.source else (0, source + target))
 
 

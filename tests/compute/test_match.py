@@ -11,7 +11,7 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import updates, window_tokens
+from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.train.config import MeshConfig, TrainConfig
@@ -25,7 +25,7 @@ def run_of(arch: str, objective: ObjectiveConfig = HALVES, batch: int = 4, accum
 
 
 def spent(run: RunConfig) -> tuple[int, float]:
-    n = updates(run.train, window_tokens(run.data, run.objective))
+    n = geometry(run).updates
     return n, n * count(run).train_flops.mask
 
 

@@ -1,6 +1,6 @@
 """Bytes against the residuals of the real model, the optimizer's real arrays, the real sharding, and the compiler."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from math import prod
 
 import jax
@@ -98,7 +98,7 @@ def test_moments_are_the_arrays_that_optax_holds(name: str) -> None:
 def test_devices_hold_what_the_sharding_gives_them(arch: str) -> None:
     mesh = MeshConfig(data=2, fsdp=4, tensor=2)
     config = model_config(arch, tie="none")
-    devices = AbstractMesh((mesh.data, mesh.fsdp, mesh.tensor), AXES)
+    devices = AbstractMesh(astuple(mesh), AXES)
     shards = [
         parameter_sharding(devices, param.shape, param.axes).shard_shape(param.shape)
         for _, param in leaves(model(config))

@@ -11,7 +11,8 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.compute.witness import flops
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch, layout
+from encdec_jax.data.geometry import geometry
+from encdec_jax.data.packing import Batch
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial
@@ -38,7 +39,7 @@ def abstract(shape: tuple[int, ...], dtype: type = jnp.int32) -> jax.ShapeDtypeS
 
 
 def abstract_batch(run: RunConfig) -> Batch:
-    row = layout(run.model.choices, run.data, run.objective)
+    row = geometry(run).layout
     rows = run.train.batch_size // row.windows
 
     def stream(length: int) -> Stream:

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 from data.fake import pair_cache, text_cache
+from support import model_config
 
+from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches, extend_hash
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.train.config import TrainConfig
 
 TEXT, PAIRS = text_cache(), pair_cache()
 DATA = DataConfig(length=24, source_length=40, target_length=30)
@@ -22,9 +25,13 @@ CASES = [(a, o) for a in ARCHS for o in OBJECTIVES if not (ARCHS[a].own_stream a
 every_case = pytest.mark.parametrize(("arch", "objective"), CASES)
 
 
+def run_of(arch: str, data: DataConfig, objective: ObjectiveConfig, **train: int) -> RunConfig:
+    return RunConfig(model_config(arch), data, objective, train=TrainConfig(**train))
+
+
 def make(arch: str, objective: str, batch_size: int = 8, seed: int = 0, **hosts: int) -> Batches:
     cache = PAIRS if objective == "seq2seq" else TEXT
-    return Batches(cache, ARCHS[arch], DATA, OBJECTIVES[objective], batch_size=batch_size, seed=seed, **hosts)
+    return Batches(cache, run_of(arch, DATA, OBJECTIVES[objective], batch_size=batch_size, seed=seed), **hosts)
 
 
 def leaves(batch: Batch) -> list[np.ndarray]:
@@ -200,5 +207,5 @@ def test_impossible_batches_are_the_users_mistake(objective, changes, message):
 )
 def test_data_that_does_not_fit_is_the_users_mistake(cache, data, objective, message):
     with pytest.raises(UserError, match=message) as error:
-        Batches(cache, ARCHS["enc_dec"], data, OBJECTIVES[objective], batch_size=4, seed=0)
+        Batches(cache, run_of("enc_dec", data, OBJECTIVES[objective], batch_size=4))
     assert "\n" not in str(error.value)

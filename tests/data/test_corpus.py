@@ -97,7 +97,7 @@ from encdec_jax.data.cache import TokenCache, write_cache
 from encdec_jax.data.corpus import documents
 from encdec_jax.data.prepare import prepare
 from encdec_jax.data.vocab import ByteVocab
-from encdec_jax.data import batches, corpus, heldout, layout, objectives, packing, pieces, preview
+from encdec_jax.data import batches, corpus, geometry, heldout, objectives, packing, pieces, preview
 from encdec_jax.errors import UserError
 
 vocab = ByteVocab()

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import START, span_lengths
-from encdec_jax.data.objectives import corrupt, cut, noise_mask, random_cuts, required_vocab_size, view
+from encdec_jax.data.geometry import span_lengths
+from encdec_jax.data.objectives import START, corrupt, cut, noise_mask, random_cuts, required_vocab_size, view
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.model.presets import preset

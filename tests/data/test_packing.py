@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import START, layout
-from encdec_jax.data.objectives import Segments
+from encdec_jax.data.geometry import layout
+from encdec_jax.data.objectives import START, Segments
 from encdec_jax.data.packing import OPEN_ROWS, Pairs, assemble, pack
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS

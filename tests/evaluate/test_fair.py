@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.evaluate.fair import bits_per_byte, row_nats, suffix_bits, token_nll
 from encdec_jax.model.streams import Stream
 

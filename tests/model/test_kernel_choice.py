@@ -41,7 +41,7 @@ def test_a_fallback_has_a_reason():
 def test_training_says_which_it_is(caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("encdec_jax"), "propagate", True)  # the command line takes it away
     with caplog.at_level("INFO"):
-        Trainer(tiny_run(), 4, jax.devices()[:1])
+        Trainer(tiny_run(), jax.devices()[:1])
     assert "attention: plain, on cpu" in caplog.text
 
 

@@ -11,7 +11,7 @@ from support import SMALL, example, model_config, tokens
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 from encdec_jax.train.schedule import hyper
@@ -52,12 +52,12 @@ def stack(*batches: Batch) -> Batch:
 @cache
 def start(run: RunConfig) -> State:
     """The initial state on one device. To be copied, not given away: training consumes it."""
-    return jax.device_get(Trainer(replace(run, mesh=MeshConfig()), ROWS).init())
+    return jax.device_get(Trainer(replace(run, mesh=MeshConfig())).init())
 
 
 def train(run: RunConfig, batches: Batch, calls: int = 1) -> tuple[State, Metrics]:
     """`calls` calls on the same stacked batches, on the run's mesh."""
-    trainer = Trainer(run, ROWS)
+    trainer = Trainer(run)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, trainer.abstract)
     state = jax.device_put(start(replace(run, mesh=MeshConfig())), shardings)
     for _ in range(calls):

@@ -44,7 +44,7 @@ def data(folders):
 def outcome(folder: Path, run) -> tuple[dict, bytes, bytes, list[np.ndarray]]:
     """All that must not depend on kills: summary, metrics, scores and final parameters."""
     summary = json.loads((folder / "summary.json").read_text())
-    step, state, _ = Checkpoints(folder / "checkpoints").restore_latest(Trainer(run, 4).abstract)
+    step, state, _ = Checkpoints(folder / "checkpoints").restore_latest(Trainer(run).abstract)
     assert step == summary["updates"]
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     scores = (folder / "suffix_bits.npy").read_bytes()

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 from support import parameters
-from train.cases import ROWS, batch, run_config, stack, start, train
+from train.cases import batch, run_config, stack, start, train
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -55,7 +55,7 @@ def on_one_device(arch):
 
 def test_the_initial_state_does_not_depend_on_the_mesh():
     run = run_config("enc_dec", MeshConfig(2, 2, 2))
-    close(start(run_config("enc_dec")), Trainer(run, ROWS).init())
+    close(start(run_config("enc_dec")), Trainer(run).init())
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -107,7 +107,7 @@ def test_shared_stack_stays_one_and_learns_from_both_sides(arch):
 
 def test_the_number_done_is_an_argument():
     run, data = run_config("causal_lm"), [batch("causal_lm", seed) for seed in range(4)]
-    trainer = Trainer(replace(run, train=replace(run.train, steps_per_call=4)), ROWS)
+    trainer = Trainer(replace(run, train=replace(run.train, steps_per_call=4)))
     schedule = hyper(run.optim, 100)
     whole, seen = trainer(trainer.init(), stack(*data), schedule, 3)
     state = trainer.init()
@@ -131,12 +131,12 @@ def test_weight_decay_spares_norms():
 
 
 def test_bad_meshes_are_refused():
-    with pytest.raises(UserError, match=r"mesh = 'data=16, fsdp=1, tensor=1' is not accepted: at most 8 devices"):
-        Trainer(run_config("causal_lm", MeshConfig(16)), 16)
+    with pytest.raises(UserError, match=r"mesh = 'data=16,fsdp=1,tensor=1' is not accepted: at most 8 devices"):
+        Trainer(run_config("causal_lm", MeshConfig(16)))
     with pytest.raises(UserError, match=r"train.batch_size = 8 is not accepted: .* 3 x 1"):
-        Trainer(run_config("causal_lm", MeshConfig(3)), ROWS)
+        Trainer(run_config("causal_lm", MeshConfig(3)))
     with pytest.raises(UserError, match=r"mesh.tensor = 3 is not accepted: it must divide the '\w+' dimension of"):
-        Trainer(run_config("causal_lm", MeshConfig(1, 1, 3)), ROWS)
+        Trainer(run_config("causal_lm", MeshConfig(1, 1, 3)))
 
 
 def test_the_reported_norm_is_that_before_clipping():

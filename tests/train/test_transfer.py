@@ -17,7 +17,7 @@ from train.cases import batch, run_config, stack, train
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import ObjectiveConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
 from encdec_jax.model.config import StackConfig

@@ -38,9 +38,7 @@ def main() -> None:
 
 def pipeline(run) -> float:
     cache = TokenCache.open(run.data.task, run.data.vocab)
-    batches = Batches(
-        cache, run.model.choices, run.data, run.objective, batch_size=run.train.batch_size, seed=run.train.seed
-    )
+    batches = Batches(cache, run)
     per_call, seen, digest = run.train.steps_per_call, 0, ""
     start = time.perf_counter()
     while time.perf_counter() - start < SECONDS:

@@ -28,7 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.layout import Batch
+from encdec_jax.data.packing import Batch
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.streams import Stream
 from encdec_jax.train.config import MeshConfig, TrainConfig
@@ -78,7 +78,7 @@ def timed(step: Callable[[], object]) -> float:
 
 
 def our_step() -> Callable[[], float]:
-    trainer = Trainer(RUN, ROWS)
+    trainer = Trainer(RUN)
     batch, schedule = batches(), hyper(RUN.optim, 100)
     state = trainer.init()
 

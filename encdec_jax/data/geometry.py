@@ -1,4 +1,4 @@
-"""The static shape of a training row, from the architecture's streams, the data and the objective.
+"""How large a run is: the static shape of a row of training, the rows of an update, the updates.
 
 A window of L + 1 tokens w gives L inputs w[:-1] and L labels w[1:]. A prefix of k inputs is the source, the rest the
 target, so every architecture reads the same tokens, with no separator and no start token between them:
@@ -12,32 +12,12 @@ right behind `START`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import lcm
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
-from encdec_jax.model.streams import Array, Stream
-from encdec_jax.train.config import TrainConfig
-
-START = 0  # T5's decoder start token: the padding id; masks come from segments, never from ids
-
-
-class Batch(NamedTuple):
-    """Rows to train on or to score.
-
-    Attributes:
-      source: the source stream [rows, source], or None for one-stream architectures.
-      target: the target stream [rows, target]; for one-stream architectures source and target joined.
-      labels: int32 [rows, scored], for the last `scored` positions of the target.
-      weights: float32 [rows, scored], of the loss.
-    """
-
-    source: Stream | None
-    target: Stream
-    labels: Array
-    weights: Array
 
 
 @dataclass(frozen=True)
@@ -59,14 +39,84 @@ class Layout:
     segments: tuple[tuple[int, int, float], ...]
 
 
-def window_tokens(data: DataConfig, objective: ObjectiveConfig) -> int:
-    """Tokens of one window, as `train.tokens` counts them."""
-    return data.source_length + data.target_length if objective.name == "seq2seq" else data.length
+@dataclass(frozen=True)
+class Geometry:
+    """What a run reads, and in which portions.
+
+    Attributes:
+      layout: of one row.
+      windows: of an update (packed rows, of pairs); `train.batch_size`.
+      unit: windows that a batch size must be a multiple of: whole rows of every microbatch on every device, and whole
+        draws of the objective.
+      draw: windows that the objective draws for at once.
+      updates: of the run, those that come nearest to `train.tokens`; at least one.
+      window_tokens: tokens of a window, as `train.tokens` counts them.
+      sequence: tokens of source and target of one sequence at inference: a pair's, or the parts of a window of text;
+        where windows are not cut, or at random, the cut is in the middle.
+    """
+
+    layout: Layout
+    windows: int
+    unit: int
+    draw: int
+    updates: int
+    window_tokens: int
+    sequence: tuple[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Of an update, over all devices and microbatches."""
+        return self.windows // self.layout.windows
+
+    @property
+    def update_tokens(self) -> int:
+        """Tokens of an update."""
+        return self.windows * self.window_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all updates."""
+        return self.updates * self.update_tokens
 
 
-def drawn_together(objective: ObjectiveConfig) -> int:
-    """Windows that an objective draws for at once: a batch holds a multiple of them."""
-    return 2 if objective.name == "prefix_lm" and objective.prefix == "random" else 1
+def geometry(run: RunConfig) -> Geometry:
+    """The geometry of a run.
+
+    Raises:
+      UserError: as `layout`.
+    """
+    data, objective, train = run.data, run.objective, run.train
+    row = layout(run.model.choices, data, objective)
+    tokens = data.source_length + data.target_length if objective.name == "seq2seq" else data.length
+    random = objective.name == "prefix_lm" and objective.prefix == "random"
+    draw = 2 if random else 1
+    source, target, _ = row.segments[0]
+    if random or objective.name == "causal_lm":
+        source, target = data.length // 2, data.length - data.length // 2
+    return Geometry(
+        layout=row,
+        windows=train.batch_size,
+        unit=lcm(row.windows * train.accumulate * run.mesh.shards, draw),
+        draw=draw,
+        updates=max(1, round(train.tokens / (train.batch_size * tokens))),
+        window_tokens=tokens,
+        sequence=(source, target),
+    )
+
+
+def check_rows(run: RunConfig) -> None:
+    """Refuse a batch that the mesh and the microbatches do not divide.
+
+    Raises:
+      UserError: its rows do not.
+    """
+    rows, shards, parts = geometry(run).rows, run.mesh.shards, run.train.accumulate
+    require(
+        rows % (shards * parts) == 0,
+        "train.batch_size",
+        run.train.batch_size,
+        f"a number whose {rows} rows divide by mesh.data x mesh.fsdp x train.accumulate = {shards} x {parts}",
+    )
 
 
 def prefix_length(length: int, objective: ObjectiveConfig) -> int:
@@ -114,20 +164,3 @@ def layout(arch: Arch, data: DataConfig, objective: ObjectiveConfig) -> Layout:
         return Layout(1, source, target, target, segments)
     scored = source + target if objective.name == "seq2seq" else target
     return Layout(1, 0, source + target, scored, segments)
-
-
-def lengths(run: RunConfig) -> tuple[int, int]:
-    """Tokens of source and target of one sequence at inference: a pair's, or the parts of a window of text.
-
-    Where windows are not cut, or at random, the cut is in the middle.
-    """
-    data, objective = run.data, run.objective
-    if objective.name == "causal_lm" or (objective.name == "prefix_lm" and objective.prefix == "random"):
-        return data.length // 2, data.length - data.length // 2
-    source, target, _ = layout(run.model.choices, data, objective).segments[0]
-    return source, target
-
-
-def updates(train: TrainConfig, tokens_per_window: int) -> int:
-    """Updates that come nearest to `train.tokens`; at least one."""
-    return max(1, round(train.tokens / (train.batch_size * tokens_per_window)))
