@@ -162,8 +162,8 @@ def head(marked: bool) -> list[str]:
         lines += [
             "",
             f"**Rows marked {STALE} were compiled when collectives over a mesh of groups were not read yet.** What",
-            "they said of the bound was too low where wires bind, and is left out; their other columns stand. Their mesh",
-            "was chosen by estimate, not by that bound. `tools/ladder` compiles what is missing.",
+            "they said of the bound was too low where wires bind, and is left out; their other columns stand. Their",
+            "mesh was chosen by estimate, not by that bound. `tools/ladder` compiles what is missing.",
         ]
     return lines
 
