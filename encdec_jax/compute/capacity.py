@@ -55,7 +55,7 @@ class Capacity:
       infer: bytes of inference for one sequence at the run's own lengths.
       infer_batch: the most sequences at a time.
       infer_length: the most tokens of one sequence, source and target together in the run's proportion.
-      remedies: what would make training fit where it does not; empty where it does.
+      remedies: what would make training fit where it does not; empty where it does, or where nothing tried helps.
     """
 
     device: str
@@ -77,8 +77,9 @@ class Capacity:
 def rivals(run: RunConfig) -> list[Rival]:
     """The run, and beside an encoder-decoder the causal LMs of as many parameters, and of as many training FLOPs.
 
-    They read the same windows. Their width is the run's where it can be; layers and d_ff are solved for
-    (`encdec_jax.compute.shapes`): parameters in all, and the ledger's 'mask' FLOPs of an update.
+    They read the same windows, and have the heads of the run's decoder: head_dim, their number and how many share a
+    key, so that caches differ by what is compared. Their width is the run's where it can be; layers and d_ff are solved
+    for (`encdec_jax.compute.shapes`): parameters in all, and the ledger's 'mask' FLOPs of an update.
 
     Raises:
       UserError: no decoder comes near enough.
@@ -103,7 +104,7 @@ def rivals(run: RunConfig) -> list[Rival]:
     ]
     allowed = limit(ledger.params.non_embedding)
     for label, measure, value in wanted:
-        shape = solve(measure, value, family, run.model, limit=allowed, multiple=64)
+        shape = solve(measure, value, family, run.model, limit=allowed, multiple=64, heads=run.model.decoder)
         if abs(shape.mismatch) > allowed:
             raise UserError(f"no {label} comes within {allowed:.0%}; the nearest is {shape.mismatch:+.1%} away")
         found.append(Rival(label, as_run(shape.model), shape.mismatch))
@@ -169,7 +170,7 @@ def _remedies(run: RunConfig, room: int, unit: int) -> list[str]:
     shards = next((n for n in (2**k for k in range(1, 13)) if _sharded(run, n) <= room), None)
     if shards is not None:
         found.append(f"mesh.fsdp = {shards}")
-    return found or ["no change of batch, remat, dtype, optimizer or fsdp alone: a smaller model"]
+    return found
 
 
 def _sharded(run: RunConfig, n: int) -> float:

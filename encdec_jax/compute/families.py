@@ -87,11 +87,22 @@ def family_of(model: ModelConfig) -> Family:
     return Family(model.arch, Fraction(model.encoder.n_layers, model.encoder.n_layers + model.decoder.n_layers))
 
 
-def model(base: ModelConfig, family: Family, d_model: int, layers: int, d_ff: tuple[int, int]) -> ModelConfig:
-    """The model of a family with `layers` layers in all, and (encoder's, decoder's) `d_ff`; the rest as in `base`."""
+def model(
+    base: ModelConfig,
+    family: Family,
+    d_model: int,
+    layers: int,
+    d_ff: tuple[int, int],
+    heads: StackConfig | None = None,
+) -> ModelConfig:
+    """The model of a family with `layers` layers in all, and (encoder's, decoder's) `d_ff`; the rest as in `base`.
+
+    Its heads fill d_model, each with keys of its own; with `heads` they are those of that stack, whatever the width.
+    """
     dim = head_dim(d_model)
+    like = heads or StackConfig(1, d_model, d_model // dim, d_model // dim, dim, 1)
     encoder, decoder = (
-        StackConfig(n, d_model, d_model // dim, d_model // dim, dim, ff) if n else None
+        replace(like, n_layers=n, d_model=d_model, d_ff=ff) if n else None
         for n, ff in zip(family.layers(layers), d_ff, strict=True)
     )
     assert decoder is not None  # a split is below 1

@@ -35,6 +35,7 @@ def solve(
     *,
     limit: float,
     multiple: int,
+    heads: StackConfig | None = None,
 ) -> Shape:
     """The model of a family that `measure` finds within `limit` of `wanted`, else the one that comes nearest.
 
@@ -50,11 +51,12 @@ def solve(
       reference: whose proportions are wanted, and whose other choices (norm, MLP, tied tables) are kept.
       limit: largest relative mismatch.
       multiple: of d_model and d_ff above `families.FREE`.
+      heads: the stack whose heads every model has; None for heads that fill its width.
 
     Returns:
       the shape; beyond the limit, if none is within.
     """
-    search = _Search(measure, wanted, family, reference, limit, multiple)
+    search = _Search(measure, wanted, family, reference, limit, multiple, heads)
     at = _near(reference.decoder.d_model, multiple)
     for d_model in at:
         tried = [shape for layers in search.depths(d_model) for shape in search.shapes(d_model, layers)]
@@ -76,6 +78,7 @@ class _Search:
     reference: ModelConfig
     limit: float
     multiple: int
+    heads: StackConfig | None
 
     @property
     def ratio(self) -> float:
@@ -83,7 +86,10 @@ class _Search:
         return _ratio(self.reference.decoder)
 
     def value(self, d_model: int, layers: int, d_ff: tuple[int, int]) -> float:
-        return self.measure(model(self.reference, self.family, d_model, layers, d_ff))
+        return self.measure(self.model(d_model, layers, d_ff))
+
+    def model(self, d_model: int, layers: int, d_ff: tuple[int, int]) -> ModelConfig:
+        return model(self.reference, self.family, d_model, layers, d_ff, self.heads)
 
     def span(self, d_model: int) -> tuple[int, int]:
         """The smallest and the largest d_ff that are tried."""
@@ -111,7 +117,7 @@ class _Search:
         sides = {min(max(side(exact / step) * step, low), high) for side in (floor, ceil)}
         for d_ff in sorted(product(sides, sides), key=lambda pair: pair[0] != pair[1]):
             if d_ff[0] == d_ff[1] or self.family.split is not None:
-                solved = model(self.reference, self.family, d_model, layers, d_ff)
+                solved = self.model(d_model, layers, d_ff)
                 yield Shape(solved, self.measure(solved) / self.wanted - 1)
 
     def strangeness(self, shape: Shape) -> tuple[float, bool, float]:

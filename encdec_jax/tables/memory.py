@@ -15,6 +15,7 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.compute.sizes import describe
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
+from encdec_jax.model.config import ModelConfig
 
 TWICE = 1.5  # nearer to twice than to once, as a ratio
 
@@ -41,8 +42,7 @@ def print_memory(run: RunConfig, devices: list[Device], dtype: str, console: Con
         console.print(_infer(dtype, source, target, compared, found))
         for rival, one in zip(compared, found, strict=True):
             if one.over:
-                lacks = f"{rival.label}: training lacks {text.size(one.over)}"
-                console.print(f"{lacks}. It fits with {'; or '.join(one.remedies)}.", highlight=False)
+                console.print(f"{rival.label}: training lacks {text.size(one.over)}. {_remedy(one)}", highlight=False)
     if len(compared) > 1:
         console.print(_claim(run, compared, [capacity(rival.run, devices[0], dtype) for rival in compared], dtype))
     console.print(
@@ -56,9 +56,9 @@ def memory_json(run: RunConfig, devices: list[Device], dtype: str) -> dict[str, 
     """What `print_memory` prints, as plain data.
 
     Returns:
-      'lengths' and 'dtype'; 'models': label, shape, parameters, training FLOPs of an update and the mismatch of what
-      was matched; 'devices': by device, a list in the order of the models of the fields of `Capacity`, bytes as they
-      are; 'over': by label of a decoder, the ratios of the encoder-decoder's bytes to its.
+      'lengths' and 'dtype'; 'models': label, shape, heads, parameters, training FLOPs of an update and the mismatch of
+      what was matched; 'devices': by device, a list in the order of the models of the fields of `Capacity`, bytes as
+      they are; 'over': by label of a decoder, the ratios of the encoder-decoder's bytes to its.
 
     Raises:
       UserError: as `capacity.rivals` and `capacity.capacity`.
@@ -81,6 +81,7 @@ def _model_json(rival: Rival) -> dict[str, Any]:
     return {
         "label": rival.label,
         "shape": describe(rival.run.model),
+        "heads": _heads(rival.run.model),
         "params": ledger.params.total,
         "train_flops": ledger.train_flops.mask,
         "mismatch": rival.mismatch,
@@ -93,18 +94,35 @@ def _fit_json(one: Capacity) -> dict[str, Any]:
     return {**data, "over": one.over}
 
 
+def _remedy(one: Capacity) -> str:
+    if one.remedies:
+        return f"It would fit with {'; or '.join(one.remedies)}."
+    return "No change of batch, remat, dtype, optimizer or fsdp makes it fit: a smaller model would."
+
+
 def _models(compared: list[Rival]) -> Table:
-    table = text.titled("Models", "", "shape", "parameters", "train FLOPs an update", "mismatch")
+    table = text.titled("Models", "", "shape", "heads", "parameters", "train FLOPs an update", "mismatch")
     for rival in compared:
         ledger = count(rival.run)
         table.add_row(
             rival.label,
             describe(rival.run.model),
+            _heads(rival.run.model),
             f"{ledger.params.total:,}",
             f"{ledger.train_flops.mask:.4g}",
             f"{rival.mismatch:+.2%}" if rival is not compared[0] else "",
         )
     return table
+
+
+def _heads(model: ModelConfig) -> str:
+    """Query heads, key heads where they are fewer, and their width: 16/4 of 64; both stacks' where they differ."""
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack]
+    found = [
+        f"{stack.n_heads}{f'/{stack.n_kv_heads}' if stack.n_kv_heads < stack.n_heads else ''} of {stack.head_dim}"
+        for stack in stacks
+    ]
+    return " + ".join(dict.fromkeys(found))
 
 
 def _train(title: str, run: RunConfig, compared: list[Rival], found: list[Capacity]) -> Table:

@@ -17,6 +17,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
+from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.tables.memory import memory_json, print_memory
 from encdec_jax.train.config import MeshConfig, TrainConfig
@@ -61,6 +62,28 @@ def test_rivals_are_equal_in_what_they_say():
     assert len(rivals(run_of("causal_lm"))) == 1
 
 
+GROUPED = StackConfig(n_layers=6, d_model=1024, n_heads=16, n_kv_heads=4, head_dim=64, d_ff=2048)
+T5_3B = StackConfig(n_layers=24, d_model=1024, n_heads=32, n_kv_heads=32, head_dim=128, d_ff=16384)
+
+
+@pytest.mark.parametrize(("stack", "mlp", "heads"), [(GROUPED, "swiglu", "16/4 of 64"), (T5_3B, "gelu", "32 of 128")])
+def test_rivals_have_the_heads_of_the_run(stack, mlp, heads):
+    """Else caches tell of other heads: the first's would be 0.13 of its rival's, the second's 1.26."""
+    model = ModelConfig("enc_dec", 32128, decoder=stack, encoder=stack, mlp=mlp)
+    run = replace(run_of(), model=model)
+    for rival in rivals(run)[1:]:
+        other = rival.run.model.decoder
+        assert (other.n_heads, other.n_kv_heads, other.head_dim) == (stack.n_heads, stack.n_kv_heads, stack.head_dim)
+    data = memory_json(run, [device("h100-80gb")], "bfloat16")
+    assert {one["heads"] for one in data["models"]} == {heads}
+    cache = data["over"]["decoder of equal parameters"]["cache"]
+    assert cache == pytest.approx(stack.n_layers / rivals(run)[1].run.model.decoder.n_layers)
+    assert cache == pytest.approx(0.43, abs=0.01)
+    console = Console(width=180, record=True, file=StringIO())
+    print_memory(run, [device("h100-80gb")], "bfloat16", console)
+    assert f"{cache:.2f} times its cache" in " ".join(console.export_text().split())
+
+
 def test_random_cuts_fill_rows_of_two_windows():
     run = replace(run_of(), objective=ObjectiveConfig("prefix_lm", "random"))
     assert geometry(run).sequence == (256, 256)
@@ -85,7 +108,12 @@ def test_a_model_that_fits_no_batch_is_told_so():
     run = RunConfig(model, data=DataConfig(length=4096), train=TrainConfig(batch_size=1))
     found = capacity(run, device("rtx3060-12gb"), "int4")
     assert (found.train_batch, found.train_length, found.infer_batch, found.infer_length) == (0, 0, 0, 0)
-    assert found.remedies == ("no change of batch, remat, dtype, optimizer or fsdp alone: a smaller model",)
+    assert found.remedies == ()
+    console = Console(width=180, record=True, file=StringIO())
+    print_memory(run, [device("rtx3060-12gb")], "int4", console)
+    text = " ".join(console.export_text().split())
+    assert "No change of batch, remat, dtype, optimizer or fsdp makes it fit: a smaller model would." in text
+    assert "fit with" not in text
 
 
 def test_smaller_types_hold_more():
