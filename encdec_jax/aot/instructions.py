@@ -16,7 +16,6 @@ _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:, ?)?")
 _WIDTHS = {"pred": 1.0, "token": 0.0, "opaque": 0.0, "c64": 8.0, "c128": 16.0}
-_NESTS, _CLOSES = "([{", ")]}"
 
 # Every opcode of XLA (xla/hlo/ir/hlo_opcode.h) that sends nothing to other devices, or ends what another began.
 _LOCAL = """
@@ -70,30 +69,17 @@ class Instruction:
                 found[name] = value
         return found
 
+    @property
+    def closed(self) -> bool:
+        """Whether every bracket and quote of its text is."""
+        return _split(self.rest) is not None
+
     @cached_property
     def _parts(self) -> list[str]:
-        """The operands, then each attribute: commas within brackets and quotes part nothing."""
-        parts: list[str] = []
-        depth, start, quoted = 0, 0, False
-        for at in (found.start() for found in re.finditer(r'[(){}\[\],"]', self.rest)):
-            mark = self.rest[at]
-            if mark == '"' and self.rest[at - 1] != "\\":
-                quoted = not quoted
-            elif quoted:
-                continue
-            elif mark in _NESTS:
-                depth += 1
-            elif mark in _CLOSES:
-                depth -= 1
-                if depth < 0 and not parts:  # the bracket that the opcode opened
-                    parts.append(self.rest[:at])
-                    depth, start = 0, at + 1
-            elif depth == 0 and parts:
-                parts.append(self.rest[start:at])
-                start = at + 1
-        if not parts or depth or quoted:
+        parts = _split(self.rest)
+        if parts is None:
             raise unread(f"the brackets of {self.op} do not close")
-        return [part.strip() for part in (*parts, self.rest[start:]) if part.strip() or part is parts[0]]
+        return parts
 
 
 @dataclass
@@ -121,6 +107,7 @@ def parse(text: str) -> tuple[dict[str, Computation], str, int]:
     """
     computations: dict[str, Computation] = {}
     current: Computation | None = None
+    last: Instruction | None = None
     entry, devices = "", 1
     for line in text.splitlines():
         if line.startswith("HloModule "):
@@ -132,18 +119,47 @@ def parse(text: str) -> tuple[dict[str, Computation], str, int]:
             if head := _HEAD.match(line):
                 current = computations[head[2]] = Computation(head[2])
                 entry = head[2] if head[1] else entry
-        elif line.startswith("}"):
-            current = None
+            elif _INSTRUCTION.match(line):
+                raise unread(f"the line {line.strip()[:80]!r} outside of a computation")
         elif found := _INSTRUCTION.match(line):
             root, name, type_, op, rest = found.groups()
             if op not in _KNOWN:
                 raise unread(f"the instruction {op}")
-            current.instructions[name] = Instruction(name, type_, op, rest, bool(root))
+            current.instructions[name] = last = Instruction(name, type_, op, rest, bool(root))
+        elif last is not None and not last.closed:  # what a kernel says of itself goes over several lines
+            last.rest += f"\n{line}"
+        elif line == "}":
+            current, last = None, None
         elif line.strip():
             raise unread(f"the line {line.strip()[:80]!r}")
     if not entry:
         raise unread("it has no entry")
     return computations, entry, devices
+
+
+def _split(rest: str) -> list[str] | None:
+    """The operands, then each attribute: commas within brackets and quotes part nothing. None if one does not close."""
+    parts: list[str] = []
+    depth, start, quoted = 1, 0, False  # within the bracket that the opcode opened
+    for found in re.finditer(r'\\.|["(){}\[\],]', rest):
+        at, mark = found.start(), found[0]
+        if mark == '"':
+            quoted = not quoted
+        elif quoted or mark[0] == "\\":
+            continue
+        elif mark in "([{":
+            depth += 1
+        elif mark in ")]}":
+            depth -= 1
+            if depth == 0 and not parts:
+                parts.append(rest[:at])
+                start = at + 1
+        elif depth == 0:
+            parts.append(rest[start:at])
+            start = at + 1
+    if depth or quoted:
+        return None
+    return [parts[0], *(part.strip() for part in (*parts[1:], rest[start:]) if part.strip())]
 
 
 def shapes(type_: str) -> list[tuple[str, list[int]]]:

@@ -233,3 +233,15 @@ def test_what_is_not_known_is_refused(old, new, message):
 def test_a_chain_that_nothing_starts_is_refused():
     with pytest.raises(UserError, match="asynchronous collectives on channels 1 that nothing starts"):
         read(PROGRAM.replace('"AsyncCollectiveStart"', '"AsyncCollectiveOther"'))
+
+
+def test_an_instruction_may_go_over_several_lines():
+    """As a kernel's does, whose description of itself holds brackets in quotes and lines that only close one."""
+    told = (
+        ', frontend_attributes={kernel_metadata={\n"of":"{\\"block\\": 128, \\"}\\": [}"\n}\n}, metadata={op_name="f"}'
+    )
+    assert read(PROGRAM.replace('custom_call_target="Sharding"', 'custom_call_target="Sharding"' + told)) == read(
+        PROGRAM
+    )
+    with pytest.raises(UserError, match="can't read the compiled program"):
+        read(PROGRAM.replace('custom_call_target="Sharding"', 'custom_call_target="Sharding"\n}'))
