@@ -16,7 +16,7 @@ from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.resolve import build
+from encdec_jax.resolve import build, plain
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 
 
@@ -39,6 +39,8 @@ class RunConfig:
     budget_flops: float | None = None
 
     def __post_init__(self) -> None:
+        for part in dataclasses.fields(self):
+            object.__setattr__(self, part.name, plain(getattr(self, part.name)))
         require(
             not (self.model.choices.own_stream and self.objective.name == "causal_lm"),
             "objective.name",

@@ -14,14 +14,41 @@ from encdec_jax.errors import UserError
 
 def runs_root() -> Path:
     """Folder of all runs: the environment's ENCDEC_RUNS, or ./runs."""
-    return Path(os.environ.get("ENCDEC_RUNS", "runs"))
+    return expanded(environment("ENCDEC_RUNS") or "runs")
 
 
 def cache_root() -> Path:
-    """Folder of token and compilation caches: the environment's ENCDEC_CACHE, or encdec_jax in the user's cache."""
-    if "ENCDEC_CACHE" in os.environ:
-        return Path(os.environ["ENCDEC_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "encdec_jax"
+    """Folder of token and compilation caches: the environment's ENCDEC_CACHE, or encdec_jax in the user's cache.
+
+    Raises:
+      UserError: none of ENCDEC_CACHE, XDG_CACHE_HOME and a home folder is known.
+    """
+    own = environment("ENCDEC_CACHE")
+    return expanded(own) if own else expanded(environment("XDG_CACHE_HOME") or "~/.cache") / "encdec_jax"
+
+
+def compilation_cache() -> str:
+    """Folder of compiled programs: the environment's JAX_COMPILATION_CACHE_DIR, or jit in the `cache_root`."""
+    return environment("JAX_COMPILATION_CACHE_DIR") or str(cache_root() / "jit")
+
+
+def environment(name: str) -> str | None:
+    """A variable of the environment; None where it is not set, or empty, which means the same."""
+    return os.environ.get(name) or None
+
+
+def expanded(path: str) -> Path:
+    """A path as a user gave it, with ~ for the home folder where no shell has put that in.
+
+    Raises:
+      UserError: the home folder is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"path = {path!r} is not accepted: its home folder is not known; give the whole path"
+        ) from error
 
 
 def atomic_write(path: Path, data: str | bytes) -> None:

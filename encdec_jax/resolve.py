@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
+
+import numpy as np
 
 from encdec_jax.errors import UserError, require
 
@@ -39,11 +42,72 @@ def build(cls: type, data: Any, path: str = "") -> Any:
     return cls(**{name: _value(hints[name], value, path + name) for name, value in data.items()})
 
 
+def plain(value: Any) -> Any:
+    """A value of a configuration with Python's numbers in place of NumPy's, which overflow and are no JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        changes = {name: made for name, part in parts.items() if (made := plain(part)) is not part}
+        return dataclasses.replace(value, **changes) if changes else value
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def parsed(cls: type, path: str, text: str) -> Any:
+    """A value that a command line gives as text, as the field at a dotted path below a dataclass takes it.
+
+    Text is read by the type of the field alone: '1e6' is a whole number for an int, 'null' is None where the field can
+    be that, 'true' and 'false' are booleans.
+
+    Raises:
+      UserError: there is no such field, or the text is none of its values.
+    """
+    hint: Any = cls
+    for name in path.split("."):
+        inner = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else {}
+        if name not in inner:
+            accepted = ", ".join(inner) or "nothing below it"
+            raise UserError(f"--config.{path}: field '{name}' is unknown; accepted there: {accepted}")
+        hint, optional = _without_none(inner[name])
+    if optional and text.lower() in ("null", "none"):
+        return None
+    accepted = f"{_kind(hint)}{' or null' if optional else ''}"
+    require(not dataclasses.is_dataclass(hint), f"--config.{path}", text, f"{accepted}; its fields are set one by one")
+    try:
+        return _from_text(hint, text)
+    except ValueError:
+        raise UserError(f"--config.{path} = {text!r} is not accepted: {accepted}") from None
+
+
+def _from_text(hint: Any, text: str) -> Any:
+    if typing.get_origin(hint) is Literal:
+        return next((value for value in typing.get_args(hint) if str(value) == text), text)
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if hint is int:
+        try:
+            return int(text)
+        except ValueError:
+            return float(text)
+    return hint(text)
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """A field's type without None, and whether that is one of its values."""
+    if not isinstance(hint, types.UnionType):
+        return hint, False
+    (inner,) = (h for h in typing.get_args(hint) if h is not type(None))
+    return inner, True
+
+
+def _kind(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
+
+
 def _value(hint: Any, value: Any, path: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        (hint,) = (h for h in typing.get_args(hint) if h is not type(None))
+    value = plain(value)
+    hint, optional = _without_none(hint)
+    if optional and value is None:
+        return None
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, path + ".")
     if typing.get_origin(hint) is Literal:
@@ -53,5 +117,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if hint is float and isinstance(value, float):
+        require(math.isfinite(value), path, value, "a finite number")
     require(type(value) is hint, path, value, f"a value of type {hint.__name__}")
     return value

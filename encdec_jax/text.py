@@ -13,9 +13,20 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _PIPE_WIDTH = 200  # columns where the output is no terminal: wide enough to cut nothing
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a reader who is gone to the command line; rich would exit with 1, which says that runs failed."""
+        raise  # the BrokenPipeError that is being handled
+
+
 def console() -> Console:
     """Standard output."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    return _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def progress_console() -> Console:
+    """Standard error, for what passes by."""
+    return _Console(stderr=True, highlight=False)
 
 
 def table(*columns: str, left: int) -> Table:

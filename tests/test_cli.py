@@ -47,7 +47,7 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
         (["count", f"{BASE}:rnn"], "arch = 'rnn' is not accepted: one of enc_dec, enc_dec_causal"),
         (
             ["count", f"{BASE}:enc_dec", "--config.optim.rate=1"],
-            "--config.optim.rate: field 'rate' is unknown; accepted there: b1",
+            "--config.optim.rate: field 'rate' is unknown; accepted there: name, lr",
         ),
         (["count", f"{BASE}:enc_dec", "--config.optim.lr=fast"], "--config.optim.lr"),
         (["count", f"{BASE}:enc_dec", "--config.optim.lr=-1"], "optim.lr = -1.0 is not accepted: above 0"),

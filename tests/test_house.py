@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "encdec_jax"
 ORDER = (
     "errors",
     "files",
+    "script",
     "cpus",
     "resolve",
     "model.arch",

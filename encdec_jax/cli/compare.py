@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encdec_jax.errors import require
+from encdec_jax.files import expanded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,7 +41,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name in ("a", "b"):
-        parser.add_argument(name, type=Path, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
+        parser.add_argument(name, type=expanded, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
     for role, (name, text) in _COLUMNS.items():
         help_text = f"column {text}, in a table that has it; else {name}"
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)

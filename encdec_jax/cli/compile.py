@@ -77,16 +77,15 @@ def _one(run: RunConfig, given: Topology, devices: list[Any], options: argparse.
 
 
 def _search(run: RunConfig, given: Topology, devices: list[Any], options: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.progress import track
 
     from encdec_jax.aot.compile import compile_step
     from encdec_jax.aot.search import candidates, rank
     from encdec_jax.tables.compile import print_ranking, refusal, step_json
-    from encdec_jax.text import console
+    from encdec_jax.text import console, progress_console
 
     runs = candidates(run, given, options.step)
-    shown = Console(stderr=True)
+    shown = progress_console()
     found: list[Compiled] = []
     for one in track(runs[: options.limit], "compiling", console=shown, disable=not shown.is_terminal):
         found.append(compile_step(one, given, devices, options.step))

@@ -9,7 +9,10 @@ from typing import Any
 from encdec_jax.cli.fields import described
 from encdec_jax.config import RunConfig, from_dict
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import read_json
+from encdec_jax.files import expanded, read_json
+from encdec_jax.resolve import parsed
+from encdec_jax.script import called, execute
+from encdec_jax.sweep.algebra import assigned
 
 
 def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -37,51 +40,41 @@ def given_config(arguments: list[str]) -> RunConfig:
     if not given:
         raise UserError("CONFIG is missing: give a file with get_config, as in configs/base.py:enc_dec")
     require(len(given) == 1, "arguments", " ".join(given), "one CONFIG, and --config.FIELD=VALUE")
-    file = Path(given[0].partition(":")[0])
-    accepted = "a Python file with a function get_config, or a run's config.json"
-    require(file.exists(), "CONFIG", str(file), f"there is no such file; {accepted}")
-    require(file.is_file(), "CONFIG", str(file), accepted)
-    changes = [a for a in arguments if a.startswith("--config.")]
-    _check_fields(_config(given[0], []), changes)
-    return from_dict(_config(given[0], changes))
+    file, argument = _file(given[0])
+    changes = {}
+    for change in (a.removeprefix("--config.") for a in arguments if a.startswith("--config.")):
+        path, equals, value = change.partition("=")
+        require(bool(equals), "argument", f"--config.{change}", "--config.FIELD=VALUE, in one piece")
+        changes[path] = parsed(RunConfig, path, value)
+    return from_dict(assigned(_data(file, argument), changes))
 
 
-def _config(given: str, changes: list[str]) -> dict[str, Any]:
-    """The configuration as nested data."""
-    from absl import flags
-    from ml_collections import ConfigDict, config_flags
-
-    values: Any = flags.FlagValues()
-    json = given.endswith(".json")
-    line = ["encdec", *changes] if json else ["encdec", f"--config={given}", *changes]
-    where: Any = {"flag_values": values, "sys_argv": line}
-    try:
-        if json:
-            config_flags.DEFINE_config_dict("config", ConfigDict(read_json(Path(given))), **where)
-        else:
-            config_flags.DEFINE_config_file("config", **where)
-        values(line)
-        return values.config.to_dict()
-    except Exception as error:  # of absl, of ml_collections, or of the user's file
-        raise UserError(f"CONFIG = {given!r} is not accepted: {_first_line(error)}") from error
+def _file(given: str) -> tuple[Path, str | None]:
+    """The file of CONFIG and its argument, if any: of the places that a colon leaves open, the longest path wins."""
+    parts = given.split(":")
+    for n in range(len(parts), 0, -1):
+        file = expanded(":".join(parts[:n]))
+        if file.is_file():
+            return file, ":".join(parts[n:]) if n < len(parts) else None
+    name = given.rpartition(".py:")[0] + ".py" if ".py:" in given else given
+    what = "" if Path(name).exists() else "there is no such file; "
+    accepted = f"{what}a Python file with a function get_config, or a run's config.json"
+    raise UserError(f"CONFIG = {name!r} is not accepted: {accepted}")
 
 
-def _check_fields(config: dict[str, Any], arguments: list[str]) -> None:
-    """Refuse --config.FIELD of a field that there is not, in our words: those of the flags' library name no field."""
-    for argument in arguments:
-        path, inner = argument.removeprefix("--config.").partition("=")[0], config
-        for name in path.split("."):
-            if not isinstance(inner, dict) or name not in inner:
-                accepted = ", ".join(inner) if isinstance(inner, dict) else "nothing below it"
-                raise UserError(f"--config.{path}: field '{name}' is unknown; accepted there: {accepted}")
-            inner = inner[name]
-
-
-def _first_line(error: BaseException) -> str:
-    """What an exception says in a line; of a `UserError` below it, if there is one, that line."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _data(file: Path, argument: str | None) -> dict[str, Any]:
+    """The configuration that a file holds, as nested data."""
+    if file.suffix == ".json":
+        require(argument is None, "CONFIG", f"{file}:{argument}", "no argument behind a JSON file")
+        found = read_json(file)
+        require(isinstance(found, dict), "CONFIG", str(file), "a JSON object, as a run's config.json is")
+        return dict(found)
+    get_config = getattr(execute(file), "get_config", None)
+    require(
+        callable(get_config), f"{file}: get_config", get_config, "a function that gives an ml_collections ConfigDict"
+    )
+    assert get_config is not None
+    config = called(get_config, file, *([] if argument is None else [argument]))
+    if hasattr(config, "to_dict"):
+        return dict(config.to_dict())
+    raise UserError(f"{file}: get_config() = {config!r} is not accepted: an ml_collections ConfigDict")

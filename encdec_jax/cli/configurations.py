@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from encdec_jax.cli.config import add_verb
 from encdec_jax.errors import require
+from encdec_jax.files import expanded
 
 
 def add(verbs: Any) -> None:
     """Add the verbs to the parser."""
     train = add_verb(verbs, "train", "train and score one configuration")
-    train.add_argument("--folder", type=Path, help="of the run; default: runs/single/<id of the configuration>")
+    train.add_argument("--folder", type=expanded, help="of the run; default: runs/single/<id of the configuration>")
     train.set_defaults(function=_train)
     text = "print what source and target are: decoded, with loss weights, segments and positions"
     preview = add_verb(verbs, "preview", text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from encdec_jax.files import expanded
 
 
 def add(verbs: Any) -> None:
@@ -23,7 +24,7 @@ def add(verbs: Any) -> None:
 
 def _add(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    parser.add_argument("folder", type=Path, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
+    parser.add_argument("folder", type=expanded, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
     parser.set_defaults(function=function, takes_config=False)
     return parser
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from encdec_jax.errors import require
+from encdec_jax.files import expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +52,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     option = parser.add_argument
-    option("table", type=Path, metavar="TABLE", help="a row a run: a .csv with a header, or a .parquet")
+    option("table", type=expanded, metavar="TABLE", help="a row a run: a .csv with a header, or a .parquet")
     option("--law", required=True, metavar="NAME", help="see below")
     option("--loss", required=True, metavar="COLUMN", help="of losses, above 0, in any unit")
     for role, text in _ROLES.items():
@@ -75,7 +76,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         help="predict the runs of this many FLOPs or more from those below; 'largest': of 95 %% of the most, or more",
     )
     option("--interval", default="percentile", metavar="KIND", help="percentile (default), basic, bca")
-    option("--out", type=Path, metavar="FOLDER", help="of the picture (PNG, SVG); default: here, and none with --json")
+    option(
+        "--out", type=expanded, metavar="FOLDER", help="of the picture (PNG, SVG); default: here, and none with --json"
+    )
     option("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_fit, takes_config=False)
     return parser

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import glob
+import io
 import logging
 import os
 import sys
+from typing import TextIO
 
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
@@ -22,30 +24,52 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
       the exit code: 0; 1 if runs failed or a fit did not converge; 2, with one line on standard error, for what the
-      user can mend; 130 if interrupted.
+      user can mend; 130 if interrupted. A reader of the output who closes it early has seen enough: 0.
     """
-    options, rest = _parser().parse_known_args(argv)
-    _say()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what its encoding lacks shows as its number
     try:
+        try:
+            code = _run(argv)
+        finally:
+            sys.stdout.flush()  # here, not at exit, where nothing catches what goes wrong
+        return code
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            _forget(stream)
+        return 0
+
+
+def _run(argv: list[str] | None) -> int:
+    try:
+        options, rest = _parser().parse_known_args(argv)
+        _say()
         if options.takes_config:
             options.run = given_config(rest)
         elif rest:
             raise UserError(f"{options.verb}: unknown arguments: {' '.join(rest)}; see encdec {options.verb} --help")
         done: int = options.function(options)
-        sys.stdout.flush()
         return done
     except UserError as error:
         print(f"encdec: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except OSError as error:  # a full disk, a missing right: nothing that a traceback would explain better
         print(f"encdec: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("encdec: interrupted", file=sys.stderr)
         return 130
+
+
+def _forget(stream: TextIO) -> None:
+    """Let what is left in a stream's buffer go nowhere, if its reader is gone."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.files import expanded
 
 if TYPE_CHECKING:
     from encdec_jax.compute.grid import Grid
@@ -69,7 +70,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     )
     option("--recipe", metavar="KIND", help="learning rate and batch of each size: mup or inverse_width")
     option("--json", action="store_true", help="print one JSON object")
-    option("--out", type=Path, metavar="FOLDER", help="write each run's configuration there, as JSON")
+    option("--out", type=expanded, metavar="FOLDER", help="write each run's configuration there, as JSON")
     parser.set_defaults(function=_match, takes_config=False)
     return parser
 

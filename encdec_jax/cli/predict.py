@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encdec_jax.errors import UserError
+from encdec_jax.files import expanded
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,9 +38,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     option = parser.add_argument
-    option("folder", type=Path, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
+    option("folder", type=expanded, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
     text = "results table to fit to, or a folder that holds one; default: the experiment's own runs"
-    option("--from", dest="source", type=Path, metavar="TABLE", help=text)
+    option("--from", dest="source", type=expanded, metavar="TABLE", help=text)
     option("--law", default="chinchilla3", metavar="NAME", help="of n, d and c; default chinchilla3")
     option("--extrapolate", action="store_true", help="predict runs beyond 3 times the largest compute fitted, too")
     option("--json", action="store_true", help="print one JSON object: what predictions.json holds")

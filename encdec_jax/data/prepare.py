@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from encdec_jax.data import corpus, pieces
 from encdec_jax.data.cache import Document, TokenCache, cache_folder, write_cache
 from encdec_jax.data.vocab import ByteVocab, Vocab
 from encdec_jax.errors import UserError, require
+from encdec_jax.text import progress_console
 
 if TYPE_CHECKING:
     from encdec_jax.data.reading import Reading
@@ -147,6 +147,6 @@ def _documents(reading: Reading, split: str, vocab: Vocab) -> Iterator[Document]
 def _shown(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     """The items, with a line of progress on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
+    console = progress_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=total, description=what)

@@ -11,6 +11,7 @@ Every function takes and gives sweeps, so they compose in any depth. Order is ke
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
@@ -59,11 +60,20 @@ def override(base: RunConfig, point: Mapping[str, Any]) -> RunConfig:
     Raises:
       UserError: a field is unknown, or its value is not accepted.
     """
-    data = to_dict(base)
+    return from_dict(assigned(to_dict(base), point))
+
+
+def assigned(data: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as nested data with the point's fields replaced; their values are not looked at yet.
+
+    Raises:
+      UserError: a path leads through a field that is unknown, or has no fields.
+    """
+    made = copy.deepcopy(dict(data))
     for path, value in point.items():
         *parents, name = path.split(".")
-        _inside(data, parents, path)[name] = to_dict(value) if dataclasses.is_dataclass(value) else value
-    return from_dict(data)
+        _inside(made, parents, path)[name] = to_dict(value) if dataclasses.is_dataclass(value) else value
+    return made
 
 
 def _inside(data: dict[str, Any], parents: list[str], path: str) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +10,7 @@ from typing import Any
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import runs_root
+from encdec_jax.script import called, execute
 from encdec_jax.sweep.identity import run_id
 
 # Module-level names of a sweep.py, their types, and what the line of a `UserError` says of them.
@@ -68,7 +66,7 @@ def load(folder: Path) -> Experiment:
     require(folder.is_dir(), "experiment folder", str(folder), "a folder that holds a sweep.py")
     script = folder / "sweep.py"
     require(script.is_file(), "experiment folder", str(folder), "a folder that holds a sweep.py; this one holds none")
-    module = _execute(script)
+    module = execute(script)
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)
     archs = sorted({run.model.arch for run in runs.values()})
@@ -87,20 +85,6 @@ def load(folder: Path) -> Experiment:
     )
 
 
-def _execute(script: Path) -> ModuleType:
-    """sweep.py as a module. Compiled here, not imported: no bytecode is left in the folder, none there is trusted."""
-    module = ModuleType(f"sweep of {script.parent.name}")
-    module.__file__ = str(script)
-    sys.modules[module.__name__] = module  # dataclasses look up the module that they are defined in
-    try:
-        exec(compile(script.read_bytes(), str(script), "exec", dont_inherit=True), module.__dict__)
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _in_script(script, error) from error
-    return module
-
-
 def _named(module: ModuleType, script: Path, name: str) -> Any:
     kind, accepted = _NAMES[name]
     if not hasattr(module, name):
@@ -113,8 +97,9 @@ def _named(module: ModuleType, script: Path, name: str) -> Any:
 def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
     function = getattr(module, "runs", None)
     require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
+    assert function is not None
     found: dict[str, RunConfig] = {}
-    for place, run in enumerate(_called(function, script)):
+    for place, run in enumerate(called(lambda: list(function()), script)):
         require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
         identity = run_id(run)
         if identity in found:
@@ -125,25 +110,3 @@ def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
         found[identity] = run
     require(bool(found), f"{script}: runs()", [], "at least one run")
     return found
-
-
-def _called(function: Any, script: Path) -> list[RunConfig]:
-    try:
-        runs: Iterable[RunConfig] = function()
-        return list(runs)
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _in_script(script, error) from error
-
-
-def _in_script(script: Path, error: BaseException) -> UserError:
-    """One line on an exception of sweep.py: the last place in the script that led to it, its type and its message."""
-    if isinstance(error, SyntaxError) and error.filename == str(script):
-        line, text = error.lineno, error.msg
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(script)), None)
-        text = " ".join(str(error).split())
-    place = f"{script}:{line}" if line else str(script)
-    return UserError(f"{place}: {type(error).__name__}: {text}" if text else f"{place}: {type(error).__name__}")

@@ -16,14 +16,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, cache_root
+from encdec_jax.files import atomic_write, compilation_cache
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import RunState, counts, forgive, run_state
-from encdec_jax.text import duration, shape
+from encdec_jax.text import duration, progress_console, shape
 
 PERIOD = 0.5  # seconds between two looks at the runs
 PATIENCE = 60.0  # seconds that stopped workers have to save before they are killed
@@ -70,7 +70,7 @@ def _prepare(experiment: Experiment) -> None:
     """Tokenise shipped text that is not yet, in a process of its own: TensorFlow stays out of this one."""
     for task, vocab in check_data(experiment):
         command = [sys.executable, "-m", "encdec_jax", "prepare", "--task", task, "--vocab", vocab]
-        ended = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+        ended = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, errors="replace")
         if ended.returncode:
             lines = ended.stderr.strip().splitlines() or [f"`encdec prepare` ended with {ended.returncode}"]
             raise UserError(lines[-1].removeprefix("encdec: "))
@@ -113,7 +113,7 @@ def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[s
 
 
 def _environment(share: list[int]) -> dict[str, str]:
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache_root() / "jit")}
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": compilation_cache()}
     env.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if len(share) == 1:  # a thread pool on one CPU only gets in its own way
@@ -123,7 +123,7 @@ def _environment(share: list[int]) -> dict[str, str]:
 
 def _watch(experiment: Experiment, workers: list[subprocess.Popen[bytes]], stopped: Callable[[], bool]) -> None:
     """Show progress until all runs have ended, all workers are gone, or it is interrupted."""
-    console = Console(stderr=True, highlight=False)
+    console = progress_console()
     tell = _Teller(experiment, console)
     with tell:
         while True:

@@ -6,15 +6,15 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
-from encdec_jax.files import cache_root, runs_root
+from encdec_jax.files import compilation_cache, runs_root
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.signals import interrupts
+from encdec_jax.text import progress_console
 
 
 def train_one(run: RunConfig, folder: Path | None) -> int:
@@ -34,10 +34,10 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     lease = claim(where, lost=lambda: os._exit(1))
     if lease is None:
         raise UserError(f"folder = {str(where)!r} is not accepted: another process trains there")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_root() / "jit"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation_cache()
     from encdec_jax.train.loop import train
 
-    console = Console(stderr=True)
+    console = progress_console()
     columns = (TextColumn("updates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with lease, interrupts() as stopped, progress as bar:

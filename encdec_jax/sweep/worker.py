@@ -18,6 +18,7 @@ from typing import Any
 
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
+from encdec_jax.files import expanded
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.signals import interrupts
@@ -83,7 +84,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m encdec_jax.sweep.worker", description="Work on an experiment's runs."
     )
-    parser.add_argument("folder", type=Path, help="the experiment folder, which holds a sweep.py")
+    parser.add_argument("folder", type=expanded, help="the experiment folder, which holds a sweep.py")
     parser.add_argument("--cpus", type=_ids, help="ids of the CPUs to keep to, as in 0,1; default: no limit")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="stop when this pid is no longer the parent")
     options = parser.parse_args()
@@ -93,7 +94,9 @@ def main() -> int:
         with interrupts() as told:
             experiment = load(options.folder)
             from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
+            from encdec_jax.train.sharding import present
 
+            present()  # or every run would fail of what is wrong with the machine
             work(experiment, train, stop=lambda: told() or os.getppid() != options.parent)
     except UserError as error:
         print(error, file=sys.stderr)

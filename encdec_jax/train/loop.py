@@ -25,6 +25,7 @@ from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.metrics import Metrics
 from encdec_jax.train.schedule import hyper
+from encdec_jax.train.sharding import present
 from encdec_jax.train.step import State
 from encdec_jax.train.trainer import Trainer
 from encdec_jax.train.versions import versions
@@ -83,6 +84,7 @@ class _Loop:
 
     def __init__(self, run: RunConfig, folder: Path) -> None:
         self.started = time.perf_counter()
+        present()
         self.run, self.folder = run, folder
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
         check_vocab_size(run, self.cache.vocab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -29,7 +30,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
       UserError: the mesh needs more devices than there are, or the hardware's axes cannot be split that way.
     """
     shape, size = astuple(config), config.size
-    given = list(jax.devices() if devices is None else devices)
+    given = list(present() if devices is None else devices)
     require(
         size <= len(given),
         "mesh",
@@ -43,6 +44,19 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         except (NotImplementedError, ValueError) as error:  # of TPUs only: elsewhere any order will do
             raise UserError(f"mesh = '{config}' is not accepted: {str(error).splitlines()[0]}") from error
     return Mesh(order, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def present() -> list[jax.Device]:
+    """The job's devices.
+
+    Raises:
+      UserError: the platform that the environment's JAX_PLATFORMS names is not there.
+    """
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter, without a word, for 'cuda' where no plugin is
+        told = str(error).splitlines()[0] if str(error) else "there is none here"
+        raise UserError(f"JAX_PLATFORMS = {os.environ.get('JAX_PLATFORMS')!r} is not accepted: {told}") from error
 
 
 def parameter_sharding(mesh: Mesh, shape: tuple[int, ...], axes: tuple[str, ...]) -> NamedSharding:

@@ -41,5 +41,5 @@ def test_a_field_added_later_enters_only_where_it_differs():
 
 def test_numbers_that_json_lacks_are_refused():
     run = tiny_run()
-    with pytest.raises(UserError, match="not finite"):
+    with pytest.raises(UserError, match="budget_flops = inf is not accepted: a finite number"):
         run_id(replace(run, budget_flops=float("inf")))
