@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from tiny import tiny_run
 
+from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.algebra import axis, chain, grid, override, zipped
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.identity import run_id
 
 
 def test_the_last_factor_turns_fastest():
@@ -52,3 +59,29 @@ def test_override_refuses(path, value, message):
     with pytest.raises(UserError) as caught:
         override(tiny_run(), {path: value})
     assert message in str(caught.value)
+
+
+def test_numpys_numbers_are_numbers():
+    """In every type of field, overridden or given to the classes; they overflow, so none may reach the ledger."""
+    changes = {
+        "optim.lr": np.float32(0.5),
+        "train.seed": np.int64(3),
+        "train.tokens": np.float64(1e6),
+        "model.qk_norm": np.bool_(True),
+        "data.task": np.str_("noise"),
+        "budget_flops": np.int32(7),
+    }
+    plain = {path: value.item() for path, value in changes.items()}
+    run = override(tiny_run(), changes)
+    given = replace(
+        tiny_run(),
+        optim=replace(tiny_run().optim, lr=changes["optim.lr"]),
+        train=replace(tiny_run().train, seed=changes["train.seed"]),
+        budget_flops=changes["budget_flops"],
+    )
+    assert run == override(tiny_run(), plain)
+    assert run_id(run) == run_id(override(tiny_run(), plain))
+    json.dumps([to_dict(run), to_dict(given)])
+    wide = replace(tiny_run().model.decoder, d_model=np.int32(2**16), d_ff=np.int32(2**16))
+    model = replace(tiny_run().model, decoder=wide)
+    assert cost(replace(tiny_run(), model=model)).n_params > 2**33
