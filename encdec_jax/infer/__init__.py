@@ -1,1 +1,1 @@
-"""Inference: caches of keys and values, prefill and decoding. Knows nothing of meshes, training or data."""
+"""Inference: caches of keys and values, prefill and decoding, the completion of a text. Knows nothing of meshes."""

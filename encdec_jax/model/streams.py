@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from encdec_jax.model.arch import Arch
+
 Array = Any  # a numpy or jax array
 
 
@@ -21,6 +25,27 @@ class Stream(NamedTuple):
     position: Array
     segment: Array
     open: Array
+
+
+def stream(tokens: Array, first: int = 0, open: bool = False) -> Stream:
+    """Rows of one document each, without padding: ids [batch, length] at positions from `first` on (numpy)."""
+    ids = np.asarray(tokens, np.int32)
+    position = np.broadcast_to(np.arange(first, first + ids.shape[1], dtype=np.int32), ids.shape)
+    return Stream(ids, position, np.ones_like(ids), np.full(ids.shape, open))
+
+
+def streams(arch: Arch, source: Array, target: Array) -> tuple[Stream | None, Stream]:
+    """Source and target as an architecture takes them: apart, or joined into one stream (numpy).
+
+    Args:
+      arch: `config.choices`.
+      source: ids [batch, source].
+      target: ids [batch, target], which follow the source's.
+    """
+    read, written = stream(source, 0, arch.source_open), stream(target, np.shape(source)[1])
+    if arch.own_stream:
+        return read, written
+    return None, Stream(*(np.concatenate(both, axis=1) for both in zip(read, written, strict=True)))
 
 
 def mask(query: Stream, key: Stream) -> Array:

@@ -62,8 +62,15 @@ class Checkpoints:
           abstract: shapes, types and shardings to restore onto; the mesh may differ from the one saved on.
         """
         step = self._newest_whole()
-        if step is None:
-            return None
+        return None if step is None else self._restore(step, abstract)
+
+    def read_latest(self, abstract: State) -> tuple[int, State, dict[str, Any]] | None:
+        """As `restore_latest`, of a folder that others may be writing to: nothing in it is set aside."""
+        steps = (step for step in self._steps() if _whole(self._folder / str(step), self._manifest(step)))
+        step = next(steps, None)
+        return None if step is None else self._restore(step, abstract)
+
+    def _restore(self, step: int, abstract: State) -> tuple[int, State, dict[str, Any]]:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_plain(abstract)), meta=ocp.args.JsonRestore())
         found = self._open().restore(step, args=items)
         leaves = jax.tree.leaves(found["state"])
@@ -126,12 +133,15 @@ class Checkpoints:
             step = int(multihost_utils.broadcast_one_to_all(np.int64(step)))
         return None if step < 0 else step
 
+    def _steps(self) -> list[int]:
+        """All steps that have a folder, the newest first."""
+        return sorted((int(path.name) for path in self._folder.glob("*") if path.name.isdigit()), reverse=True)
+
     def _set_aside_damaged(self) -> int:
-        folders = [path for path in self._folder.glob("*") if path.name.isdigit()]
-        for folder in sorted(folders, key=lambda path: -int(path.name)):
-            manifest = self._manifest(int(folder.name))
+        for step in self._steps():
+            folder, manifest = self._folder / str(step), self._manifest(step)
             if _whole(folder, manifest):
-                return int(folder.name)
+                return step
             aside = folder.with_name(f"damaged-{folder.name}")
             while aside.exists():
                 aside = aside.with_name(aside.name + "-again")

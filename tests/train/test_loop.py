@@ -16,10 +16,12 @@ from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
+from encdec_jax.files import write_json
 from encdec_jax.sweep.store import run_state
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.loop import train
+from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
 DECIDED = [  # what of a summary a clock does not enter
@@ -131,6 +133,25 @@ def test_a_damaged_checkpoint_is_passed_over(data):
     assert train(run, data / "parts") is not None
     assert (data / "parts/checkpoints/damaged-45").exists()
     assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_a_run_is_read_back_without_a_change_to_its_folder(data):
+    """The newest checkpoint that is whole, where a later one is still being written."""
+    run, folder = tiny_run("enc_dec"), data / "runs/one"
+    train(run, folder)
+    kept = outcome(folder, run)[3]
+    (folder / "checkpoints/999").mkdir()
+    before = sorted(folder.rglob("*"))
+    read, params = restore(folder)
+    assert read == run
+    assert sorted(folder.rglob("*")) == before
+    for ours, theirs in zip(jax.tree.leaves(params), kept[1:], strict=False):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(UserError, match=r"can't read .*config.json: No such file"):
+        restore(data)
+    write_json(data / "config.json", to_dict(run))
+    with pytest.raises(UserError, match="holds no whole checkpoint"):
+        restore(data)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_a_row(data):

@@ -1,0 +1,45 @@
+"""A text, completed by a model."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from flax import nnx
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.layout import START
+from encdec_jax.errors import require
+from encdec_jax.infer.cache import greedy
+from encdec_jax.model.model import graph
+from encdec_jax.model.streams import stream
+
+
+def complete(run: RunConfig, params: nnx.State, text: str, tokens: int = 64) -> str:
+    """What the model most likely writes, token by token, given a text.
+
+    After training on text that is how the text goes on; on pairs, the target of this source; on span corruption, what
+    is missing at the end of the text. A model has not seen positions beyond the lengths that it was trained on.
+
+    Args:
+      run: the configuration; `encdec_jax.train.restore.restore` gives it, and the parameters.
+      params: the model's parameters.
+      text: to complete, of at least two tokens.
+      tokens: that are written at most; fewer where the document, or the missing span, ends.
+
+    Raises:
+      UserError: the text is too short, `tokens` is not positive, or the task's vocabulary is not in the cache.
+    """
+    vocab = TokenCache.open(run.data.task, run.data.vocab).vocab
+    ids, end = vocab.encode(text), vocab.eos_id
+    require(len(ids) >= 2, "text", text, "at least two tokens")
+    if run.objective.name == "seq2seq":
+        source, first = [*ids, vocab.eos_id], START
+    elif run.objective.name == "span_corruption":
+        source, first, end = [*ids, vocab.sentinel(0)], START, vocab.sentinel(1)
+    else:
+        source, first = ids[:-1], ids[-1]
+    read = stream(np.array([source]), 0, run.model.choices.source_open)
+    decoder = jax.jit(greedy, static_argnums=(0, 4))
+    written = decoder(graph(run.model), params, read, stream(np.array([[first]]), len(source)), tokens)[0].tolist()
+    return vocab.decode(written[: written.index(end)] if end in written else written)

@@ -1,0 +1,37 @@
+"""The parameters of a run, from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from flax import nnx
+
+from encdec_jax.config import RunConfig, from_dict
+from encdec_jax.errors import UserError
+from encdec_jax.files import read_json
+from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.trainer import Trainer
+
+
+def restore(folder: str | Path) -> tuple[RunConfig, nnx.State]:
+    """The configuration of a run and its parameters at its newest whole checkpoint, on one device.
+
+    Changes nothing in the folder, so a run that is still training may be looked at.
+
+    Args:
+      folder: of the run, as `encdec train` prints it, or `runs/<experiment>/<run id>`.
+
+    Raises:
+      UserError: the folder holds no run, or no checkpoint of it that is whole.
+    """
+    folder = Path(folder)
+    run = from_dict(read_json(folder / "config.json"))
+    alone = replace(run, mesh=MeshConfig(), train=replace(run.train, batch_size=1, accumulate=1))
+    found = Checkpoints(folder / "checkpoints").read_latest(Trainer(alone, rows=1).abstract)
+    if found is None:
+        raise UserError(
+            f"{folder} holds no whole checkpoint: `encdec train` writes one at the end, or when interrupted"
+        )
+    return run, found[1].params
