@@ -1,18 +1,25 @@
 """Package metadata. The core is light; TensorFlow and seqio are only in the extra [data]."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+
 setup(
     name="encdec_jax",
-    version="0.1.0",
+    version=runpy.run_path(str(HERE / "encdec_jax/__init__.py"))["__version__"],  # it imports nothing
     description="At equal compute, when does an encoder-decoder beat a decoder-only model? Scaling studies in JAX.",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11",
     packages=find_packages(include=["encdec_jax", "encdec_jax.*"]),
-    package_data={"encdec_jax.data": ["corpus/*"], "encdec_jax.report": ["*.j2", "*.css", "*.js"]},
+    package_data={
+        "encdec_jax": ["py.typed"],
+        "encdec_jax.data": ["corpus/*"],
+        "encdec_jax.report": ["*.j2", "*.css", "*.js"],
+    },
     install_requires=[
         "absl-py",
         "flax",

@@ -1,10 +1,10 @@
 """Bytes: exact for weights, gradients, optimizer and caches, an estimate for activations. No jax here.
 
-What the backward pass keeps of the blocks (`kept`) is what `jax.vjp` through the real model keeps, to 1 %. What it
-needs beside them is a guess that was set on a CPU. Gradients and activations over the temporaries that XLA allots
-there, for d_model 128, 4 layers, 8 windows of 256, vocabulary 1024, float32, scanned, plain attention: least and most
-of all architectures, remat 'none' 0.95-0.99, 'full' 0.94-1.14; of causal_lm and enc_dec, 'dots' 1.22 and 1.13,
-unrolled 1.16 and 1.12. In bfloat16 a CPU allots more than is estimated (causal_lm: 0.63).
+What the backward pass keeps of the blocks (`kept`) is what `jax.vjp` through the real model keeps, to 1 %, with the JAX
+that is installed. What it needs beside them is a guess that was set on a CPU. Gradients and activations over the
+temporaries that XLA allots there, for d_model 128, 4 layers, 8 windows of 256, vocabulary 1024, float32, scanned, plain
+attention: least and most of all architectures, remat 'none' 0.95-0.99, 'full' 0.94-1.14; of causal_lm and enc_dec,
+'dots' 1.22 and 1.13, unrolled 1.16 and 1.12. In bfloat16 a CPU allots more than is estimated (causal_lm: 0.63).
 
 On a TPU it serves large models: the 50 steps of docs/ladder.md (150M to 8B parameters, bfloat16, 256 and 512 devices,
 splash attention) take 0.94 to 1.30 times what is estimated in all. Small ones it does not. Five compiles for a v5e,
@@ -16,8 +16,11 @@ are estimated. So it is far too high there; `encdec compile` says what a TPU tak
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
 from math import ceil, prod
 
 from encdec_jax.compute.serving import BYTES, cache_bytes
@@ -32,6 +35,9 @@ from encdec_jax.train.config import MeshConfig
 # What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that
 # XLA allots on a CPU (d_model 128, 4 layers, 8 windows of 256, float32, remat 'full', all seven architectures).
 RECOMPUTED = 1.5
+# The newer JAX, the fewer arrays it keeps twice for the backward pass.
+SCAN_SINCE = (0, 11, 1)  # what a scan emits and needs itself is one array
+TANH_SINCE = (0, 11, 2)  # of tanh, and so of GELU, only the derivative is kept
 FACTORED_FROM = 128  # optax.scale_by_factored_rms factors a moment whose two largest dimensions are at least this
 
 
@@ -197,6 +203,8 @@ def _passes(run: RunConfig) -> Iterator[tuple[StackConfig, _Kept]]:
         size = config.encoder or decoder
         emitted = BYTES[config.dtype] * size.d_model * rows * source if arch.reads == "layers" else 0
         one = _layer(config, size, source, [source], rows, tensor)
+        if arch.joins == "merged" and _jax() >= SCAN_SINCE:  # what it emits is its input, which it keeps
+            one, emitted = replace(one, none=one.none - (emitted if config.dtype == "float32" else 0)), 0
         yield size, _Kept(one.none, one.dots + emitted, one.full + emitted)
     keys = [target, source] if arch.joins == "sublayer" else [source + target]
     yield decoder, _layer(config, decoder, target, keys, rows, tensor)
@@ -220,6 +228,13 @@ def _layer(config: ModelConfig, size: StackConfig, queries: int, keys: list[int]
         scores = 0 if fused(config) else heads * tokens * n * (4 if c == 4 else 4 + c)
         none += projected + mixed + scores
         dots += projected + tokens * d * c
-    none += 6 * c * d_ff * tokens  # of SwiGLU and GELU alike: the product and what the activation's derivative reads
+    # The product and what the activation's derivative reads.
+    none += (5 if config.mlp == "gelu" and _jax() >= TANH_SINCE else 6) * c * d_ff * tokens
     dots += c * d_ff * tokens * (2 if config.mlp == "swiglu" else 1)
     return _Kept(none, dots, full)
+
+
+@cache
+def _jax() -> tuple[int, ...]:
+    """The version of JAX that is installed, which need not be loaded for it."""
+    return tuple(map(int, re.findall(r"\d+", version("jax"))[:3]))

@@ -6,17 +6,19 @@ import itertools
 
 import numpy as np
 import pytest
-import seqio
-import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from encdec_jax.data import pieces, prepare
-from encdec_jax.data.bible import bible
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.corpus import FEATURES, documents, verses
 from encdec_jax.data.prepare import vocab_name
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
+
+ABSENT = "the extra [data] is not installed"
+seqio = pytest.importorskip("seqio", reason=ABSENT)
+tf = pytest.importorskip("tensorflow", reason=ABSENT)
+tfds = pytest.importorskip("tensorflow_datasets", reason=ABSENT)
+bible = pytest.importorskip("encdec_jax.data.bible.bible", reason=ABSENT)
 
 pytestmark = pytest.mark.slow
 
