@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from operator import attrgetter
+from typing import Any, get_type_hints
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import require
@@ -55,15 +56,36 @@ class RunConfig:
         )
 
 
+# Fields of the model that nothing read, and their only value. Configurations of older runs name them; `run_id` still
+# hashes them, so that those runs keep their ids.
+GONE = {"norm": "pre", "position": "rope"}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A frozen configuration as plain nested data, ready for JSON or a ConfigDict."""
     return dataclasses.asdict(config)
 
 
 def from_dict(data: Mapping[str, Any]) -> RunConfig:
-    """A `RunConfig` from nested data.
+    """A `RunConfig` from nested data, in which fields that are `GONE` may stand with their only value.
 
     Raises:
       UserError: a field is unknown, missing, of the wrong type, or its value is not accepted.
     """
+    if isinstance(data, Mapping) and isinstance(model := data.get("model"), Mapping):
+        data = {**data, "model": {name: value for name, value in model.items() if (name, value) not in GONE.items()}}
     return build(RunConfig, data)
+
+
+def execution(run: RunConfig) -> dict[str, Any]:
+    """The fields that say how a run is executed, not what it computes, by path: 'mesh.data', 'model.scan', ..."""
+    return {path: attrgetter(path)(run) for path in EXECUTION}
+
+
+EXECUTION = tuple(
+    f"{room.name}.{field.name}"
+    for room in dataclasses.fields(RunConfig)
+    if dataclasses.is_dataclass(part := get_type_hints(RunConfig)[room.name])
+    for field in dataclasses.fields(part)
+    if field.metadata.get("execution")
+)

@@ -14,9 +14,14 @@ import numpy as np
 from encdec_jax.errors import UserError, require
 
 
-def later(default: Any) -> Any:
+def later(default: Any, execution: bool = False) -> Any:
     """A field that was added when runs existed already: at its default it does not enter `run_id`, so theirs stay."""
-    return dataclasses.field(default=default, metadata={"later": True})
+    return dataclasses.field(default=default, metadata={"later": True, "execution": execution})
+
+
+def execution(default: Any) -> Any:
+    """A field that says how a run is executed, not what it computes: whatever its value, it is the same run."""
+    return dataclasses.field(default=default, metadata={"execution": True})
 
 
 def build(cls: type, data: Any, path: str = "") -> Any:

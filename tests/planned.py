@@ -29,5 +29,6 @@ def experiment(table: pl.DataFrame, **changes: Any) -> Experiment:
             Prediction("layerwise is best", lambda f: f.comparison("layerwise", 1e12).gap.below(0)),
         ],
         "runs": dict.fromkeys(table["run_id"], RUN),
+        "labels": dict(table.select("run_id", "label").iter_rows()),
     }
     return Experiment(**{**fields, **changes})

@@ -62,6 +62,8 @@ def _row(arch: str, budget: float, n: float, seed: int, loss: float, window: flo
     tokens = round(budget / (6 * n))
     return {
         "run_id": f"{arch}-{budget:.0e}-{n:.0f}-{seed}",
+        "setting": f"{arch}-{budget:.0e}-{n:.0f}",
+        "label": arch,
         "arch": arch,
         "seed": seed,
         "objective": "causal_lm" if arch == "causal_lm" else "prefix_lm",

@@ -22,7 +22,7 @@ EPILOG = """\
   encdec compare ours.parquet theirs.csv --n params --c flops --loss bpb      both tables name their columns so
 """
 _COLUMNS = {
-    "arch": ("arch", "of architectures (all runs are of one where there is none)"),
+    "label": ("label", "of labels, each with curves and laws of its own (else arch; all runs are of one without)"),
     "n": ("n_params", "of parameters"),
     "d": ("tokens", "of training tokens"),
     "c": ("budget_flops", "of budgets, in training FLOPs, equal or near within a budget"),
@@ -45,8 +45,8 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     for role, (name, text) in _COLUMNS.items():
         help_text = f"column {text}, in a table that has it; else {name}"
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
-    text = "architecture that gaps are measured from; default causal_lm, or the first by name that both tables have"
-    parser.add_argument("--baseline", metavar="ARCH", help=text)
+    text = "label that gaps are measured from; default causal_lm, or the first by name that both tables have"
+    parser.add_argument("--baseline", metavar="LABEL", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_compare, takes_config=False)
     return parser
@@ -83,8 +83,8 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
 
     raw = read(path)
     given = {ours: getattr(options, role) for role, (ours, _) in _COLUMNS.items() if getattr(options, role)}
-    if "arch" not in raw.columns and options.arch is None:
-        raw = raw.with_columns(pl.lit("all runs").alias("arch"))
+    if "label" not in raw.columns and options.label is None:
+        raw = raw.with_columns(label=pl.col("arch") if "arch" in raw.columns else pl.lit("all runs"))
     theirs = {ours: name for ours, name in given.items() if name in raw.columns or ours not in raw.columns}
     made = as_results(raw, theirs, str(path))
     if len(made) < len(raw):
@@ -99,11 +99,11 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
 
 
 def _baseline(tables: tuple[pl.DataFrame, pl.DataFrame], given: str | None) -> str:
-    shared = sorted(set(tables[0]["arch"]) & set(tables[1]["arch"]))
+    shared = sorted(set(tables[0]["label"]) & set(tables[1]["label"]))
     if given is not None:
-        require(given in shared, "--baseline", given, f"an architecture of both tables: {', '.join(shared) or 'none'}")
+        require(given in shared, "--baseline", given, f"a label of both tables: {', '.join(shared) or 'none'}")
         return given
-    require(bool(shared), "tables", "no architecture in both", "two tables that have one in common")
+    require(bool(shared), "tables", "no label in both", "two tables that have one in common")
     return "causal_lm" if "causal_lm" in shared else shared[0]
 
 
@@ -120,7 +120,7 @@ def _json(found: Comparison, options: argparse.Namespace, baseline: str) -> dict
         "differences": [
             {
                 "what": one.what,
-                "arch": one.arch,
+                "label": one.label,
                 "budget": one.budget,
                 "a": one.a.json(),
                 "b": one.b.json(),
@@ -149,11 +149,11 @@ def _print(found: Comparison, options: argparse.Namespace, console: Console) -> 
         text += f": loss of B - A {interval(found.mean, sign=True)} in the mean"
     console.print(f"{text}; {len(found.only_a)} only in A, {len(found.only_b)} only in B")
     if len(differ):
-        out = table("architecture", *(name for name in found.shared.columns if name != "arch"), left=1)
+        out = table("label", *(name for name in found.shared.columns if name != "label"), left=1)
         worst = differ.sort(pl.col("difference").abs(), descending=True).head(10)
         for row in worst.iter_rows(named=True):
-            arch = row.pop("arch")
-            out.add_row(arch, *(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
+            label = row.pop("label")
+            out.add_row(label, *(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
         console.print(
             f"\nRuns in both whose losses differ{', the 10 that differ most' if len(differ) > 10 else ''}",
             out,
@@ -161,14 +161,14 @@ def _print(found: Comparison, options: argparse.Namespace, console: Console) -> 
         )
     for name, only in (("A", found.only_a), ("B", found.only_b)):
         if len(only):
-            counts = only["arch"].value_counts().sort("arch")
-            console.print(f"Only in {name}: {', '.join(f'{n} runs of {arch}' for arch, n in counts.iter_rows())}")
-    out = table("what", "architecture", "budget", "A", "B", "B - A, or B / A where x", "", left=2)
+            counts = only["label"].value_counts().sort("label")
+            console.print(f"Only in {name}: {', '.join(f'{n} runs of {label}' for label, n in counts.iter_rows())}")
+    out = table("what", "label", "budget", "A", "B", "B - A, or B / A where x", "", left=2)
     for one in found.differences:
         change = interval(one.change, sign=not one.ratio) + ("x" if one.ratio else "")
         verdict = {True: "differ", False: "", None: "no interval"}[one.told_apart]
         budget = "" if one.budget is None else flops(one.budget)
-        out.add_row(one.what, one.arch, budget, interval(one.a), interval(one.b), change, verdict)
+        out.add_row(one.what, one.label, budget, interval(one.a), interval(one.b), change, verdict)
     console.print("\nWhat was found in both (95 % intervals, as if the two were independent)", out, sep="\n")
     for text in found.absent:
         console.print(text, markup=False)

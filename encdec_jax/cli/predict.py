@@ -113,10 +113,10 @@ def _planned(experiment: Experiment, runs: set[str]) -> pl.DataFrame:
     for identity, run in experiment.runs.items():
         if identity in runs:
             due = cost(run)
-            rows.append((identity, run.model.arch, due.n_params, run.train.tokens, due.train_flops))
+            rows.append((identity, experiment.labels[identity], due.n_params, run.train.tokens, due.train_flops))
     names = {
         "run_id": pl.String,
-        "arch": pl.String,
+        "label": pl.String,
         "n_params": pl.Int64,
         "tokens": pl.Int64,
         "train_flops": pl.Float64,
@@ -143,9 +143,9 @@ def _print(experiment: Experiment, kept: dict[str, Forecast], before: dict[str, 
     from encdec_jax.text import amount, console, table
 
     order = {identity: place for place, identity in enumerate(experiment.runs)}
-    out = table("run", "architecture", "fit", "registered", "parameters", "tokens", "bits per byte", left=4)
+    out = table("run", "label", "fit", "registered", "parameters", "tokens", "bits per byte", left=4)
     for identity, one in sorted(kept.items(), key=lambda item: order.get(item[0], len(order))):
         state = "begun since" if identity not in left else "as before" if before.get(identity) == one else "now"
         predicted = interval(Interval(one.value, one.low, one.high))
-        out.add_row(identity, one.arch, one.fit[:12], f"{one.at} ({state})", amount(one.n), amount(one.d), predicted)
+        out.add_row(identity, one.label, one.fit[:12], f"{one.at} ({state})", amount(one.n), amount(one.d), predicted)
     console().print(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from encdec_jax.errors import require
+from encdec_jax.resolve import execution
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class EvalConfig:
     prefix: int = 128
     suffix: int = 128
     windows: int = 512
-    batch_size: int = 64
+    batch_size: int = execution(64)
 
     def __post_init__(self) -> None:
         for name in ("prefix", "suffix", "windows", "batch_size"):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS, Arch
-from encdec_jax.resolve import later
+from encdec_jax.resolve import execution, later
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class ModelConfig:
       vocab_size: rows of each embedding table: at least the ids of the vocabulary and of the objective (bytes: 259).
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
-      norm: where the RMSNorm of a sublayer stands.
-      position: how positions enter attention.
       rope_theta: the base of RoPE's wavelengths, in tokens.
       mlp: the feed-forward sublayer.
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
@@ -71,16 +69,14 @@ class ModelConfig:
     vocab_size: int
     decoder: StackConfig
     encoder: StackConfig | None = None
-    norm: Literal["pre"] = "pre"
-    position: Literal["rope"] = "rope"
     rope_theta: float = 10_000.0
     mlp: Literal["swiglu", "gelu"] = "swiglu"
     qk_norm: bool = False
     tie: Literal["all", "inputs", "decoder", "none"] = "all"
-    scan: bool = True
-    remat: Literal["none", "full", "dots"] = "none"
+    scan: bool = execution(True)
+    remat: Literal["none", "full", "dots"] = execution("none")
     dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto")
+    attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto", execution=True)
     base_width: int = later(0)
 
     @property

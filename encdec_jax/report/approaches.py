@@ -41,14 +41,14 @@ def parabolas(found: Sequence[Sides]) -> Section:
     rows = []
     for side in found:
         if side.bias is None:
-            rows.append([side.arch, *[_NONE] * 6, side.bias_reason])
+            rows.append([side.label, *[_NONE] * 6, side.bias_reason])
             continue
         b = side.bias
         for budget, n, miss, by_width, centre, width in zip(
             b.budgets, b.n, b.miss, b.by_width, b.centre, b.width, strict=True
         ):
             values = (_percent(miss), _percent(by_width), f"{number(math.exp(width))}x")
-            rows.append([side.arch, flops(budget), number(n), *values, f"{number(math.exp(centre))}x", ""])
+            rows.append([side.label, flops(budget), number(n), *values, f"{number(math.exp(centre))}x", ""])
     columns = (
         "architecture",
         "budget (FLOPs)",
@@ -60,7 +60,7 @@ def parabolas(found: Sequence[Sides]) -> Section:
         "remark",
     )
     text = tuple(
-        f"{side.arch}: the misses add {side.bias.exponent:+.3f} to Approach 2's exponent of N*."
+        f"{side.label}: the misses add {side.bias.exponent:+.3f} to Approach 2's exponent of N*."
         for side in found
         if side.bias is not None and math.isfinite(side.bias.exponent)
     )
@@ -76,10 +76,10 @@ def held_out(found: Sequence[Sides]) -> Section:
         "interval holds 0."
     )
     rows = [
-        [side.arch, one.law, *[_NONE] * 4, one.reason]
+        [side.label, one.law, *[_NONE] * 4, one.reason]
         if one.reason
         else [
-            side.arch,
+            side.label,
             one.law,
             one.fitted_to,
             f"{number(100 * one.error)} %",
@@ -96,8 +96,8 @@ def held_out(found: Sequence[Sides]) -> Section:
 
 def _exponents(side: Sides, one: Exponents) -> list[str]:
     if one.n is None or one.d is None:
-        return [side.arch, one.approach, _NONE, _NONE, _NONE, one.reason]
-    return [side.arch, one.approach, _short(one.n), _short(one.d), _beside(side, one), one.reason]
+        return [side.label, one.approach, _NONE, _NONE, _NONE, one.reason]
+    return [side.label, one.approach, _short(one.n), _short(one.d), _beside(side, one), one.reason]
 
 
 def _beside(side: Sides, one: Exponents) -> str:
@@ -116,7 +116,7 @@ def _span(side: Sides) -> str:
     low, high = side.span
     count = sum(one.n is not None for one in side.exponents)
     return (
-        f"{side.arch}: {count} approaches put N*'s exponent between {low:.3f} and {high:.3f}; over 10 times the "
+        f"{side.label}: {count} approaches put N*'s exponent between {low:.3f} and {high:.3f}; over 10 times the "
         f"compute, best sizes would come to differ {number(10 ** (high - low))}x."
     )
 

@@ -21,23 +21,23 @@ _LINE = 0.052  # of a label's text, as a share of the axes' height
 LABEL = 9  # points, of labels beside curves
 
 
-def part(drawn: Any, arch: str, points: str = "") -> None:
+def part(drawn: Any, label: str, points: str = "") -> None:
     """Say whose an artist, or every artist of a container, is.
 
     Args:
       drawn: an artist, a container, or several of them.
-      arch: the architecture.
+      label: the architecture.
       points: the key of what its markers show, for `encdec_jax.report.svg.inline`; empty if they show nothing alone.
     """
     if isinstance(drawn, Artist):
-        drawn.set_label(f"{PART}{arch}|{points}")
+        drawn.set_label(f"{PART}{label}|{points}")
     elif isinstance(drawn, Container):
         line, *others = drawn  # of error bars: the markers, then caps and bars
-        part(line, arch, points)
-        part(others, arch)
+        part(line, label, points)
+        part(others, label)
     elif isinstance(drawn, Iterable):
         for each in drawn:
-            part(each, arch, points)
+            part(each, label, points)
 
 
 def budget_axis(axes: Axes, budgets: tuple[float, ...], beyond: float = 1.35) -> None:
@@ -78,9 +78,9 @@ def label_right(axes: Axes, labels: list[tuple[float, str, str, str]]) -> None:
     for i in reversed(range(len(places))):
         places[i] = min(places[i], top - heights[i] / 2)
         top = places[i] - heights[i] / 2
-    for (_, text, shade, arch), place in zip(ordered, places, strict=True):
+    for (_, text, shade, label), place in zip(ordered, places, strict=True):
         written = axes.text(1.015, place, text, transform=axes.transAxes, color=shade, va="center", fontsize=LABEL)
-        part(written, arch)
+        part(written, label)
 
 
 def round_steps(low: float, high: float) -> list[float]:

@@ -23,16 +23,16 @@ def allocations(findings: Findings) -> Section:
         f"{REACH:g}x that budget, the furthest that the laws are trusted to."
     )
     rows = []
-    for arch in findings.archs:
-        inside = [o.budget for o in findings.optima if o.arch == arch and o.isoflop.converged]
+    for label in findings.labels:
+        inside = [o.budget for o in findings.optima if o.label == label and o.isoflop.converged]
         for compute in (max(inside), max(inside) * REACH) if inside else ():
             try:
-                found = allocate(findings, arch, compute)
+                found = allocate(findings, label, compute)
             except Undecided:
                 continue
             ratio = number(found.d.value / found.n.value)
             warning = found.warning or "-"
-            rows.append([arch, flops(compute), interval(found.n), interval(found.d), ratio, warning])
+            rows.append([label, flops(compute), interval(found.n), interval(found.d), ratio, warning])
     columns = ("architecture", "training FLOPs", "parameters", "tokens", "tokens / parameter", "warning")
     empty = "Laws of the best size need two budgets whose best size lies inside the sizes tried."
     return Section("Allocation", note if rows else "", columns, rows, empty)
@@ -61,7 +61,7 @@ def paired(found: Sequence[Pair]) -> Section:
     )
     rows = [
         [
-            pair.arch,
+            pair.label,
             flops(pair.budget),
             str(len(pair.runs)),
             interval(pair.windows, sign=True),
@@ -83,7 +83,7 @@ def paired(found: Sequence[Pair]) -> Section:
 def _shape(found: Choice) -> list[str]:
     return [
         found.axis,
-        found.arch,
+        found.label,
         flops(found.budget),
         amount(found.n),
         ", ".join(number(value) for value in found.tried),

@@ -23,11 +23,11 @@ def law_residuals(axes: Axes, findings: Findings) -> None:
     axes.axhline(0, color="#444444", lw=1)
     labels = []
     for law in (law for law in findings.laws if law.quantity == "loss"):
-        x = [o.budget for o in findings.optima if o.arch == law.arch]
+        x = [o.budget for o in findings.optima if o.label == law.label]
         y = 100 * np.expm1(law.fit.residuals)
-        drawn = axes.plot(x, y, marker(law.arch), color=colour(law.arch), ls=":", lw=0.8, ms=6)
-        part(drawn, law.arch, f"law residuals {law.arch}")
-        labels.append((float(y[-1]), law.arch, ink(law.arch), law.arch))
+        drawn = axes.plot(x, y, marker(law.label), color=colour(law.label), ls=":", lw=0.8, ms=6)
+        part(drawn, law.label, f"law residuals {law.label}")
+        labels.append((float(y[-1]), law.label, ink(law.label), law.label))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g} %" if value else "0 %"))
     budget_axis(axes, findings.budgets)
     axes.set_ylabel("best loss / law - 1")
@@ -40,10 +40,10 @@ def curve_residuals(axes: Axes, findings: Findings) -> None:
     axes.axhline(0, color="#444444", lw=1)
     sizes: list[float] = []
     for optimum in filter(free, findings.optima):
-        fit, arch = optimum.isoflop, optimum.arch
-        style: Any = {"color": colour(arch), "ms": 5, "ls": "", "mfc": "white"}
-        drawn = axes.plot(fit.curve.n, fit.curve.loss - fit.fitted(fit.curve.n), marker(arch), **style)
-        part(drawn, arch, f"sizes {arch} {optimum.budget}")
+        fit, label = optimum.isoflop, optimum.label
+        style: Any = {"color": colour(label), "ms": 5, "ls": "", "mfc": "white"}
+        drawn = axes.plot(fit.curve.n, fit.curve.loss - fit.fitted(fit.curve.n), marker(label), **style)
+        part(drawn, label, f"sizes {label} {optimum.budget}")
         sizes.extend(fit.curve.n)
     if sizes:
         size_axis(axes, min(sizes), max(sizes))
@@ -60,12 +60,12 @@ def exponents(axes: Axes, findings: Findings, quantity: Quantity) -> None:
     """A forest plot: the exponent of each architecture's law of one quantity, with its interval."""
     laws = [law for law in findings.laws if law.quantity == quantity]
     for row, law in enumerate(laws):
-        style: Any = {"fmt": marker(law.arch), "ms": 7, "capsize": 4, "color": colour(law.arch)}
-        part(axes.errorbar([law.slope.value], [row], xerr=errors([law.slope]), **style), law.arch)
-        text = f"{law.arch}  {interval(law.slope)}"
+        style: Any = {"fmt": marker(law.label), "ms": 7, "capsize": 4, "color": colour(law.label)}
+        part(axes.errorbar([law.slope.value], [row], xerr=errors([law.slope]), **style), law.label)
+        text = f"{law.label}  {interval(law.slope)}"
         place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        note = axes.annotate(text, (0.01, row), (0, 9), color=ink(law.arch), fontsize=LABEL, va="center", **place)
-        part(note, law.arch)
+        note = axes.annotate(text, (0.01, row), (0, 9), color=ink(law.label), fontsize=LABEL, va="center", **place)
+        part(note, law.label)
     axes.set_ylim(len(laws) - 0.5, -0.8)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
@@ -83,17 +83,17 @@ def frontiers(axes: Axes, findings: Findings) -> None:
     part(axes.axhline(0, color=colour(findings.baseline), lw=2), findings.baseline)
     labels = [(0.0, findings.baseline, ink(findings.baseline), findings.baseline)]
     for found in findings.crossovers:
-        law = findings.law(found.arch)
-        shade = colour(found.arch)
+        law = findings.law(found.label)
+        shade = colour(found.label)
         for ends, style in (((found.low, found.high), "-"), ((found.high, found.high * REACH), "--")):
             compute = np.geomspace(*ends, 40)
             ratio = 100 * (law.draws.at(compute) / base.draws.at(compute) - 1)
             low, high = np.quantile(ratio, [0.025, 0.975], axis=0)
             y = 100 * (law.fit.law.at(compute) / base.fit.law.at(compute) - 1)
-            part(axes.plot(compute, y, color=shade, ls=style), found.arch)
+            part(axes.plot(compute, y, color=shade, ls=style), found.label)
             opacity = 0.18 if style == "-" else 0.07
-            part(axes.fill_between(compute, low, high, color=shade, alpha=opacity, linewidth=0), found.arch)
-        labels.append((float(y[-1]), found.arch, ink(found.arch), found.arch))
+            part(axes.fill_between(compute, low, high, color=shade, alpha=opacity, linewidth=0), found.label)
+        labels.append((float(y[-1]), found.label, ink(found.label), found.label))
         _mark(axes, found)
     budget_axis(axes, findings.budgets, beyond=REACH)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g} %" if value else "0 %"))
@@ -107,6 +107,6 @@ def _mark(axes: Axes, found: Crossover) -> None:
         return
     low, high = max(found.compute.low, found.low), min(found.compute.high, found.high)
     bars = [[max(0.0, found.compute.value - low)], [max(0.0, high - found.compute.value)]]
-    style: Any = {"fmt": "*", "ms": 13, "capsize": 4, "color": colour(found.arch), "mec": "white", "zorder": 5}
+    style: Any = {"fmt": "*", "ms": 13, "capsize": 4, "color": colour(found.label), "mec": "white", "zorder": 5}
     drawn = axes.errorbar([found.compute.value], [0.0], xerr=bars if found.compute.known else None, **style)
-    part(drawn, found.arch, f"crossover {found.arch}")
+    part(drawn, found.label, f"crossover {found.label}")

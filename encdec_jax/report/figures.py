@@ -91,17 +91,17 @@ def isoflops(source: Any, baseline: str = "causal_lm") -> Figure:
       baseline: the architecture that the others are compared with, of a table.
     """
     findings = _findings(source, baseline)
-    columns = min(len(findings.archs), 3)
-    rows = math.ceil(len(findings.archs) / columns)
+    columns = min(len(findings.labels), 3)
+    rows = math.ceil(len(findings.labels) / columns)
     width = matplotlib.rcParams["figure.figsize"][0]
     figure = Figure(figsize=(width, rows * (0.6 + width / columns)), layout="constrained")
     grid: Any = figure.subplots(rows, columns, sharey=True, squeeze=False)
     panels.share_losses(grid[0, 0], findings)
-    for axes, arch in zip(grid.flat, findings.archs, strict=False):
-        panels.isoflop(axes, findings, arch)
+    for axes, label in zip(grid.flat, findings.labels, strict=False):
+        panels.isoflop(axes, findings, label)
     for axes in grid[:, 1:].flat:
         axes.set_ylabel("")
-    for axes in grid.flat[len(findings.archs) :]:
+    for axes in grid.flat[len(findings.labels) :]:
         axes.set_axis_off()
     return figure
 
@@ -185,9 +185,9 @@ def _line(found: Estimate, x: np.ndarray, label: dict[str, np.ndarray], here: np
     return grid, loss[0], low, high
 
 
-def _shade(arch: str, place: int) -> str:
+def _shade(label: str, place: int) -> str:
     """An architecture's colour; of names that are not ours, one by their place."""
-    return colour(arch) if arch in ARCHS else f"C{place}"
+    return colour(label) if label in ARCHS else f"C{place}"
 
 
 def _few_ticks(axis: Any) -> None:

@@ -113,7 +113,7 @@ def render(
         answer=words.answer(findings),
         frontiers=words.frontiers(findings),
         missing=sections.missing(experiment, table, findings),
-        archs=[(arch, colour(arch)) for arch in findings.archs],
+        labels=[(label, colour(label)) for label in findings.labels],
         sections=_sections(experiment, table, findings, curves, scored, pairs, seen),
         n_rows=len(table),
         csv=base64.b64encode(rows).decode(),

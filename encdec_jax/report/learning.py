@@ -28,14 +28,14 @@ class History:
     """The learning curve of one run.
 
     Attributes:
-      run_id, arch: of the run.
+      run_id, label: of the run.
       budget: training FLOPs; NaN of a run that was not matched.
       flops: training FLOPs spent, [points], rising.
       loss: mean training loss between a point and the one before, of the run's own objective, nats a token, [points].
     """
 
     run_id: str
-    arch: str
+    label: str
     budget: float
     flops: np.ndarray
     loss: np.ndarray
@@ -48,8 +48,8 @@ def histories(experiment: Experiment, table: pl.DataFrame) -> list[History]:
       UserError: a file of metrics is damaged.
     """
     found = []
-    columns = ("run_id", "arch", "budget_flops", "train_flops", "updates")
-    for identity, arch, budget, total, updates in table.sort("arch", "budget_flops", "run_id").select(columns).rows():
+    columns = ("run_id", "label", "budget_flops", "train_flops", "updates")
+    for identity, label, budget, total, updates in table.sort("label", "budget_flops", "run_id").select(columns).rows():
         path = experiment.run_folder(identity) / METRICS
         if not path.is_file():
             continue
@@ -61,7 +61,7 @@ def histories(experiment: Experiment, table: pl.DataFrame) -> list[History]:
         if points:
             step, loss = thin(*np.array(points, float).T)
             budget = float("nan") if budget is None else budget
-            found.append(History(identity, arch, budget, step / updates * total, loss))
+            found.append(History(identity, label, budget, step / updates * total, loss))
     return found
 
 
@@ -73,23 +73,23 @@ def thin(step: np.ndarray, loss: np.ndarray, points: int = _POINTS) -> tuple[np.
     return step[first + count - 1], np.add.reduceat(loss, first) / count
 
 
-def curves(axes: Axes, found: Sequence[History], arch: str) -> None:
+def curves(axes: Axes, found: Sequence[History], label: str) -> None:
     """Training loss against training FLOPs spent, a line a run of one architecture; larger budgets are darker.
 
     All architectures' panels have one scale of losses.
     """
-    own = [history for history in found if history.arch == arch]
+    own = [history for history in found if history.label == label]
     budgets = sorted({history.budget for history in own})
     for history in own:
         pale = _PALE * (1 - (budgets.index(history.budget) + 1) / len(budgets)) if len(budgets) > 1 else 0.0
-        shade = tuple((1 - pale) * value + pale for value in to_rgb(colour(arch)))
-        part(axes.plot(history.flops, history.loss, color=shade, lw=1.1), arch)
+        shade = tuple((1 - pale) * value + pale for value in to_rgb(colour(label)))
+        part(axes.plot(history.flops, history.loss, color=shade, lw=1.1), label)
     for budget in budgets:
         least = min((h for h in own if h.budget == budget), key=lambda h: (h.loss[-1], h.run_id))
         end = (float(least.flops[-1]), float(least.loss[-1]))
         text = flops(budget) if np.isfinite(budget) else "no budget"
         axes.annotate(
-            text, end, (0, -6), textcoords="offset points", va="top", ha="right", color=ink(arch), fontsize=LABEL
+            text, end, (0, -6), textcoords="offset points", va="top", ha="right", color=ink(label), fontsize=LABEL
         )
     losses = np.concatenate([history.loss for history in found])
     low, high = float(losses.min()) / 1.1, float(losses.max()) * 1.03
@@ -104,4 +104,4 @@ def curves(axes: Axes, found: Sequence[History], arch: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.set_xlabel("training FLOPs spent")
     axes.set_ylabel("training loss, nats a token (log)")
-    axes.set_title(arch, color=ink(arch))
+    axes.set_title(label, color=ink(label))

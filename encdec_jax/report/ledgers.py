@@ -25,14 +25,14 @@ class Spent:
     """What one run's parameters and training FLOPs are spent on.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       budget: training FLOPs.
       run_id, run: the run that stands for it.
       params: by group.
       flops: of one update, by group; scores of an attention are a group of their own.
     """
 
-    arch: str
+    label: str
     budget: float
     run_id: str
     run: RunConfig
@@ -43,17 +43,17 @@ class Spent:
 def spent(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> list[Spent]:
     """For each architecture, the ledger of the run closest to its best size at its largest budget."""
     found = []
-    for arch in findings.archs:
-        optimum = [o for o in findings.optima if o.arch == arch][-1]
+    for label in findings.labels:
+        optimum = [o for o in findings.optima if o.label == label][-1]
         runs = table.filter(
-            pl.col("status") == "done", pl.col("arch") == arch, pl.col("budget_flops") == optimum.budget
+            pl.col("status") == "done", pl.col("label") == label, pl.col("budget_flops") == optimum.budget
         ).sort((pl.col("n_params").log() - np.log(optimum.n.value)).abs(), "suffix_bits_per_byte", "run_id")
         known = [identity for identity in runs["run_id"] if identity in experiment.runs]
         if known:
             ledger = count(experiment.runs[known[0]])
             work = {name: part.mask for name, part in ledger.train_flops.by("group").items()}
             groups = ledger.params.groups
-            found.append(Spent(arch, optimum.budget, known[0], experiment.runs[known[0]], groups, work))
+            found.append(Spent(label, optimum.budget, known[0], experiment.runs[known[0]], groups, work))
     return found
 
 
@@ -61,7 +61,7 @@ def section(found: list[Spent], pictures: tuple[Picture, ...]) -> Section:
     """Parameters and training FLOPs by group, a row a group."""
     note = (
         "Of the run closest to each architecture's best size at its largest budget: "
-        + "; ".join(f"{s.arch} {s.run_id} ({shape(s.run)}, {flops(s.budget)} FLOPs)" for s in found)
+        + "; ".join(f"{s.label} {s.run_id} ({shape(s.run)}, {flops(s.budget)} FLOPs)" for s in found)
         + ". FLOPs are those of training, attention counted as the mask shows it. Scores: products of queries with "
         "keys, and sums of values; they have no parameters."
     )
@@ -76,7 +76,7 @@ def section(found: list[Spent], pictures: tuple[Picture, ...]) -> Section:
             *(f"{flops(sum(s.flops.values()))} an update" for s in found),
         ]
     )
-    columns = ("group", *(f"{s.arch}: parameters" for s in found), *(f"{s.arch}: of FLOPs" for s in found))
+    columns = ("group", *(f"{s.label}: parameters" for s in found), *(f"{s.label}: of FLOPs" for s in found))
     empty = "no run of the table is one of this experiment's sweep.py"
     return Section("Where the compute goes", note if found else "", columns, rows if found else [], empty, pictures)
 
@@ -100,7 +100,7 @@ def shares(axes: Axes, found: list[Spent]) -> None:
                 left[row] + width[row] / 2, float(row), f"{width[row]:.0f}", ha="center", va="center", fontsize=LABEL
             )
         left += width
-    axes.set_yticks(np.arange(len(found)), [s.arch for s in found])
+    axes.set_yticks(np.arange(len(found)), [s.label for s in found])
     axes.invert_yaxis()
     axes.grid(False)
     axes.set_xlim(0, 100)

@@ -17,19 +17,19 @@ from encdec_jax.study.findings import Findings, Optimum
 _DODGE = 0.35  # that architectures side by side take up, as a share of the distance of two budgets
 
 
-def isoflop(axes: Axes, findings: Findings, arch: str) -> None:
+def isoflop(axes: Axes, findings: Findings, label: str) -> None:
     """Loss against parameters, a curve a budget, each optimum starred with its intervals."""
-    optima = [optimum for optimum in findings.optima if optimum.arch == arch]
+    optima = [optimum for optimum in findings.optima if optimum.label == label]
     for optimum in optima:
         _curve(axes, optimum)
         end = (float(optimum.isoflop.curve.n[-1]), float(optimum.isoflop.curve.loss[-1]))
         text = flops(optimum.budget)
-        axes.annotate(text, end, (8, 0), textcoords="offset points", va="center", color=ink(arch), fontsize=LABEL)
+        axes.annotate(text, end, (8, 0), textcoords="offset points", va="center", color=ink(label), fontsize=LABEL)
     sizes = np.concatenate([optimum.isoflop.curve.n for optimum in optima])
     size_axis(axes, sizes.min(), sizes.max())
     axes.set_xlim(sizes.min() / 1.25, sizes.max() * (sizes.max() / sizes.min()) ** 0.25)  # room for the last label
     axes.set_ylabel("bits per byte, held-out suffixes")
-    axes.set_title(arch, color=ink(arch))
+    axes.set_title(label, color=ink(label))
 
 
 def share_losses(axes: Axes, findings: Findings) -> None:
@@ -43,21 +43,21 @@ def share_losses(axes: Axes, findings: Findings) -> None:
 def frontier(axes: Axes, findings: Findings) -> None:
     """Loss of the best size against training FLOPs, with fitted laws and the bands of their resamples."""
     labels = []
-    for arch in findings.archs:
-        optima = [optimum for optimum in findings.optima if optimum.arch == arch]
+    for label in findings.labels:
+        optima = [optimum for optimum in findings.optima if optimum.label == label]
         x, y = [o.budget for o in optima], [o.loss.value for o in optima]
         bars = errors([o.loss for o in optima])
-        style: Any = {"fmt": marker(arch), "ms": 5, "capsize": 3, "color": colour(arch)}
-        part(axes.errorbar(x, y, yerr=bars, **style), arch, f"optima {arch}")
-        text = arch
+        style: Any = {"fmt": marker(label), "ms": 5, "capsize": 3, "color": colour(label)}
+        part(axes.errorbar(x, y, yerr=bars, **style), label, f"optima {label}")
+        text = label
         for law in findings.laws:
-            if law.arch == arch and law.quantity == "loss":
+            if law.label == label and law.quantity == "loss":
                 compute = np.geomspace(min(x), max(x), 60)
                 low, high = np.quantile(law.draws.at(compute), [0.025, 0.975], axis=0)
-                part(axes.plot(compute, law.fit.law.at(compute), color=colour(arch)), arch)
-                part(axes.fill_between(compute, low, high, color=colour(arch), alpha=0.18, linewidth=0), arch)
+                part(axes.plot(compute, law.fit.law.at(compute), color=colour(label)), label)
+                part(axes.fill_between(compute, low, high, color=colour(label), alpha=0.18, linewidth=0), label)
                 text += f"\nexponent\n{interval(law.slope)}"
-        labels.append((y[-1], text, ink(arch), arch))
+        labels.append((y[-1], text, ink(label), label))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(FixedLocator(MaxNLocator(7).tick_values(*axes.get_ylim())))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -73,7 +73,7 @@ def gaps(axes: Axes, findings: Findings) -> None:
 
     Labels say the compute needed for the baseline's loss at the architecture's largest budget.
     """
-    others = [arch for arch in findings.archs if any(c.arch == arch for c in findings.comparisons)]
+    others = [label for label in findings.labels if any(c.label == label for c in findings.comparisons)]
     if not others:
         axes.set_axis_off()
         return
@@ -81,15 +81,15 @@ def gaps(axes: Axes, findings: Findings) -> None:
     base = findings.baseline
     labels = [(0.0, base, ink(base), base)]
     part(axes.axhline(0, color=colour(base), lw=2), base)
-    for place, arch in enumerate(others):
-        found = [c for c in findings.comparisons if c.arch == arch]
+    for place, label in enumerate(others):
+        found = [c for c in findings.comparisons if c.label == label]
         shift = math.exp((place - (len(others) - 1) / 2) * span)
         x, y = [c.budget * shift for c in found], [c.gap.value for c in found]
-        part(axes.plot(x, y, color=colour(arch), lw=0.8, ls=":"), arch)
-        style: Any = {"fmt": marker(arch), "ms": 6, "capsize": 4, "color": colour(arch)}
-        part(axes.errorbar(x, y, yerr=errors([c.gap for c in found]), **style), arch, f"gaps {arch}")
+        part(axes.plot(x, y, color=colour(label), lw=0.8, ls=":"), label)
+        style: Any = {"fmt": marker(label), "ms": 6, "capsize": 4, "color": colour(label)}
+        part(axes.errorbar(x, y, yerr=errors([c.gap for c in found]), **style), label, f"gaps {label}")
         needs = "" if found[-1].multiplier is None else f"\ncompute needed\n{multiplier(found[-1])}"
-        labels.append((y[-1], arch + needs, ink(arch), arch))
+        labels.append((y[-1], label + needs, ink(label), label))
     budget_axis(axes, findings.budgets)
     axes.set_ylabel(f"bits per byte above {base}")
     axes.set_title(f"Gap to {base}: above 0 is worse")
@@ -97,17 +97,17 @@ def gaps(axes: Axes, findings: Findings) -> None:
 
 
 def _curve(axes: Axes, optimum: Optimum) -> None:
-    curve, arch = optimum.isoflop.curve, optimum.arch
-    shade = colour(arch)
-    points = f"sizes {arch} {optimum.budget}"
-    part(axes.plot(curve.n, curve.loss, marker(arch), ms=4.5, color=shade, mfc="white", zorder=4), arch, points)
+    curve, label = optimum.isoflop.curve, optimum.label
+    shade = colour(label)
+    points = f"sizes {label} {optimum.budget}"
+    part(axes.plot(curve.n, curve.loss, marker(label), ms=4.5, color=shade, mfc="white", zorder=4), label, points)
     if optimum.isoflop.coefficients is not None:
         sizes = np.geomspace(curve.n[0], curve.n[-1], 60)
         style = "-" if optimum.isoflop.converged else "--"
-        part(axes.plot(sizes, optimum.isoflop.fitted(sizes), color=shade, ls=style, lw=1.4), arch)
+        part(axes.plot(sizes, optimum.isoflop.fitted(sizes), color=shade, ls=style, lw=1.4), label)
     n, loss = optimum.n, optimum.loss
     bars: Any = {"xerr": errors([n]), "yerr": errors([loss])}
-    part(axes.errorbar([n.value], [loss.value], color=shade, capsize=2, elinewidth=1.2, **bars), arch)
+    part(axes.errorbar([n.value], [loss.value], color=shade, capsize=2, elinewidth=1.2, **bars), label)
     fill, edge = (shade, "white") if optimum.isoflop.converged else ("white", shade)
     star = axes.plot([n.value], [loss.value], "*", ms=13, mew=0.9, zorder=5, mfc=fill, mec=edge)
-    part(star, arch, f"optimum {arch} {optimum.budget}")
+    part(star, label, f"optimum {label} {optimum.budget}")

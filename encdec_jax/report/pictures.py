@@ -34,7 +34,7 @@ def answers(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
 def isoflops(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
     """One picture an architecture, all of one scale of losses."""
     title = "{}: bits per byte against parameters, one curve a budget"
-    return tuple(_picture(title.format(arch), tips, _isoflop, findings, arch) for arch in findings.archs)
+    return tuple(_picture(title.format(label), tips, _isoflop, findings, label) for label in findings.labels)
 
 
 def laws(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
@@ -68,8 +68,8 @@ def fronts(found: pl.DataFrame) -> tuple[Picture, ...]:
 def learnings(findings: Findings, found: Sequence[History]) -> tuple[Picture, ...]:
     """Learning curves, one picture an architecture, all of one scale."""
     title = "{}: training loss against training FLOPs spent"
-    archs = [arch for arch in findings.archs if any(history.arch == arch for history in found)]
-    return tuple(_picture(title.format(arch), {}, learning.curves, found, arch) for arch in archs)
+    labels = [label for label in findings.labels if any(history.label == label for history in found)]
+    return tuple(_picture(title.format(label), {}, learning.curves, found, label) for label in labels)
 
 
 def ledger(found: Sequence[Spent]) -> tuple[Picture, ...]:
@@ -80,9 +80,9 @@ def ledger(found: Sequence[Spent]) -> tuple[Picture, ...]:
     return (_picture("Shares of training FLOPs by group of weights", {}, ledgers.shares, found, size=size),)
 
 
-def _isoflop(axes: Axes, findings: Findings, arch: str) -> None:
+def _isoflop(axes: Axes, findings: Findings, label: str) -> None:
     panels.share_losses(axes, findings)
-    panels.isoflop(axes, findings, arch)
+    panels.isoflop(axes, findings, label)
 
 
 def _picture(

@@ -22,7 +22,7 @@ _NOTE = "Bars and bands: 95 % intervals. Star: best size; hollow, with a dashed 
 def png(findings: Findings, title: str) -> bytes:
     """The whole answer as one picture: IsoFLOP curves above, frontier and gaps below. Needs at least one run done."""
     with rc_context(RC):
-        rows = -(-len(findings.archs) // _ROW)
+        rows = -(-len(findings.labels) // _ROW)
         figure = Figure(figsize=(13, 3.9 * rows + 5.2), layout="constrained")
         # Matplotlib's own wrapping takes dollar signs, which a question may hold, for mathematics.
         wrapped = textwrap.fill(title, _TITLE)
@@ -40,13 +40,13 @@ def png(findings: Findings, title: str) -> bytes:
 
 def _isoflops(figure: FigureBase, findings: Findings) -> None:
     """One panel an architecture, all of one height and scale."""
-    columns = min(_ROW, len(findings.archs))
-    rows = -(-len(findings.archs) // columns)
+    columns = min(_ROW, len(findings.labels))
+    rows = -(-len(findings.labels) // columns)
     grid: Any = figure.subplots(rows, columns, sharey=True, squeeze=False)
     panels.share_losses(grid[0, 0], findings)
-    for place, arch in enumerate(findings.archs):
-        panels.isoflop(grid.flat[place], findings, arch)
+    for place, label in enumerate(findings.labels):
+        panels.isoflop(grid.flat[place], findings, label)
     for axes in grid[:, 1:].flat:
         axes.set_ylabel("")
-    for axes in grid.flat[len(findings.archs) :]:
+    for axes in grid.flat[len(findings.labels) :]:
         axes.set_axis_off()

@@ -15,9 +15,10 @@ from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, number
 from encdec_jax.study.findings import Findings
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.train.versions import code, commit
 from encdec_jax.train.versions import versions as train_versions
 
-_ORDER = ("arch", "budget_flops", "n_params", "lr", "seed", "run_id")
+_ORDER = ("label", "budget_flops", "n_params", "lr", "seed", "run_id")
 
 
 def matched(table: pl.DataFrame) -> Section:
@@ -30,12 +31,12 @@ def matched(table: pl.DataFrame) -> Section:
         "same prefixes."
     )
     rows = []
-    for runs in table.sort("arch").partition_by("arch", maintain_order=True):
+    for runs in table.sort("label").partition_by("label", maintain_order=True):
         dense = runs["train_flops_dense"] / runs["train_flops"]
         mismatch: Any = runs["flops_mismatch"].abs().max()
         rows.append(
             [
-                runs["arch"][0],
+                runs["label"][0],
                 str(len(runs)),
                 ", ".join(sorted({_objective(run) for run in runs.iter_rows(named=True)})),
                 "-" if mismatch is None else f"{mismatch:.2%}",
@@ -67,14 +68,14 @@ def confounders(experiment: Experiment) -> Section:
 def exclusions(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> Section:
     """Everything that the fits leave out or doubt, and by which rule."""
     ended = set(table["run_id"])
-    rows = [[e.run_id, e.arch, e.rule] for e in findings.exclusions]
+    rows = [[e.run_id, e.label, e.rule] for e in findings.exclusions]
     rows += [
-        [identity, run.model.arch, "missing: not done yet"]
-        for identity, run in experiment.runs.items()
+        [identity, label, "missing: not done yet"]
+        for identity, label in experiment.labels.items()
         if identity not in ended
     ]
     rows += [
-        [f"budget {flops(o.budget)}", o.arch, o.isoflop.reason] for o in findings.optima if not o.isoflop.converged
+        [f"budget {flops(o.budget)}", o.label, o.isoflop.reason] for o in findings.optima if not o.isoflop.converged
     ]
     return Section("Left out, or in doubt", "", ("what", "architecture", "why"), rows, "Nothing.")
 
@@ -83,7 +84,7 @@ def results(table: pl.DataFrame) -> Section:
     """All runs."""
     columns = {
         "run_id": "run",
-        "arch": "architecture",
+        "label": "architecture",
         "budget_flops": "budget (FLOPs)",
         "d_model": "width",
         "n_params": "parameters",
@@ -105,21 +106,26 @@ def results(table: pl.DataFrame) -> Section:
 def versions(table: pl.DataFrame) -> Section:
     """What the runs were made with, several values where runs differ; and what this report is made with."""
     found: dict[str, set[str]] = defaultdict(set)
+    for name in ("commit", "code"):
+        found[name].update(table[name].drop_nulls())
     for text in table["versions"].drop_nulls():
         for name, value in json.loads(text).items():
             found[name].add(str(value))
     own = reporter()
-    names = sorted({*found, *own}, key=lambda name: (name != "commit", name))
+    names = sorted({*found, *own}, key=lambda name: (name != "commit", name != "code", name))
     rows = [[name, ", ".join(sorted(found[name])) or "-", own.get(name, "-")] for name in names]
-    note = "Of the commit and of packages; '-dirty' behind a commit: files differed from it."
+    note = (
+        "Of the commit ('+dirty' behind it: files differed from it), of the code (a digest of the sources that "
+        "training reads) and of packages."
+    )
     return Section("Versions", note, ("what", "of the runs", "of this report"), rows)
 
 
 @functools.cache
 def reporter() -> dict[str, str]:
     """The commit and the versions that this process makes reports with."""
-    seen = train_versions()
-    kept = {name: seen[name] for name in ("commit", "encdec_jax", "numpy", "python")}
+    seen = {"commit": commit() or "unknown", "code": code()} | train_versions()
+    kept = {name: seen[name] for name in ("commit", "code", "encdec_jax", "numpy", "python")}
     return kept | {name: metadata.version(name) for name in ("matplotlib", "polars", "scipy")}
 
 

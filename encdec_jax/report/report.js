@@ -80,8 +80,8 @@
     button.addEventListener("click", () => {
       const on = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(on));
-      for (const drawn of all("svg [data-arch]")) {
-        if (drawn.dataset.arch === button.dataset.toggles) drawn.classList.toggle("off", !on);
+      for (const drawn of all("svg [data-label]")) {
+        if (drawn.dataset.label === button.dataset.toggles) drawn.classList.toggle("off", !on);
       }
       for (const picture of all("figure svg")) {
         const points = all(".point", picture);

@@ -21,7 +21,7 @@ def comparisons(findings: Findings, pictures: Pictures) -> Section:
         f"best sizes. Better: probability that the best loss is lower than {findings.baseline}'s."
     )
     rows = [
-        [c.arch, flops(c.budget), interval(c.gap, sign=True), multiplier(c), parameters(c), share(c.better)]
+        [c.label, flops(c.budget), interval(c.gap, sign=True), multiplier(c), parameters(c), share(c.better)]
         for c in findings.comparisons
     ]
     columns = (
@@ -49,7 +49,7 @@ def laws(findings: Findings, pictures: Pictures) -> Section:
     units = {"loss": "bits per byte", "n": "parameters", "d": "tokens"}
     rows = [
         [
-            law.arch,
+            law.label,
             units[law.quantity],
             law.fit.law.kind,
             interval(law.slope),
@@ -76,9 +76,9 @@ def crossovers(findings: Findings, pictures: Pictures) -> Section:
     )
     rows = [
         [
-            found.arch,
+            found.label,
             f"{flops(found.low)} to {flops(found.high)}",
-            f"none; {found.arch if found.beyond else base} is better throughout"
+            f"none; {found.label if found.beyond else base} is better throughout"
             if found.compute is None and found.possible is None
             else crossing(found, base),
             f"{found.share:.0%}",
@@ -92,7 +92,7 @@ def crossovers(findings: Findings, pictures: Pictures) -> Section:
 
 def optima(findings: Findings, pictures: Pictures) -> Section:
     """The best size for each budget."""
-    sources = "; ".join(f"{arch} {number(n.sd)} ({n.source})" for arch, n in findings.noise.items())
+    sources = "; ".join(f"{label} {number(n.sd)} ({n.source})" for label, n in findings.noise.items())
     note = (
         "Best size: the minimum of a parabola in ln(parameters) through the sizes of one budget. A star marks it; a "
         "hollow one, with a dashed curve, lies not inside the sizes tried, and the best size trained stands for it. "
@@ -100,7 +100,7 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
     )
     rows = [
         [
-            o.arch,
+            o.label,
             flops(o.budget),
             interval(o.n),
             interval(o.d),
@@ -145,12 +145,14 @@ def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> 
     found = []
     if len(done) < len(experiment.runs):
         found.append(f"{len(done)} of {len(experiment.runs)} runs are done.")
-    fitted = {(law.arch, law.quantity) for law in findings.laws}
-    for arch in sorted({run.model.arch for run in experiment.runs.values()}):
-        if (arch, "loss") not in fitted:
-            found.append(f"No law of {arch}'s loss: it needs runs done at two budgets or more.")
-        elif (arch, "n") not in fitted:
-            found.append(f"No law of {arch}'s best size: fewer than two budgets have it inside the sizes tried.")
-        if any(law.arch == arch and law.quantity == "loss" and law.fit.n_points == 2 for law in findings.laws):
-            found.append(f"The law of {arch}'s loss goes through its two points, and can't be checked against a third.")
+    fitted = {(law.label, law.quantity) for law in findings.laws}
+    for label in sorted(set(experiment.labels.values())):
+        if (label, "loss") not in fitted:
+            found.append(f"No law of {label}'s loss: it needs runs done at two budgets or more.")
+        elif (label, "n") not in fitted:
+            found.append(f"No law of {label}'s best size: fewer than two budgets have it inside the sizes tried.")
+        if any(law.label == label and law.quantity == "loss" and law.fit.n_points == 2 for law in findings.laws):
+            found.append(
+                f"The law of {label}'s loss goes through its two points, and can't be checked against a third."
+            )
     return found

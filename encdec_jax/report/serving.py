@@ -29,7 +29,7 @@ DRAWN = ("train_flops", "request_flops", "kv_bytes")
 def views(fronts: pl.DataFrame) -> list[pl.DataFrame]:
     """The parts of `encdec_jax.study.pareto.fronts`' table that are a picture each: one cost at one ratio."""
     chosen = fronts.filter(pl.col("axis").is_in(DRAWN)).with_columns(place=pl.col("axis").replace_strict(_PLACES))
-    return chosen.sort("place", "ratio", "arch", "cost", maintain_order=True).partition_by(
+    return chosen.sort("place", "ratio", "label", "cost", maintain_order=True).partition_by(
         "place", "ratio", maintain_order=True
     )
 
@@ -43,10 +43,10 @@ def front(axes: Axes, view: pl.DataFrame) -> None:
     """Every setting's loss against its cost; those that nothing beats are filled, and joined by a line."""
     best = view.filter("front").sort("cost")
     axes.step(best["cost"], best["loss"], where="post", color="#444444", lw=1.2, zorder=1)
-    for arch, on, runs in _marked(view):
-        fill = colour(arch) if on else "white"
-        style: Any = {"ls": "", "ms": 6, "color": colour(arch), "mfc": fill, "zorder": 3 + on}
-        part(axes.plot(runs["cost"], runs["loss"], marker(arch), **style), arch, _key(view, arch, on))
+    for label, on, runs in _marked(view):
+        fill = colour(label) if on else "white"
+        style: Any = {"ls": "", "ms": 6, "color": colour(label), "mfc": fill, "zorder": 3 + on}
+        part(axes.plot(runs["cost"], runs["loss"], marker(label), **style), label, _key(view, label, on))
     low, high = float(np.min(view["cost"].to_numpy())), float(np.max(view["cost"].to_numpy()))
     row = view.row(0, named=True)
     spell = amount if row["axis"] == "kv_bytes" else flops
@@ -62,9 +62,9 @@ def front(axes: Axes, view: pl.DataFrame) -> None:
 def tips(fronts: pl.DataFrame) -> dict[str, list[str]]:
     """Texts of the markers of every view, by the keys that `front` gives them."""
     return {
-        _key(view, arch, on): [_setting(run) for run in runs.iter_rows(named=True)]
+        _key(view, label, on): [_setting(run) for run in runs.iter_rows(named=True)]
         for view in views(fronts)
-        for arch, on, runs in _marked(view)
+        for label, on, runs in _marked(view)
     }
 
 
@@ -79,7 +79,7 @@ def section(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
         [
             COSTS[run["axis"]],
             f"{run['source']:,} / {run['target']:,}" if run["source"] else "-",
-            run["arch"],
+            run["label"],
             amount(run["n_params"]),
             "-" if run["budget_flops"] is None else flops(run["budget_flops"]),
             flops(run["cost"]) if run["axis"] != "kv_bytes" else amount(run["cost"]),
@@ -104,12 +104,12 @@ def section(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
 
 def _marked(view: pl.DataFrame) -> list[tuple[str, bool, pl.DataFrame]]:
     """The settings of a view that are drawn alike: of one architecture, on the front or not."""
-    parts = view.partition_by("arch", "front", maintain_order=True)
-    return [(runs["arch"][0], runs["front"][0], runs) for runs in parts]
+    parts = view.partition_by("label", "front", maintain_order=True)
+    return [(runs["label"][0], runs["front"][0], runs) for runs in parts]
 
 
-def _key(view: pl.DataFrame, arch: str, on: bool) -> str:
-    return f"{title(view)} {arch} {on}"
+def _key(view: pl.DataFrame, label: str, on: bool) -> str:
+    return f"{title(view)} {label} {on}"
 
 
 def _lengths(row: dict[str, Any]) -> str:
@@ -121,7 +121,7 @@ def _setting(run: dict[str, Any]) -> str:
     on = "on the front" if run["front"] else "not on the front"
     spell = amount if run["axis"] == "kv_bytes" else flops
     return (
-        f"{run['arch']}, {amount(run['n_params'])} parameters: {run['loss']:.4f} bits per byte ({of}) for "
+        f"{run['label']}, {amount(run['n_params'])} parameters: {run['loss']:.4f} bits per byte ({of}) for "
         f"{spell(run['cost'])} {COSTS[run['axis']]}; {on}, probability {share(run['share'])}"
     )
 

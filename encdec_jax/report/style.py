@@ -52,19 +52,19 @@ RC: Any = {
 }
 
 
-def colour(arch: str) -> str:
+def colour(label: str) -> str:
     """The colour of an architecture's curves and points."""
-    return _COLOURS.get(arch, _OTHER)
+    return _COLOURS.get(label, _OTHER)
 
 
-def marker(arch: str) -> str:
+def marker(label: str) -> str:
     """The marker of an architecture's points."""
-    return _MARKERS.get(arch, _OTHER_MARKER)
+    return _MARKERS.get(label, _OTHER_MARKER)
 
 
-def ink(arch: str) -> str:
+def ink(label: str) -> str:
     """The colour of an architecture's name: its own, darkened until it can be read on white."""
-    red, green, blue = (int(colour(arch)[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (int(colour(label)[i : i + 2], 16) for i in (1, 3, 5))
     while contrast((red, green, blue)) < _READABLE:
         red, green, blue = (int(0.95 * value) for value in (red, green, blue))
     return f"#{red:02X}{green:02X}{blue:02X}"

@@ -34,9 +34,9 @@ def inline(title: str, size: tuple[float, float], draw: Callable[[Figure], None]
         draw(figure)
         parts = {}
         for place, artist in enumerate(figure.findobj(lambda a: str(a.get_label()).startswith(PART))):
-            _, arch, points = str(artist.get_label()).split("|", 2)
+            _, label, points = str(artist.get_label()).split("|", 2)
             artist.set_gid(f"part{place}")
-            parts[f"part{place}"] = (arch, tips.get(points, ()))
+            parts[f"part{place}"] = (label, tips.get(points, ()))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     source = buffer.getvalue()
@@ -56,8 +56,8 @@ def _annotate(root: ElementTree.Element, parts: Mapping[str, tuple[str, Sequence
         if name and name not in wanted:
             del node.attrib["id"]
         if name in parts:
-            arch, tips = parts[name]
-            node.attrib["data-arch"] = arch
+            label, tips = parts[name]
+            node.attrib["data-label"] = label
             markers = list(node.iter(f"{{{_SVG}}}use")) if tips else []
             for use, tip in zip(markers, tips, strict=bool(tips)):
                 use.attrib["class"] = "point"

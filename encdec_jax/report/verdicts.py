@@ -50,7 +50,7 @@ def forecasts(scored: Sequence[Scored]) -> Section:
     rows = [
         [
             one.forecast.run_id,
-            one.forecast.arch,
+            one.forecast.label,
             f"{one.forecast.value:.4f}",
             f"[{one.forecast.low:.4f}, {one.forecast.high:.4f}]",
             one.status if one.observed is None else f"{one.observed:.4f}",

@@ -70,11 +70,11 @@ def share(probability: float) -> str:
 def crossing(found: Crossover, baseline: str) -> str:
     """Where two frontiers cross, as a clause."""
     if found.compute is None:
-        return f"no crossover of {found.arch} with {baseline} in the measured range{_unless(found)}"
-    winner = found.arch if found.beyond else baseline
+        return f"no crossover of {found.label} with {baseline} in the measured range{_unless(found)}"
+    winner = found.label if found.beyond else baseline
     ends = _ends(found.compute.low, found.compute.high) if found.compute.known else "(no interval)"
     return (
-        f"{found.arch} crosses {baseline} at {flops(found.compute.value)} FLOPs {ends}, above which {winner} is better"
+        f"{found.label} crosses {baseline} at {flops(found.compute.value)} FLOPs {ends}, above which {winner} is better"
     )
 
 
@@ -95,7 +95,7 @@ def frontiers(findings: Findings) -> str:
     clauses = [crossing(found, findings.baseline) for found in open_ends]
     apart = [found for found in findings.crossovers if found not in open_ends]
     if apart:
-        names = " or ".join(found.arch for found in apart)
+        names = " or ".join(found.label for found in apart)
         low, high = flops(min(found.low for found in apart)), flops(max(found.high for found in apart))
         clauses.append(f"no crossover of {names} with {findings.baseline} in the measured range, {low} to {high} FLOPs")
     return f"The fitted frontiers: {'; '.join(clauses)}." if clauses else ""
@@ -103,7 +103,7 @@ def frontiers(findings: Findings) -> str:
 
 def _verdict(found: list[Comparison], base: str) -> str:
     """Who beats whom."""
-    better, worse, unknown = ([c.arch for c in found if c.gap.above(0) is sign] for sign in (False, True, None))
+    better, worse, unknown = ([c.label for c in found if c.gap.above(0) is sign] for sign in (False, True, None))
     clauses = []
     if better:
         clauses.append(f"{_and(better)} {'beats' if len(better) == 1 else 'beat'} {base}")
@@ -117,11 +117,11 @@ def _verdict(found: list[Comparison], base: str) -> str:
 def _needs(found: list[Comparison], base: str) -> str:
     """By how much: the compute that each needs, or without a law of the baseline's the gap."""
     if any(c.multiplier is None for c in found):
-        rest = [f"{c.arch} by {interval(c.gap, sign=True)}" for c in found[1:]]
-        first = f"{found[0].arch}'s loss differs from {base}'s by {interval(found[0].gap, sign=True)} bits per byte"
+        rest = [f"{c.label} by {interval(c.gap, sign=True)}" for c in found[1:]]
+        first = f"{found[0].label}'s loss differs from {base}'s by {interval(found[0].gap, sign=True)} bits per byte"
     else:
-        rest = [f"{c.arch} {multiplier(c)}" for c in found[1:]]
-        first = f"{found[0].arch} needs {multiplier(found[0])} the compute of {base} for the same loss"
+        rest = [f"{c.label} {multiplier(c)}" for c in found[1:]]
+        first = f"{found[0].label} needs {multiplier(found[0])} the compute of {base} for the same loss"
     return ", ".join([first, *rest])
 
 

@@ -30,14 +30,14 @@ class Allocation:
     """The best use of compute by an architecture.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       compute: training FLOPs.
       n, d: parameters and tokens, along their laws.
       extrapolated: whether the compute lies beyond what the laws are trusted for.
       warning: which budgets' optima are, or may be, on the edge of their sizes; empty if none.
     """
 
-    arch: str
+    label: str
     compute: float
     n: Interval
     d: Interval
@@ -50,7 +50,7 @@ class Choice:
     """The best value of one choice of shape, at one budget and size.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       budget: training FLOPs.
       axis: the choice: the encoder's share of all layers, or layers, of both stacks together.
       n: parameters, geometric mean of the models compared; of 'encoder share' all sizes trained with the budget.
@@ -60,7 +60,7 @@ class Choice:
       warning: why `best` is a bound or in doubt; empty if it is neither.
     """
 
-    arch: str
+    label: str
     budget: float
     axis: Axis
     n: float
@@ -70,15 +70,15 @@ class Choice:
     warning: str
 
 
-def allocate(findings: Findings, arch: str, compute: float, extrapolate: bool = False) -> Allocation:
+def allocate(findings: Findings, label: str, compute: float, extrapolate: bool = False) -> Allocation:
     """N*(C) and D*(C).
 
     Raises:
       Undecided: fewer than two budgets have an optimum inside their sizes.
       UserError: the compute lies beyond what laws are trusted for, and no one asked to extrapolate.
     """
-    laws = [findings.law(arch, quantity) for quantity in ("n", "d")]
-    optima = [optimum for optimum in findings.optima if optimum.arch == arch]
+    laws = [findings.law(label, quantity) for quantity in ("n", "d")]
+    optima = [optimum for optimum in findings.optima if optimum.label == label]
     inside = [optimum.budget for optimum in optima if optimum.isoflop.converged]
     extrapolated = trust(compute, (min(inside), max(inside)), extrapolate)
     n, d = (Interval.of(float(law.fit.law.at(compute)), law.draws.at(compute)) for law in laws)
@@ -88,7 +88,7 @@ def allocate(findings: Findings, arch: str, compute: float, extrapolate: bool = 
         edges
     )
     warnings += [f"optimum perhaps at the edge of the sizes at {', '.join(doubtful)} FLOPs"] * bool(doubtful)
-    return Allocation(arch, compute, n, d, extrapolated, "; ".join(warnings))
+    return Allocation(label, compute, n, d, extrapolated, "; ".join(warnings))
 
 
 def encoder_shares(table: pl.DataFrame) -> tuple[Choice, ...]:
@@ -141,7 +141,7 @@ _Best = tuple[float, Curve, int]  # value of the choice, the curve of its runs, 
 def _groups(table: pl.DataFrame) -> list[pl.DataFrame]:
     """Done runs of one architecture and budget each, three values of the choice or more, by rising value."""
     done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
-    parts = done.sort("arch", "budget_flops", "choice").partition_by("arch", "budget_flops", maintain_order=True)
+    parts = done.sort("label", "budget_flops", "choice").partition_by("label", "budget_flops", maintain_order=True)
     return [part for part in parts if part["choice"].n_unique() >= 3]
 
 
@@ -184,7 +184,7 @@ def _choice(isoflop: IsoFlop, drawn: Draws, axis: Axis, value: Callable[[np.ndar
     if not warning and drawn.edge_share > DOUBTFUL:
         warning = f"perhaps at the edge of the values tried ({drawn.edge_share:.0%} of resamples)"
     return Choice(
-        isoflop.curve.arch,
+        isoflop.curve.label,
         isoflop.curve.budget,
         axis,
         float(np.exp(np.log(isoflop.curve.d).mean())),

@@ -86,14 +86,14 @@ class Sides:
     """One architecture, from all sides.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       exponents: one an approach, in the order of `APPROACHES`.
       bias: what Approach 2's parabolas miss if Approach 3's law is true; None where there is no such law.
       bias_reason: why there is none.
       ahead: of the frontier and of Approach 3.
     """
 
-    arch: str
+    label: str
     exponents: tuple[Exponents, ...]
     bias: Bias | None
     bias_reason: str
@@ -119,24 +119,26 @@ def sides(table: pl.DataFrame, findings: Findings, traces: Traces) -> tuple[Side
         pl.col("status") == "done", pl.col("budget_flops").is_not_null(), ~pl.col("run_id").is_in(left_out)
     ).sort("budget_flops", "n_params", "seed", "run_id")
     draws = resample([optimum.isoflop for optimum in findings.optima], findings.noise)  # those of the findings
-    return tuple(_sides(used.filter(pl.col("arch") == arch), arch, findings, draws, traces) for arch in findings.archs)
+    return tuple(
+        _sides(used.filter(pl.col("label") == label), label, findings, draws, traces) for label in findings.labels
+    )
 
 
-def _sides(runs: pl.DataFrame, arch: str, findings: Findings, draws: list[Draws], traces: Traces) -> Sides:
+def _sides(runs: pl.DataFrame, label: str, findings: Findings, draws: list[Draws], traces: Traces) -> Sides:
     three, law = _parametric(runs)
     bias, reason = None, three.reason
     if law is not None:
-        curves = [o.isoflop.curve for o in findings.optima if o.arch == arch and len(o.isoflop.curve.n) >= 3]
+        curves = [o.isoflop.curve for o in findings.optima if o.label == label and len(o.isoflop.curve.n) >= 3]
         try:
             bias = diagnose(curves, law)
         except UserError as error:
             reason = str(error)
     return Sides(
-        arch,
-        (_envelope(runs, traces), _parabolas(findings, arch), three, _projected(runs)),
+        label,
+        (_envelope(runs, traces), _parabolas(findings, label), three, _projected(runs)),
         bias,
         "" if bias is not None else reason,
-        (_frontier(findings, arch, draws), _parametric_ahead(runs)),
+        (_frontier(findings, label, draws), _parametric_ahead(runs)),
     )
 
 
@@ -160,9 +162,9 @@ def _envelope(runs: pl.DataFrame, traces: Traces) -> Exponents:
     return Exponents(APPROACHES[0], n_slope, d_slope, reason)
 
 
-def _parabolas(findings: Findings, arch: str) -> Exponents:
+def _parabolas(findings: Findings, label: str) -> Exponents:
     try:
-        n, d = (findings.law(arch, quantity) for quantity in ("n", "d"))
+        n, d = (findings.law(label, quantity) for quantity in ("n", "d"))
     except Undecided:
         reason = "fewer than two budgets have their best size inside the sizes tried"
         return Exponents(APPROACHES[1], None, None, reason)
@@ -195,11 +197,11 @@ def _projected(runs: pl.DataFrame) -> Exponents:
     return Exponents(APPROACHES[3], n, d, "; ".join(("no interval: a check of Approach 3", *found.edges)))
 
 
-def _frontier(findings: Findings, arch: str, draws: list[Draws]) -> Ahead:
+def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Ahead:
     """The law of the best losses of all budgets but the largest."""
     name = "law of the best loss"
-    pairs = [(o, drawn) for o, drawn in zip(findings.optima, draws, strict=True) if o.arch == arch]
-    law = next((law for law in findings.laws if (law.arch, law.quantity) == (arch, "loss")), None)
+    pairs = [(o, drawn) for o, drawn in zip(findings.optima, draws, strict=True) if o.label == label]
+    law = next((law for law in findings.laws if (law.label, law.quantity) == (label, "loss")), None)
     if law is not None and law.fit.n_points < len(pairs):  # health rules drop optima that are not inside
         pairs = [(o, drawn) for o, drawn in pairs if o.isoflop.converged]
     if len(pairs) < 3:

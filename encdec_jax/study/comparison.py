@@ -25,7 +25,7 @@ class Comparison:
     """An architecture beside the baseline at one budget.
 
     Attributes:
-      arch: the architecture that is compared.
+      label: the architecture that is compared.
       budget: training FLOPs.
       gap: its best loss minus the baseline's, bits per byte: above 0 where the baseline is better.
       multiplier: times the compute that it needs for the loss that the baseline reaches with 1/multiplier of it; None
@@ -39,7 +39,7 @@ class Comparison:
       extrapolated: whether the budget lies more than `REACH` times above those measured.
     """
 
-    arch: str
+    label: str
     budget: float
     gap: Interval
     multiplier: Interval | None
@@ -55,7 +55,7 @@ class Crossover:
     """Where two fitted frontiers cross within a range of budgets.
 
     Attributes:
-      arch: the architecture that is compared with the baseline.
+      label: the architecture that is compared with the baseline.
       low, high: the range of budgets that was searched, FLOPs; without extrapolation, that both were measured in.
       compute: where they cross, FLOPs, with `possible` for its interval; None if they do not cross in the range. An
         end of 0 or infinity says that the range does not bound the crossover there.
@@ -67,7 +67,7 @@ class Crossover:
       extrapolated: whether the range reaches beyond the budgets measured.
     """
 
-    arch: str
+    label: str
     low: float
     high: float
     compute: Interval | None
@@ -78,7 +78,7 @@ class Crossover:
 
 
 def compare(
-    arch: str,
+    label: str,
     budget: float,
     losses: tuple[float, float],
     draws: tuple[np.ndarray, np.ndarray],
@@ -92,7 +92,7 @@ def compare(
     best losses; so gap and multiplier always agree on who is better, whatever the law's residual at that budget.
 
     Args:
-      arch: the architecture.
+      label: the architecture.
       budget: FLOPs.
       losses: best loss of the architecture and of the baseline.
       draws: the same, resampled, [resamples].
@@ -109,7 +109,7 @@ def compare(
         point = _multiplier(laws[0], budget, losses[0] / losses[1], least, most)
         multiplier = Interval.of(float(point), _multiplier(laws[1], budget, draws[0] / draws[1], least, most))
     return Comparison(
-        arch,
+        label,
         budget,
         Interval.of(losses[0] - losses[1], draws[0] - draws[1]),
         multiplier,
@@ -122,12 +122,12 @@ def compare(
 
 
 def crossover(
-    arch: str, laws: tuple[Law, Law], draws: tuple[Law, Law], searched: tuple[float, float], extrapolated: bool = False
+    label: str, laws: tuple[Law, Law], draws: tuple[Law, Law], searched: tuple[float, float], extrapolated: bool = False
 ) -> Crossover:
     """Where the law of an architecture crosses the baseline's, if within the range searched; the last, if twice.
 
     Args:
-      arch: the architecture.
+      label: the architecture.
       laws: of the architecture and of the baseline.
       draws: the same, resampled, [resamples].
       searched: the range of budgets, FLOPs.
@@ -142,10 +142,10 @@ def crossover(
     possible = _tied(below.mean(0), compute)
     beyond = bool(gap[-1] < 0)
     if point is None:
-        return Crossover(arch, *searched, None, possible, beyond, share, extrapolated)
+        return Crossover(label, *searched, None, possible, beyond, share, extrapolated)
     # The estimate belongs to its own interval, also where resamples are biased.
     possible = (point, point) if possible is None else (min(point, possible[0]), max(point, possible[1]))
-    return Crossover(arch, *searched, Interval(point, *possible), possible, beyond, share, extrapolated)
+    return Crossover(label, *searched, Interval(point, *possible), possible, beyond, share, extrapolated)
 
 
 def trust(compute: float, measured: tuple[float, float], extrapolate: bool) -> bool:

@@ -10,9 +10,7 @@ import polars as pl
 from encdec_jax.errors import UserError
 
 LOSS = "suffix_bits_per_byte"
-_SIZE = ("arch", "budget_flops", "n_params")
-# Runs that differ in nothing but the seed are repetitions of one another.
-SETTING = (*_SIZE, "objective", "prefix", "d_model", "enc_layers", "dec_layers", "tokens", "batch_size", "lr")
+_CURVE = ("label", "budget_flops")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +18,7 @@ class Curve:
     """All sizes that one architecture was trained at with one budget; arrays are [sizes], by rising size.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       budget: training FLOPs.
       n: parameters, all of them.
       d: training tokens, prefix and suffix.
@@ -30,7 +28,7 @@ class Curve:
       window_se: standard error of a loss that the choice of held-out windows brings, mean over runs; 0 if unknown.
     """
 
-    arch: str
+    label: str
     budget: float
     n: np.ndarray
     d: np.ndarray
@@ -45,13 +43,13 @@ class Exclusion:
     """A run that no fit uses.
 
     Attributes:
-      run_id, arch: of the run.
+      run_id, label: of the run.
       rule: that leaves it out, with what was found.
       health: whether it is a health rule of the experiment's.
     """
 
     run_id: str
-    arch: str
+    label: str
     rule: str
     health: bool = False
 
@@ -66,7 +64,7 @@ def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
       UserError: a run that is done has a loss that is missing, not finite, or not above 0.
     """
     excluded = [
-        Exclusion(run["run_id"], run["arch"], _reason(run))
+        Exclusion(run["run_id"], run["label"], _reason(run))
         for run in table.filter((pl.col("status") != "done") | pl.col("budget_flops").is_null()).iter_rows(named=True)
     ]
     runs = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
@@ -74,17 +72,18 @@ def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
     if len(broken):
         first = broken.row(0, named=True)
         raise UserError(f"run {first['run_id']}: {LOSS} = {first[LOSS]} is not accepted: finite, above 0")
-    ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over(SETTING)).with_columns(
-        setting=pl.struct(SETTING).rank("dense").over(_SIZE) if len(runs) else pl.lit(0)
-    )
-    # Of settings that tie, the first in the order of their values: never both.
-    best = pl.col("setting").sort_by("setting_loss", "setting").first().over(_SIZE)
+    nameless = runs.filter(pl.col("setting").is_null() | pl.col("label").is_null())
+    if len(nameless):
+        raise UserError(f"run {nameless['run_id'][0]}: setting or label is missing: what it repeats is not known")
+    ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
+    # Of settings that tie, the first by name: never both.
+    best = pl.col("setting").sort_by("setting_loss", "setting").first().over(*_CURVE, "n_params")
     kept = ranked.filter(pl.col("setting") == best)
     excluded += [
-        Exclusion(run["run_id"], run["arch"], "another setting of the same size and budget has a lower loss")
+        Exclusion(run["run_id"], run["label"], "another setting of the same size and budget has a lower loss")
         for run in ranked.filter(pl.col("setting") != best).iter_rows(named=True)
     ]
-    groups = kept.sort(*_SIZE, "seed").partition_by("arch", "budget_flops", maintain_order=True)
+    groups = kept.sort(*_CURVE, "n_params", "seed").partition_by(_CURVE, maintain_order=True)
     return [_curve(group) for group in groups], excluded
 
 
@@ -102,7 +101,7 @@ def _curve(runs: pl.DataFrame) -> Curve:
         ((pl.col(LOSS) - pl.col(LOSS).mean()) ** 2).sum().alias("squares"),
     )
     return Curve(
-        arch=runs["arch"][0],
+        label=runs["label"][0],
         budget=float(runs["budget_flops"][0]),
         n=sizes["n_params"].to_numpy().astype(np.float64),
         d=sizes["tokens"].to_numpy().astype(np.float64),

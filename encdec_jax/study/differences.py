@@ -16,7 +16,7 @@ from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
 
-CELL = ("arch", "budget_flops", "n_params", "tokens", "lr", "batch_size", "seed")  # what makes two runs the same
+RUN = ("setting", "seed")  # what makes two runs the same
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Difference:
     Attributes:
       what: the quantity: 'loss', 'n' or 'd' of the best size, 'gap' or 'multiplier' beside the baseline, or the
         exponent of a law: 'loss exponent', 'n exponent', 'd exponent'.
-      arch: the architecture.
+      label: the architecture.
       budget: training FLOPs; None for laws.
       a, b: in the first and in the second table.
       change: b - a; of n, d and multipliers b / a, where 1 is no change.
     """
 
     what: str
-    arch: str
+    label: str
     budget: float | None
     a: Interval
     b: Interval
@@ -57,9 +57,9 @@ class Comparison:
     """Two tables side by side.
 
     Attributes:
-      by: what runs were matched by: 'run_id', or the cell (`CELL`) where the tables share no ids.
-      shared: a row a run that is done in both: the columns it was matched by, arch, loss_a, loss_b, difference (b - a).
-      only_a, only_b: runs done in one table only, with the columns they were matched by, arch and loss.
+      by: what runs were matched by: 'run_id', or setting and seed where the tables share no ids.
+      shared: a row a run that is done in both: what it was matched by, label, loss_a, loss_b, difference (b - a).
+      only_a, only_b: runs done in one table only, with the columns they were matched by, label and loss.
       mean: mean difference of the shared runs with its Student-t interval; None where none is shared.
       differences: of what was found in each table.
       absent: what only one of them shows, in words.
@@ -89,14 +89,14 @@ def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings,
       findings: of each, with the same baseline.
     """
     a, b = (table.filter(pl.col("status") == "done") for table in tables)
-    by = ["run_id"] if set(a["run_id"]) & set(b["run_id"]) else list(CELL)
+    by = ["run_id"] if set(a["run_id"]) & set(b["run_id"]) else list(RUN)
     left, right = _cells(a, by, "loss_a"), _cells(b, by, "loss_b")
     on: Any = {"on": by, "nulls_equal": True}
-    shared = left.join(right.drop("arch") if by == ["run_id"] else right, how="inner", **on)
+    shared = left.join(right.drop("label") if by == ["run_id"] else right, how="inner", **on)
     shared = shared.with_columns(difference=pl.col("loss_b") - pl.col("loss_a"))
     pairs, absent = _pairs(findings)
     return Comparison(
-        by=by[0] if len(by) == 1 else "cell",
+        by=by[0] if len(by) == 1 else "setting and seed",
         shared=shared,
         only_a=left.join(right, how="anti", **on).rename({"loss_a": "loss"}),
         only_b=right.join(left, how="anti", **on).rename({"loss_b": "loss"}),
@@ -128,7 +128,7 @@ def over(b: Interval, a: Interval) -> Interval:
 
 def _cells(table: pl.DataFrame, by: list[str], name: str) -> pl.DataFrame:
     """Mean loss of runs that nothing of `by` tells apart."""
-    keys = list(dict.fromkeys([*by, "arch"]))
+    keys = list(dict.fromkeys([*by, "label"]))
     return table.group_by(keys, maintain_order=True).agg(pl.col(LOSS).mean().alias(name))
 
 
@@ -145,14 +145,14 @@ def _mean(differences: np.ndarray) -> Interval | None:
 def _quantities(found: Findings) -> Iterator[tuple[tuple[str, str, float | None], Interval]]:
     for optimum in found.optima:
         for what in ("loss", "n", "d"):
-            yield (what, optimum.arch, optimum.budget), getattr(optimum, what)
+            yield (what, optimum.label, optimum.budget), getattr(optimum, what)
     for comparison in found.comparisons:
-        yield ("gap", comparison.arch, comparison.budget), comparison.gap
+        yield ("gap", comparison.label, comparison.budget), comparison.gap
         if comparison.multiplier is not None:
-            yield ("multiplier", comparison.arch, comparison.budget), comparison.multiplier
+            yield ("multiplier", comparison.label, comparison.budget), comparison.multiplier
     for law in found.laws:
         if law.fit.converged:
-            yield (f"{law.quantity} exponent", law.arch, None), law.slope
+            yield (f"{law.quantity} exponent", law.label, None), law.slope
 
 
 def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[str]]:
@@ -168,13 +168,13 @@ def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[
 def _absent(name: str, mine: _Quantities, other: _Quantities) -> list[str]:
     """What only one table shows, a line for each architecture and set of quantities."""
     missing: dict[tuple[str, float | None], list[str]] = defaultdict(list)
-    for what, arch, budget in mine:
-        if (what, arch, budget) not in other:
-            missing[arch, budget].append(what)
+    for what, label, budget in mine:
+        if (what, label, budget) not in other:
+            missing[label, budget].append(what)
     lines: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for (arch, budget), whats in missing.items():
-        lines[arch, ", ".join(whats)] += [] if budget is None else [f"{budget:.3g}"]
+    for (label, budget), whats in missing.items():
+        lines[label, ", ".join(whats)] += [] if budget is None else [f"{budget:.3g}"]
     return [
-        f"only {name}: {arch}'s {whats}" + (f" at {', '.join(budgets)} FLOPs" if budgets else "")
-        for (arch, whats), budgets in lines.items()
+        f"only {name}: {label}'s {whats}" + (f" at {', '.join(budgets)} FLOPs" if budgets else "")
+        for (label, whats), budgets in lines.items()
     ]

@@ -38,9 +38,9 @@ class Optimum:
     edge_share: float
 
     @property
-    def arch(self) -> str:
+    def label(self) -> str:
         """The architecture."""
-        return self.isoflop.curve.arch
+        return self.isoflop.curve.label
 
     @property
     def budget(self) -> float:
@@ -53,14 +53,14 @@ class Scaling:
     """A law of one architecture's optima.
 
     Attributes:
-      arch: the architecture.
+      label: the architecture.
       quantity: what the law gives: 'loss' (bits per byte), 'n' (parameters) or 'd' (tokens).
       fit: the law, and how well it fits.
       floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs.
       draws: the laws of the resampled studies, [resamples].
     """
 
-    arch: str
+    label: str
     quantity: str
     fit: Fit
     floor: Interval
@@ -75,7 +75,7 @@ class Findings:
 
     Attributes:
       baseline: the architecture that the others are compared with.
-      archs: with at least one run done, the baseline first.
+      labels: with at least one run done, the baseline first.
       budgets: FLOPs, rising.
       optima, laws, comparisons, crossovers: what was found.
       noise: of one run, by architecture.
@@ -83,7 +83,7 @@ class Findings:
     """
 
     baseline: str
-    archs: tuple[str, ...]
+    labels: tuple[str, ...]
     budgets: tuple[float, ...]
     optima: tuple[Optimum, ...]
     laws: tuple[Scaling, ...]
@@ -92,32 +92,36 @@ class Findings:
     noise: dict[str, Noise]
     exclusions: tuple[Exclusion, ...]
 
-    def optimum(self, arch: str, budget: float) -> Optimum:
+    def optimum(self, label: str, budget: float) -> Optimum:
         """The best size of an architecture for a budget.
 
         Raises:
           Undecided: no run of the two is done.
         """
-        return _one([o for o in self.optima if (o.arch, o.budget) == (arch, budget)], f"{arch} at {budget:.3g} FLOPs")
+        return _one(
+            [o for o in self.optima if (o.label, o.budget) == (label, budget)], f"{label} at {budget:.3g} FLOPs"
+        )
 
-    def law(self, arch: str, quantity: str = "loss") -> Scaling:
+    def law(self, label: str, quantity: str = "loss") -> Scaling:
         """The law of an architecture's 'loss', 'n' or 'd'.
 
         Raises:
           Undecided: its runs allow no such law.
         """
-        return _one([law for law in self.laws if (law.arch, law.quantity) == (arch, quantity)], f"{quantity} of {arch}")
+        return _one(
+            [law for law in self.laws if (law.label, law.quantity) == (label, quantity)], f"{quantity} of {label}"
+        )
 
-    def comparison(self, arch: str, budget: float) -> Comparison:
+    def comparison(self, label: str, budget: float) -> Comparison:
         """An architecture beside the baseline at a budget.
 
         Raises:
           Undecided: one of the two has no run done at the budget.
         """
-        found = [c for c in self.comparisons if (c.arch, c.budget) == (arch, budget)]
-        return _one(found, f"{arch} beside {self.baseline} at {budget:.3g} FLOPs")
+        found = [c for c in self.comparisons if (c.label, c.budget) == (label, budget)]
+        return _one(found, f"{label} beside {self.baseline} at {budget:.3g} FLOPs")
 
-    def at(self, arch: str, compute: float, extrapolate: bool = False) -> Comparison:
+    def at(self, label: str, compute: float, extrapolate: bool = False) -> Comparison:
         """An architecture beside the baseline at any compute, along the laws of both.
 
         Raises:
@@ -125,15 +129,15 @@ class Findings:
           UserError: the compute lies more than `REACH` times beyond the budgets of both, and no one asked to
             extrapolate.
         """
-        laws = (self.law(arch), self.law(self.baseline))
+        laws = (self.law(label), self.law(self.baseline))
         measured = self._measured(laws)
         trust(compute, measured, extrapolate)
         losses = float(laws[0].fit.law.at(compute)), float(laws[1].fit.law.at(compute))
         draws = laws[0].draws.at(compute), laws[1].draws.at(compute)
-        sizes = {law.arch: law for law in self.laws if law.quantity == "n"}
-        return _comparison(arch, compute, losses, draws, laws, sizes, measured)
+        sizes = {law.label: law for law in self.laws if law.quantity == "n"}
+        return _comparison(label, compute, losses, draws, laws, sizes, measured)
 
-    def crossover(self, arch: str, upto: float | None = None, extrapolate: bool = False) -> Crossover:
+    def crossover(self, label: str, upto: float | None = None, extrapolate: bool = False) -> Crossover:
         """Where an architecture's frontier crosses the baseline's: in the budgets both were measured at, or up to one.
 
         Raises:
@@ -141,19 +145,19 @@ class Findings:
           UserError: `upto` lies more than `REACH` times beyond the budgets, and no one asked to extrapolate.
         """
         if upto is None:
-            found = [c for c in self.crossovers if c.arch == arch]
-            return _one(found, f"the frontiers of {arch} and {self.baseline}")
-        laws = (self.law(arch), self.law(self.baseline))
+            found = [c for c in self.crossovers if c.label == label]
+            return _one(found, f"the frontiers of {label} and {self.baseline}")
+        laws = (self.law(label), self.law(self.baseline))
         measured = self._measured(laws)
         trust(upto, measured, extrapolate)
         points, draws = (laws[0].fit.law, laws[1].fit.law), (laws[0].draws, laws[1].draws)
-        return crossover(arch, points, draws, (measured[0], upto), upto > measured[1])
+        return crossover(label, points, draws, (measured[0], upto), upto > measured[1])
 
     def _measured(self, laws: tuple[Scaling, Scaling]) -> tuple[float, float]:
         """The least and the largest budget that the optima of both laws were measured at."""
-        shared = set.intersection(*({o.budget for o in self.optima if o.arch == law.arch} for law in laws))
+        shared = set.intersection(*({o.budget for o in self.optima if o.label == law.label} for law in laws))
         if len(shared) < 2:
-            raise Undecided(f"{laws[0].arch} and {laws[1].arch} share fewer than two budgets")
+            raise Undecided(f"{laws[0].label} and {laws[1].label} share fewer than two budgets")
         return min(shared), max(shared)
 
 
@@ -190,19 +194,19 @@ def analyze(
     isoflops = [fit(curve) for curve in found]
     noise = noises(isoflops)
     draws = resample(isoflops, noise)
-    archs = tuple(sorted(noise, key=lambda arch: (arch != baseline, arch)))
+    labels = tuple(sorted(noise, key=lambda label: (label != baseline, label)))
     budgets = tuple(sorted({curve.budget for curve in found}))
     optima = tuple(_optimum(isoflop, drawn) for isoflop, drawn in zip(isoflops, draws, strict=True))
     paired = [(i, drawn) for i, drawn in zip(isoflops, draws, strict=True) if i.converged or not drop_edges]
     laws = tuple(
         law
-        for arch in archs
+        for label in labels
         for quantity in ("loss", "n", "d")
-        if (law := _law(arch, quantity, [p for p in paired if p[0].curve.arch == arch], budgets[-1])) is not None
+        if (law := _law(label, quantity, [p for p in paired if p[0].curve.label == label], budgets[-1])) is not None
     )
     return Findings(
         baseline=baseline,
-        archs=archs,
+        labels=labels,
         budgets=budgets,
         optima=optima,
         laws=laws,
@@ -227,7 +231,7 @@ _Pairs = list[tuple[IsoFlop, Draws]]
 _T = TypeVar("_T")
 
 
-def _law(arch: str, quantity: str, pairs: _Pairs, reference: float) -> Scaling | None:
+def _law(label: str, quantity: str, pairs: _Pairs, reference: float) -> Scaling | None:
     """A law of one architecture; None with fewer than two budgets.
 
     An optimum that is not the parabola's own still bounds the loss, but says nothing of the best size.
@@ -242,7 +246,7 @@ def _law(arch: str, quantity: str, pairs: _Pairs, reference: float) -> Scaling |
     fitter = fit_loss if quantity == "loss" else fit_power
     law, draws = fitter(compute, y, reference), fitter(compute, drawn, reference)
     return Scaling(
-        arch,
+        label,
         quantity,
         assess(law, compute, y),
         Interval.of(float(law.floor), draws.floor),
@@ -259,25 +263,25 @@ def _values(quantity: str, isoflop: IsoFlop, drawn: Draws) -> np.ndarray:
 
 
 def _comparisons(pairs: _Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple[Comparison, ...]:
-    base = {isoflop.curve.budget: (isoflop, drawn) for isoflop, drawn in pairs if isoflop.curve.arch == baseline}
-    losses, sizes = ({law.arch: law for law in laws if law.quantity == quantity} for quantity in ("loss", "n"))
+    base = {isoflop.curve.budget: (isoflop, drawn) for isoflop, drawn in pairs if isoflop.curve.label == baseline}
+    losses, sizes = ({law.label: law for law in laws if law.quantity == quantity} for quantity in ("loss", "n"))
     return tuple(
         _comparison(
-            isoflop.curve.arch,
+            isoflop.curve.label,
             isoflop.curve.budget,
             (isoflop.loss, base[isoflop.curve.budget][0].loss),
             (drawn.loss, base[isoflop.curve.budget][1].loss),
-            (losses.get(isoflop.curve.arch), losses.get(baseline)),
+            (losses.get(isoflop.curve.label), losses.get(baseline)),
             sizes,
             (min(base), max(base)),
         )
         for isoflop, drawn in pairs
-        if isoflop.curve.arch != baseline and isoflop.curve.budget in base
+        if isoflop.curve.label != baseline and isoflop.curve.budget in base
     )
 
 
 def _comparison(
-    arch: str,
+    label: str,
     budget: float,
     losses: tuple[float, float],
     draws: tuple[np.ndarray, np.ndarray],
@@ -288,8 +292,8 @@ def _comparison(
     """By the laws of the architecture and of the baseline that there are: of losses, and of best `sizes`."""
     own, base = (law if law is not None and law.fit.converged else None for law in laws)
     parameters = None
-    if own is not None and base is not None and arch in sizes and base.arch in sizes:
-        mine, theirs = sizes[arch], sizes[base.arch]
+    if own is not None and base is not None and label in sizes and base.label in sizes:
+        mine, theirs = sizes[label], sizes[base.label]
         trusted = (measured[0] / REACH, max(measured[1], budget) * REACH)
         point, drawn = (
             parameter_ratio(budget, values, (loss, n), n_base, trusted)
@@ -300,19 +304,21 @@ def _comparison(
         )
         parameters = Interval.of(float(point), drawn) if 0 < point < np.inf else None
     multiplies = None if base is None else (base.fit.law, base.draws)
-    return compare(arch, budget, losses, draws, multiplies, measured, parameters)
+    return compare(label, budget, losses, draws, multiplies, measured, parameters)
 
 
 def _crossovers(pairs: _Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple[Crossover, ...]:
-    losses = {law.arch: law for law in laws if law.quantity == "loss"}
-    budgets = {arch: {isoflop.curve.budget for isoflop, _ in pairs if isoflop.curve.arch == arch} for arch in losses}
+    losses = {law.label: law for law in laws if law.quantity == "loss"}
+    budgets = {
+        label: {isoflop.curve.budget for isoflop, _ in pairs if isoflop.curve.label == label} for label in losses
+    }
     found = []
-    for arch, law in losses.items():
-        shared = budgets[arch] & budgets.get(baseline, set())
-        if arch != baseline and len(shared) >= 2:
+    for label, law in losses.items():
+        shared = budgets[label] & budgets.get(baseline, set())
+        if label != baseline and len(shared) >= 2:
             base = losses[baseline]
             measured = (min(shared), max(shared))
-            found.append(crossover(arch, (law.fit.law, base.fit.law), (law.draws, base.draws), measured))
+            found.append(crossover(label, (law.fit.law, base.fit.law), (law.draws, base.draws), measured))
     return tuple(found)
 
 

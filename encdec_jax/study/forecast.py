@@ -59,7 +59,7 @@ def forecast(
     Args:
       results: with the columns of `encdec_jax.sweep.results.SCHEMA`; rows that `encdec_jax.study.curves` excludes
         are not fitted to: runs not done, and of several settings of one size all but the best.
-      planned: run_id, arch, n_params, tokens and train_flops of each run.
+      planned: run_id, label, n_params, tokens and train_flops of each run.
       at: the time, as forecasts state it.
       excluded: runs that health rules leave out of all fits.
       law: a name of `encdec_jax.laws.forms.FORMS` that reads no more than `ROLES`.
@@ -79,23 +79,23 @@ def forecast(
     kept = sound.filter(~pl.col("run_id").is_in([one.run_id for one in others]))
     runs: dict[str, Forecast] = {}
     fits: dict[str, dict[str, Any]] = {}
-    for arch in sorted(set(planned["arch"])):
-        mine, wanted = kept.filter(arch=arch).sort("run_id"), planned.filter(arch=arch)
+    for label in sorted(set(planned["label"])):
+        mine, wanted = kept.filter(label=label).sort("run_id"), planned.filter(label=label)
         try:
             found = _estimate(mine, law)
         except UserError as error:
-            refused.append(f"{arch}: {error}")
+            refused.append(f"{label}: {error}")
             continue
         if not len(found.draws):
             reason = "; ".join(found.warnings) if found.converged else "the fit did not converge"
-            refused.append(f"{arch}: {law} gives no interval: {reason}")
+            refused.append(f"{label}: {law} gives no interval: {reason}")
             continue
         largest = float(np.max(mine["train_flops"].to_numpy()))
         far = wanted.filter(pl.col("train_flops") > REACH * largest)
         if len(far) and not extrapolate:
             farthest = float(far["train_flops"].to_numpy().max()) / largest
             refused.append(
-                f"{arch}: {len(far)} runs lie up to {farthest:.3g} times beyond the largest compute fitted, "
+                f"{label}: {len(far)} runs lie up to {farthest:.3g} times beyond the largest compute fitted, "
                 f"{largest:.3g} FLOPs; more than {REACH:g} times only with --extrapolate"
             )
             wanted = wanted.filter(~pl.col("run_id").is_in(far["run_id"].to_list()))
@@ -131,7 +131,7 @@ def _forecasts(found: Estimate, planned: pl.DataFrame, fit: str, inputs: str, at
     return {
         run_id: Forecast(
             run_id=run_id,
-            arch=arch,
+            label=label,
             n=float(n),
             d=float(d),
             value=float(value[i]),
@@ -142,7 +142,7 @@ def _forecasts(found: Estimate, planned: pl.DataFrame, fit: str, inputs: str, at
             inputs=inputs,
             at=at,
         )
-        for i, (run_id, arch, n, d) in enumerate(planned.select("run_id", "arch", "n_params", "tokens").iter_rows())
+        for i, (run_id, label, n, d) in enumerate(planned.select("run_id", "label", "n_params", "tokens").iter_rows())
     }
 
 

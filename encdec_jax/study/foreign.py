@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,22 +13,37 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.laws.budgets import budgets
 from encdec_jax.laws.cells import numbers
 from encdec_jax.laws.table import UNFINISHED, numbers_of, repeats
+from encdec_jax.sweep.identity import DIGITS
 from encdec_jax.sweep.results import SCHEMA
 
 NEEDED = (
-    "arch",
+    "label",
     "budget_flops",
     "n_params",
     "tokens",
     "suffix_bits_per_byte",
 )  # of a results table, to find laws in it
 _WHOLE = 1e-3  # of a count: a fraction beyond says that it is in thousands, millions or billions
+# Columns of ours that were set, and neither say which run a row is nor what it measured.
+_SET = {
+    "label",
+    "objective",
+    "prefix",
+    "d_model",
+    "enc_layers",
+    "dec_layers",
+    "n_params",
+    "tokens",
+    "batch_size",
+    "lr",
+}
 
 
 def as_results(table: pl.DataFrame, names: Mapping[str, str], what: str) -> pl.DataFrame:
     """A table with the columns of `encdec_jax.sweep.results.SCHEMA`: those it lacks are null, and all runs done.
 
-    Rows that repeat another in every column are left out.
+    Rows that repeat another in every column are left out. A table that names no settings
+    gets them from what varies: rows that agree in all `setting_columns` are repetitions.
 
     Args:
       table: a row a run.
@@ -49,6 +66,8 @@ def as_results(table: pl.DataFrame, names: Mapping[str, str], what: str) -> pl.D
     made = pl.DataFrame(found, schema=SCHEMA)
     identity = pl.format("{}, row {}", pl.lit(what), pl.Series(rows + 1))
     made = made.with_columns(pl.col("run_id").fill_null(identity), pl.col("status").fill_null("done"))
+    if names.get("setting", "setting") not in table.columns:
+        made = made.with_columns(setting=_settings(table, names))
     _require_runs(made, names, rows + 1, what)
     return made
 
@@ -93,4 +112,28 @@ def _require_runs(table: pl.DataFrame, names: Mapping[str, str], rows: np.ndarra
     done = ((table["status"] == "done") & table["budget_flops"].is_not_null()).to_numpy()
     for ours in NEEDED[1:] if done.any() else ():
         numbers_of(table[ours].alias(names.get(ours, ours)).filter(done), f"{ours} of {what}", rows[done])
-    require(table["arch"].null_count() == 0, f"arch of {what}", "nothing", "an architecture in every row")
+    require(table["label"].null_count() == 0, f"label of {what}", "nothing", "a label in every row")
+
+
+def setting_columns(table: pl.DataFrame, names: Mapping[str, str]) -> dict[str, str]:
+    """What tells settings apart in a table that does not name them: its column -> our name, or its own.
+
+    Those of ours that were set (size, tokens, learning rate, ...), and of columns that are not ours, those that vary. A
+    measurement in such a column, of which we can't know, makes every row a setting of its own.
+
+    Args:
+      table, names: as `as_results` takes them.
+    """
+    ours = {names.get(name, name): name for name in SCHEMA}
+    named = {column: ours.get(column, column) for column in table.columns}
+    return {
+        column: name
+        for column, name in named.items()
+        if name in _SET or (name not in SCHEMA and table[column].n_unique() > 1)
+    }
+
+
+def _settings(table: pl.DataFrame, names: Mapping[str, str]) -> list[str]:
+    told = setting_columns(table, names)
+    rows = table.select(told).rename(told).iter_rows(named=True)
+    return [hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS] for row in rows]

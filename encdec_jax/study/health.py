@@ -63,7 +63,7 @@ def check(rules: Health, table: pl.DataFrame, root: Path) -> list[Exclusion]:
     require(isinstance(rules, Health), "HEALTH", rules, "a Health(...) of encdec_jax.study.health")
     done = table.filter(pl.col("status") == "done")
     broken = ((run, _broken(rules, run, root)) for run in done.iter_rows(named=True))
-    return [Exclusion(run["run_id"], run["arch"], rule, health=True) for run, rule in broken if rule]
+    return [Exclusion(run["run_id"], run["label"], rule, health=True) for run, rule in broken if rule]
 
 
 def spikes(loss: np.ndarray, first: int, height: float) -> int:

@@ -65,18 +65,18 @@ class Draws:
 
 def noises(optima: list[IsoFlop]) -> dict[str, Noise]:
     """The noise of each architecture's runs."""
-    archs = sorted({optimum.curve.arch for optimum in optima})
-    squares = {arch: [_squares(o) for o in optima if o.curve.arch == arch] for arch in archs}
-    sums = {arch: (sum(s for s, _ in found), sum(dof for _, dof in found)) for arch, found in squares.items()}
-    return {arch: _noise(arch, sums, optima) for arch in archs}
+    labels = sorted({optimum.curve.label for optimum in optima})
+    squares = {label: [_squares(o) for o in optima if o.curve.label == label] for label in labels}
+    sums = {label: (sum(s for s, _ in found), sum(dof for _, dof in found)) for label, found in squares.items()}
+    return {label: _noise(label, sums, optima) for label in labels}
 
 
 def resample(optima: list[IsoFlop], noise: dict[str, Noise], resamples: int = RESAMPLES) -> list[Draws]:
     """Resampled optima of all curves of a study, jointly: draw i of every curve belongs to the same resampled study."""
     random = np.random.default_rng(_SEED)
     shift = random.standard_normal(resamples) * np.mean([o.curve.window_se for o in optima] or [0.0])
-    sizes = {arch: _sizes(random, noise[arch], resamples) for arch in sorted(noise)}
-    return [_draw(random, optimum, sizes[optimum.curve.arch], shift) for optimum in optima]
+    sizes = {label: _sizes(random, noise[label], resamples) for label in sorted(noise)}
+    return [_draw(random, optimum, sizes[optimum.curve.label], shift) for optimum in optima]
 
 
 def _squares(optimum: IsoFlop) -> tuple[float, float]:
@@ -89,9 +89,9 @@ def _squares(optimum: IsoFlop) -> tuple[float, float]:
     return about + curve.seed_squares, free + float(curve.seeds.sum()) - len(curve.seeds)
 
 
-def _noise(arch: str, sums: dict[str, tuple[float, float]], optima: list[IsoFlop]) -> Noise:
-    own, free = sums[arch]
-    others, others_free = (sum(found[i] for name, found in sums.items() if name != arch) for i in (0, 1))
+def _noise(label: str, sums: dict[str, tuple[float, float]], optima: list[IsoFlop]) -> Noise:
+    own, free = sums[label]
+    others, others_free = (sum(found[i] for name, found in sums.items() if name != label) for i in (0, 1))
     borrowed = min(max(0.0, ENOUGH - free), others_free)
     if free + borrowed == 0:
         error = float(np.mean([o.curve.window_se for o in optima]))

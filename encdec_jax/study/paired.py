@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json
 from encdec_jax.laws.interval import LEVEL, Interval
-from encdec_jax.study.curves import LOSS, SETTING
+from encdec_jax.study.curves import LOSS
 
 _RESAMPLES = 4000
 _SEED = 20_220_329
@@ -29,7 +29,7 @@ class Pair:
     """The best size of an architecture beside the baseline's best at one budget, over the seeds that both ran.
 
     Attributes:
-      arch, baseline: the two.
+      label, baseline: the two.
       budget: training FLOPs.
       runs: ids of each seed's two runs, the architecture's first.
       windows: difference of their losses, bits per byte (above 0: the baseline is better), mean over seeds; its
@@ -43,7 +43,7 @@ class Pair:
         order, but at equal compute one reads further.
     """
 
-    arch: str
+    label: str
     baseline: str
     budget: float
     runs: tuple[tuple[str, str], ...]
@@ -70,27 +70,28 @@ def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[Pair, ...]:
     random = np.random.default_rng(_SEED)
     drawn: dict[int, np.ndarray] = {}  # by windows: all pairs of a study see the same resamples
     found = []
-    for (arch, budget), mine in best.items():
+    for (label, budget), mine in best.items():
         theirs = best.get((baseline, budget))
-        if arch == baseline or theirs is None:
+        if label == baseline or theirs is None:
             continue
         both = mine.join(theirs, on="seed", suffix="_base").sort("seed")
         if len(both):
-            found.append(_pair(arch, baseline, budget, both, root, random, drawn))
+            found.append(_pair(label, baseline, budget, both, root, random, drawn))
     return tuple(found)
 
 
 def _best(table: pl.DataFrame) -> dict[tuple[str, float], pl.DataFrame]:
     """Runs of the setting with the least mean loss, by architecture and budget."""
     done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null(), pl.col(LOSS).is_finite())
-    ranked = done.with_columns(setting_loss=pl.col(LOSS).mean().over(SETTING)).sort("setting_loss", "run_id")
-    kept = ranked.filter(pl.struct(SETTING) == pl.struct(SETTING).first().over("arch", "budget_flops"))
-    groups = kept.sort("arch", "budget_flops").partition_by("arch", "budget_flops", maintain_order=True)
-    return {(runs["arch"][0], runs["budget_flops"][0]): runs for runs in groups}
+    ranked = done.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
+    best = pl.col("setting").sort_by("setting_loss", "setting").first().over("label", "budget_flops")
+    kept = ranked.filter(pl.col("setting") == best)
+    groups = kept.sort("label", "budget_flops").partition_by("label", "budget_flops", maintain_order=True)
+    return {(runs["label"][0], runs["budget_flops"][0]): runs for runs in groups}
 
 
 def _pair(
-    arch: str,
+    label: str,
     baseline: str,
     budget: float,
     both: pl.DataFrame,
@@ -110,7 +111,7 @@ def _pair(
     spread = [float(np.var(of.mean(0), ddof=1)) for of in (own, base)]
     half = float(-stdtrit(n - 1, (1 - LEVEL) / 2)) * math.sqrt(n * sum(spread)) / nbytes
     return Pair(
-        arch,
+        label,
         baseline,
         budget,
         tuple(both.select("run_id", "run_id_base").iter_rows()),

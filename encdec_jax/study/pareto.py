@@ -15,7 +15,7 @@ from encdec_jax.compute.quantities import decode_flops, kv_bytes
 from encdec_jax.compute.serving import prefill
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.study.curves import LOSS, SETTING
+from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
 
 RATIOS = (0.25, 1.0, 4.0)  # input tokens over output tokens
@@ -24,7 +24,7 @@ TOTAL = 2048  # of both
 AXES = ("train_flops", "decode_flops", "request_flops", "kv_bytes")
 _RESAMPLES = 1000
 _SEED = 20_220_329
-_ENTRY = tuple(dict.fromkeys((*SETTING, "n_params_nonembed")))
+_SHOWN = ("budget_flops", "n_params", "n_params_nonembed", "d_model", "enc_layers", "dec_layers")
 
 
 def fronts(
@@ -47,7 +47,7 @@ def fronts(
       total: input and output tokens of a request together.
 
     Returns:
-      a row for each setting, ratio and axis: arch, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
+      a row for each setting, ratio and axis: label, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
       dec_layers, runs (seeds behind it), loss (bits per byte), ratio, source, target (tokens), axis (one of `AXES`),
       cost, front (whether on it), share (probability of being on it, under the noise of runs). Rows of 'train_flops',
       the same at each ratio, stand once with null ratio, source and target.
@@ -103,20 +103,24 @@ def _split(ratio: float, total: int) -> tuple[int, int]:
 def _settings(table: pl.DataFrame) -> pl.DataFrame:
     """One row a setting: its mean loss, its runs, and one of their ids."""
     done = table.filter(pl.col("status") == "done", pl.col(LOSS).is_finite())
-    grouped = done.sort("run_id").group_by(_ENTRY, maintain_order=True)
-    found = grouped.agg(
-        pl.col("run_id").first(),
-        # Runs matched to one budget cost the same: what is left of a mismatch decides nothing.
-        pl.coalesce("budget_flops", "train_flops").mean().alias("train_flops"),
-        pl.col(LOSS).mean().alias("loss"),
-        pl.len().cast(pl.Int64).alias("runs"),
+    found = (
+        done.sort("run_id")
+        .group_by("label", "setting", maintain_order=True)
+        .agg(
+            pl.col(_SHOWN).first(),
+            pl.col("run_id").first(),
+            # Runs matched to one budget cost the same: what is left of a mismatch decides nothing.
+            pl.coalesce("budget_flops", "train_flops").mean().alias("train_flops"),
+            pl.col(LOSS).mean().alias("loss"),
+            pl.len().cast(pl.Int64).alias("runs"),
+        )
     )
-    return found.sort("arch", "budget_flops", "n_params", "run_id", nulls_last=True)
+    return found.sort("label", "budget_flops", "n_params", "run_id", nulls_last=True)
 
 
 def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray:
     """Losses of resampled studies [resamples, settings]; an architecture whose noise is unknown has none."""
-    sds = [findings.noise[arch].sd if arch in findings.noise else 0.0 for arch in settings["arch"]]
+    sds = [findings.noise[label].sd if label in findings.noise else 0.0 for label in settings["label"]]
     sd = np.array(sds) / np.sqrt(settings["runs"].to_numpy())
     random = np.random.default_rng(_SEED)
     return settings["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(settings)))
@@ -138,7 +142,7 @@ def _part(
 
 
 _SCHEMA = {
-    "arch": pl.String,
+    "label": pl.String,
     "budget_flops": pl.Float64,
     "n_params": pl.Int64,
     "n_params_nonembed": pl.Int64,

@@ -64,7 +64,7 @@ class Forecast:
 
     Attributes:
       run_id: of the run.
-      arch: its architecture.
+      label: its architecture.
       n, d: its parameters and training tokens.
       value: bits per byte.
       low, high: ends of the 95 % prediction interval: of the run's own loss, not of the law alone.
@@ -74,7 +74,7 @@ class Forecast:
     """
 
     run_id: str
-    arch: str
+    label: str
     n: float
     d: float
     value: float

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from encdec_jax.compute.families import family_of
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import runs_root
 from encdec_jax.script import called, execute
-from encdec_jax.sweep.identity import run_id
+from encdec_jax.sweep.identity import run_id, setting
 
 # Module-level names of a sweep.py, their types, and what the line of a `UserError` says of them.
 _NAMES = {
     "QUESTION": (str, "a text: the question the experiment asks"),
-    "BASELINE": (str, "the name of the architecture that the others are compared with"),
+    "BASELINE": (str, "the label that the others are compared with"),
     "CONFOUNDERS": (dict, "a dict from each confounder to a sentence on how it is handled"),
     "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
 }
+POOLABLE = ("cache_digest", "code")  # columns whose values may differ among pooled rows, if sweep.py says why
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,14 @@ class Experiment:
       name: of its folder, and of the folder of its runs.
       folder: that holds sweep.py.
       question: that it asks.
-      baseline: the architecture that the others are compared with.
+      baseline: the label that the others are compared with.
       confounders: name of each -> how it is handled, in a sentence.
       predictions: registered before the runs; `encdec_jax.study.predictions` scores them.
       health: rules on runs fixed before they ran, an `encdec_jax.study.health.Health`; None if sweep.py has none.
       runs: every run by its id, in the order of sweep.py.
+      labels: which line of a figure each run belongs to, by its id: what sweep.py's `label(run)` says, else the
+        architecture and its split.
+      pooled: column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence.
     """
 
     name: str
@@ -44,6 +50,8 @@ class Experiment:
     confounders: dict[str, str]
     predictions: list[Any]
     runs: dict[str, RunConfig]
+    labels: dict[str, str]
+    pooled: dict[str, str] = field(default_factory=dict)
     health: Any = None
 
     @property
@@ -69,10 +77,9 @@ def load(folder: Path) -> Experiment:
     module = execute(script)
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)
-    archs = sorted({run.model.arch for run in runs.values()})
-    require(
-        named["BASELINE"] in archs, f"{script}: BASELINE", named["BASELINE"], "one of its runs': " + ", ".join(archs)
-    )
+    labels = _labels(module, script, runs)
+    accepted = "one of its runs' labels: " + ", ".join(sorted(set(labels.values())))
+    require(named["BASELINE"] in labels.values(), f"{script}: BASELINE", named["BASELINE"], accepted)
     return Experiment(
         name=folder.resolve().name,
         folder=folder,
@@ -81,6 +88,8 @@ def load(folder: Path) -> Experiment:
         confounders=named["CONFOUNDERS"],
         predictions=named["PREDICTIONS"],
         runs=runs,
+        labels=labels,
+        pooled=_pooled(module, script),
         health=getattr(module, "HEALTH", None),
     )
 
@@ -95,9 +104,8 @@ def _named(module: ModuleType, script: Path, name: str) -> Any:
 
 
 def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
-    function = getattr(module, "runs", None)
+    function: Any = getattr(module, "runs", None)
     require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
-    assert function is not None
     found: dict[str, RunConfig] = {}
     for place, run in enumerate(called(lambda: list(function()), script)):
         require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
@@ -110,3 +118,31 @@ def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
         found[identity] = run
     require(bool(found), f"{script}: runs()", [], "at least one run")
     return found
+
+
+def _labels(module: ModuleType, script: Path, runs: dict[str, RunConfig]) -> dict[str, str]:
+    function = getattr(module, "label", None)
+    if function is None:
+        return {identity: family_of(run.model).label for identity, run in runs.items()}
+    require(callable(function), f"{script}: label", function, "a function that gives a run's label")
+    labels: dict[str, str] = {}
+    first: dict[str, str] = {}  # by setting: repetitions belong to one line
+    for identity, run in runs.items():
+        label = called(partial(function, run), script)
+        what = f"{script}: label of run {identity}"
+        sound = isinstance(label, str) and label.isprintable() and label == label.strip() != ""
+        require(sound, what, label, "a text of printable characters")
+        labels[identity] = label
+        other = first.setdefault(setting(run), label)
+        require(label == other, what, label, f"{other!r}, that of another seed")
+    return labels
+
+
+def _pooled(module: ModuleType, script: Path) -> dict[str, str]:
+    pooled = getattr(module, "POOLED", {})
+    accepted = f"a dict from {' or '.join(POOLABLE)} to a sentence that says why its values may differ"
+    sound = isinstance(pooled, dict) and all(
+        name in POOLABLE and isinstance(why, str) and why.strip() for name, why in pooled.items()
+    )
+    require(sound, f"{script}: POOLED", pooled, accepted)
+    return dict(pooled)

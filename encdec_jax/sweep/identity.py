@@ -1,4 +1,4 @@
-"""What makes two runs the same run: their resolved configurations."""
+"""What makes two runs the same run, and two runs repetitions of each other: their resolved configurations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from encdec_jax.config import RunConfig, from_dict, to_dict
+from encdec_jax.config import GONE, RunConfig, from_dict, to_dict
 from encdec_jax.errors import UserError
 
 DIGITS = 12  # 48 bits: a clash among a million runs has a chance of 1 in 500
@@ -16,26 +16,48 @@ DIGITS = 12  # 48 bits: a clash among a million runs has a chance of 1 in 500
 def run_id(run: RunConfig) -> str:
     """The first 12 hexadecimal digits of the SHA-256 of the configuration as canonical JSON.
 
-    The configuration is first brought to its fields' types, so that 1 and 1.0 in a float field are one run. A field
-    that was added later (`config.later`) enters only where it differs from its default.
+    The configuration is first brought to its fields' types, so that 1 and 1.0 in a float field are one run. Fields of
+    execution (`encdec_jax.resolve.execution`: mesh, scan, remat, kernel, ...) enter at their defaults, whatever their
+    values; a field that was added later enters only where it differs from its default.
 
     Raises:
       UserError: a field holds a value of another type than declared, or a number that is not finite.
     """
-    resolved = _entering(from_dict(to_dict(run)))
-    try:
-        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError as error:
-        raise UserError(f"the configuration of a run holds a number that is not finite: {resolved}") from error
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return _hash(_resolved(run))
+
+
+def setting(run: RunConfig) -> str:
+    """The same hash without the seed: runs of one setting are repetitions of each other, and no others are.
+
+    Raises:
+      UserError: as `run_id`.
+    """
+    resolved = _resolved(run)
+    del resolved["train"]["seed"]
+    return _hash(resolved)
+
+
+def _resolved(run: RunConfig) -> dict[str, Any]:
+    resolved: dict[str, Any] = _entering(from_dict(to_dict(run)))
+    resolved["model"] |= GONE  # hashed by the runs that were made when these were fields
+    return resolved
 
 
 def _entering(config: Any) -> Any:
     """The fields of a configuration that make it another run, as plain nested data."""
     if not dataclasses.is_dataclass(config):
         return config
-    return {
-        f.name: _entering(value)
-        for f in dataclasses.fields(config)
-        if (value := getattr(config, f.name)) != f.default or not f.metadata.get("later")
-    }
+    entering = {}
+    for field in dataclasses.fields(config):
+        value = field.default if field.metadata.get("execution") else getattr(config, field.name)
+        if value != field.default or not field.metadata.get("later"):
+            entering[field.name] = _entering(value)
+    return entering
+
+
+def _hash(resolved: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(resolved, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise UserError(f"the configuration of a run holds a number that is not finite: {resolved}") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

@@ -164,11 +164,12 @@ class _Teller:
         self._ended = ended
 
     def _line(self, identity: str, state: RunState, ended: int) -> None:
-        run, summary = self._experiment.runs[identity], state.summary or {}
+        summary, label = state.summary or {}, self._experiment.labels[identity]
         rate = summary.get("suffix_bits_per_byte")
         result = f"{rate:.4f} bits/byte in {duration(summary['wall_s'])}" if rate is not None else state.reason or ""
+        what = f"{identity} {label} {shape(self._experiment.runs[identity])}"
         self._console.print(
-            f"[{ended}/{len(self._flops)}] {identity} {run.model.arch} {shape(run)}: {state.status} {result}",
+            f"[{ended}/{len(self._flops)}] {what}: {state.status} {result}",
             markup=False,
             soft_wrap=True,
         )

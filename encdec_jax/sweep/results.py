@@ -8,22 +8,27 @@ from pathlib import Path
 
 import polars as pl
 
-from encdec_jax.config import RunConfig
+from encdec_jax.config import EXECUTION, RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
+from encdec_jax.sweep.identity import setting
 from encdec_jax.sweep.store import RunState, run_state
 
 TABLE = "results.parquet"
 FIGURE = "figure.png"
 
 # Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
-# of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run.
+# of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
+# of one `setting` are repetitions of each other, runs of one `label` a line of a figure. Columns with a dot are fields
+# of execution as the run ended with them; `executions` is how many ways of execution its parts had.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
+        "setting": pl.String,
+        "label": pl.String,
         "arch": pl.String,
         "seed": pl.Int64,
         "objective": pl.String,
@@ -51,11 +56,25 @@ SCHEMA = pl.Schema(
         "step_s": pl.Float64,
         "tokens_per_s": pl.Float64,
         "data_hash": pl.String,
+        "cache_digest": pl.String,
+        "code": pl.String,
+        "commit": pl.String,
         "versions": pl.String,
         "error": pl.String,
+        "executions": pl.Int64,
+        "model.scan": pl.Boolean,
+        "model.remat": pl.String,
+        "model.attention": pl.String,
+        "train.accumulate": pl.Int64,
+        "train.steps_per_call": pl.Int64,
+        "train.checkpoint_every": pl.Int64,
+        "evaluate.batch_size": pl.Int64,
+        "mesh.data": pl.Int64,
+        "mesh.fsdp": pl.Int64,
+        "mesh.tensor": pl.Int64,
     }
 )
-_ORDER = ("arch", "budget_flops", "d_model", "lr", "seed", "run_id")
+_ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",
     "suffix_bits_per_byte",
@@ -65,15 +84,21 @@ _MEASURED = (
     "step_s",
     "tokens_per_s",
     "data_hash",
+    "cache_digest",
+    "code",
+    "commit",
 )
 
 
-def row(identity: str, run: RunConfig, state: RunState) -> dict[str, object]:
+def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str, object]:
     """A run that ended as a row of `SCHEMA`: what was planned, and what of it was measured."""
     spent = cost(run)
     summary = state.summary or {}
+    executed = summary.get("execution", [])
     return {
         "run_id": identity,
+        "setting": setting(run),
+        "label": label,
         "arch": run.model.arch,
         "seed": run.train.seed,
         "objective": run.objective.name,
@@ -96,6 +121,8 @@ def row(identity: str, run: RunConfig, state: RunState) -> dict[str, object]:
         "versions": json.dumps(summary["versions"], sort_keys=True) if summary else None,
         "error": summary.get("error") or state.reason,
         **{name: summary.get(name) for name in _MEASURED},
+        "executions": len(executed) or None,
+        **{path: executed[-1][path] for path in EXECUTION if executed},
     }
 
 
@@ -108,7 +135,11 @@ def ended(experiment: Experiment) -> pl.DataFrame:
       UserError: a run's summary is damaged.
     """
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
-    rows = [row(identity, experiment.runs[identity], state) for identity, state in states.items() if state.ended]
+    rows = [
+        row(identity, experiment.labels[identity], experiment.runs[identity], state)
+        for identity, state in states.items()
+        if state.ended
+    ]
     return pl.DataFrame(rows, schema=SCHEMA).sort(_ORDER, nulls_last=True)
 
 

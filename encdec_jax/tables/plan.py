@@ -12,7 +12,7 @@ from encdec_jax.sweep.speed import elapsed, measured_speed
 from encdec_jax.sweep.store import run_state
 from encdec_jax.text import amount, console, duration, shape, table
 
-_COLUMNS = ("run", "status", "architecture", "layers x width", "parameters", "tokens", "updates", "FLOPs", "budget")
+_COLUMNS = ("run", "status", "label", "layers x width", "parameters", "tokens", "updates", "FLOPs", "budget")
 
 
 def print_plan(folder: Path) -> int:
@@ -41,7 +41,7 @@ def print_plan(folder: Path) -> int:
         out.add_row(
             identity,
             status,
-            run.model.arch,
+            experiment.labels[identity],
             shape(run),
             amount(due.n_params),
             amount(run.train.tokens),

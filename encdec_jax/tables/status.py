@@ -22,7 +22,7 @@ def print_status(folder: Path) -> int:
     """
     experiment = load(folder)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
-    out = table("run", "status", "architecture", "layers x width", "budget", "tokens", "bits/byte", "error", left=4)
+    out = table("run", "status", "label", "layers x width", "budget", "tokens", "bits/byte", "error", left=4)
     out.columns[-1].justify = "left"
     for identity, state in states.items():
         out.add_row(identity, *_cells(experiment, identity, state))
@@ -38,7 +38,7 @@ def _cells(experiment: Experiment, identity: str, state: RunState) -> list[str]:
     share = 1.0 if state.status == "done" else min(1.0, state.tokens / run.train.tokens)
     return [
         state.status,
-        run.model.arch,
+        experiment.labels[identity],
         shape(run),
         "-" if run.budget_flops is None else f"{run.budget_flops:.3g}",
         f"{share:.0%} of {amount(run.train.tokens)}",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from encdec_jax.errors import require
+from encdec_jax.resolve import execution
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class TrainConfig:
 
     tokens: int = 1_000_000
     batch_size: int = 16
-    accumulate: int = 1
-    steps_per_call: int = 10
-    checkpoint_every: int = 0
+    accumulate: int = execution(1)
+    steps_per_call: int = execution(10)
+    checkpoint_every: int = execution(0)
     z_loss: float = 0.0
     seed: int = 0
 
@@ -95,9 +96,9 @@ class MeshConfig:
       tensor: devices that divide heads, d_ff and vocabulary, at least 1.
     """
 
-    data: int = 1
-    fsdp: int = 1
-    tensor: int = 1
+    data: int = execution(1)
+    fsdp: int = execution(1)
+    tensor: int = execution(1)
 
     def __post_init__(self) -> None:
         for name in ("data", "fsdp", "tensor"):

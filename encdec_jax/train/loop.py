@@ -6,7 +6,7 @@ import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from encdec_jax.config import RunConfig, to_dict
+from encdec_jax.config import RunConfig, execution, to_dict
 from encdec_jax.data.batches import Batches, extend_hash
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.geometry import geometry
@@ -28,7 +28,7 @@ from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
 from encdec_jax.train.step import State
 from encdec_jax.train.trainer import Trainer
-from encdec_jax.train.versions import versions
+from encdec_jax.train.versions import code, commit, versions
 
 
 def train(
@@ -70,13 +70,15 @@ def train(
 
 @dataclass
 class _Carried:
-    """What a checkpoint carries beside the state: seconds spent, loss tokens, hash of the tokens seen."""
+    """What a checkpoint carries beside the state: seconds spent, loss tokens, hash of the tokens seen, and how its
+    parts were executed: fields of execution, each with the update that it began at."""
 
     wall_s: float = 0.0
     step_s: float = 0.0
     loss_tokens: float = 0.0
     data_hash: str = ""
     train_loss: float = math.nan
+    execution: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Loop:
@@ -86,6 +88,7 @@ class _Loop:
         self.started = time.perf_counter()
         present()
         self.run, self.folder = run, folder
+        self.code, self.commit = code(), commit()
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
         check_vocab_size(run, self.cache.vocab)
         self.batches = Batches(self.cache, run, host_index=jax.process_index(), host_count=jax.process_count())
@@ -98,6 +101,7 @@ class _Loop:
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.carried = _Carried()
         self.state, self.first = self._restore()
+        self._note_execution()
         self.metrics = Metrics(folder, self.first) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[int, int], None]) -> str | None:
@@ -162,7 +166,9 @@ class _Loop:
             "tokens_per_s": done * self.tokens_per_update / max(self.carried.step_s, 1e-9),
             "data_hash": self.carried.data_hash,
             "cache_digest": self.cache.digest,
-            "attention": self.trainer.run.model.attention,
+            "execution": self.carried.execution,
+            "code": self.code,
+            "commit": self.commit,
             "versions": versions(),
             "error": None if status == "done" else "the loss or its gradient is not finite",
         }
@@ -207,6 +213,12 @@ class _Loop:
         step, state, meta = found
         self.carried = _Carried(**meta)
         return state, step
+
+    def _note_execution(self) -> None:
+        """Remember how this part of the run is executed, its kernel resolved, if it is not as the part before."""
+        now, before = execution(self.trainer.run), self.carried.execution
+        if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
+            before.append({**now, "update": self.first})
 
 
 def _any_process(told: bool) -> bool:

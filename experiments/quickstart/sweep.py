@@ -83,3 +83,7 @@ def run(arch: str, d_model: int, seed: int) -> RunConfig:
         train=TrainConfig(batch_size=2, checkpoint_every=400_000, seed=seed),
         evaluate=EvalConfig(prefix=128, suffix=128, windows=512),
     )
+
+
+def label(run: RunConfig) -> str:
+    return run.model.arch

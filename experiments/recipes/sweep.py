@@ -52,3 +52,7 @@ def run(arch: str, layers: int, prefix: str, d_model: int, rate: float) -> RunCo
         train=TrainConfig(batch_size=2, checkpoint_every=400_000),
         evaluate=EvalConfig(prefix=128, suffix=128, windows=512),
     )
+
+
+def label(run: RunConfig) -> str:
+    return run.model.arch

@@ -45,7 +45,7 @@ def test_two_tables_side_by_side(tables, capsys):
 
 def test_tables_of_strangers_name_their_columns(tmp_path, capsys):
     names = {
-        "arch": "family",
+        "label": "family",
         "n_params": "params",
         "tokens": "toks",
         "budget_flops": "C",
@@ -53,10 +53,10 @@ def test_tables_of_strangers_name_their_columns(tmp_path, capsys):
     }
     for name, table in (("a", A), ("b", B)):
         table.select(*names).rename(names).write_csv(tmp_path / f"{name}.csv")
-    given = ("--arch", "family", "--n", "params", "--d", "toks", "--c", "C", "--loss", "bpb")
+    given = ("--label", "family", "--n", "params", "--d", "toks", "--c", "C", "--loss", "bpb")
     assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), *given, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["matched_by"] == "cell"
+    assert shown["matched_by"] == "setting and seed"
     assert len(shown["shared"]) == 24
     assert shown["mean_difference"]["lo"] < shown["mean_difference"]["hi"]
 
@@ -66,7 +66,7 @@ def test_tables_of_strangers_name_their_columns(tmp_path, capsys):
     [
         (
             ["--baseline", "rnn"],
-            "--baseline = 'rnn' is not accepted: an architecture of both tables: causal_lm, enc_dec",
+            "--baseline = 'rnn' is not accepted: a label of both tables: causal_lm, enc_dec",
         ),
         (["--stray"], "unknown arguments: --stray"),
     ],
@@ -80,10 +80,10 @@ def test_bad_input_is_one_line_and_exit_code_2(tables, capsys, arguments, messag
 
 def test_tables_without_what_is_needed(tmp_path, tables, capsys):
     A.drop("tokens").write_parquet(tmp_path / "c.parquet")
-    A.with_columns(arch=pl.lit("rnn")).write_parquet(tmp_path / "d.parquet")
+    A.with_columns(label=pl.lit("rnn")).write_parquet(tmp_path / "d.parquet")
     for name, message in (
         ("c.parquet", "is not accepted: a column of it"),
-        ("d.parquet", "no architecture in both"),
+        ("d.parquet", "no label in both"),
         ("absent.parquet", "can't read table"),
     ):
         assert main(["compare", tables[0], str(tmp_path / name)]) == 2

@@ -174,7 +174,7 @@ def test_points_speak_to_pointer_and_keyboard(opened):
 
 def test_an_architecture_can_be_switched_off(opened):
     page = opened(1440)
-    drawn = page.locator("svg [data-arch=enc_dec] .point").first
+    drawn = page.locator("svg [data-label=enc_dec] .point").first
     button = page.get_by_role("button", name="enc_dec", exact=True)
     assert drawn.is_visible()
     button.click()
@@ -226,7 +226,7 @@ def test_it_prints(opened):
     assert page.evaluate(WIDE)[0] <= 0
     for hidden in ("nav", ".toggles", ".tools", ".download"):
         assert not page.locator(hidden).first.is_visible()
-    seen = """() => [...document.querySelectorAll("svg [data-arch]")].every(
+    seen = """() => [...document.querySelectorAll("svg [data-label]")].every(
         (part) => getComputedStyle(part).visibility === "visible")"""
     assert page.evaluate(seen)
     assert page.pdf(format="A4")[:5] == b"%PDF-"

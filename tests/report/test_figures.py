@@ -66,5 +66,5 @@ def test_a_fit_is_drawn_with_its_law_and_residuals(law, columns, arch, text):
 
 
 def test_a_table_without_what_is_needed_is_one_line():
-    with pytest.raises(UserError, match="arch of the table = 'arch' is not accepted: a column of it"):
+    with pytest.raises(UserError, match="label of the table = 'label' is not accepted: a column of it"):
         frontier(pl.DataFrame({"n": [1.0]}))

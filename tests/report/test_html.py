@@ -164,7 +164,7 @@ def test_points_say_what_they_show():
             len(re.findall(rf"<title>[^<]*{re.escape(identity)}</title>", source)) == 2
         )  # of the curve, of its residual
     for arch in ("causal_lm", "enc_dec", "prefix_lm"):
-        assert f'data-arch="{arch}"' in source
+        assert f'data-label="{arch}"' in source
         assert len(re.findall(rf"<title>{arch}, 1e12 FLOPs: best size", source)) == 2  # starred, and on the frontier
 
 
@@ -238,9 +238,9 @@ def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason():
         assert part in text, part
     for side in seen():
         for one in side.exponents:
-            shown = one.reason if one.n is None else f"{side.arch} {one.approach} "
+            shown = one.reason if one.n is None else f"{side.label} {one.approach} "
             assert shown in text
-        assert f"{side.arch}: {sum(one.n is not None for one in side.exponents)} approaches put" in text
+        assert f"{side.label}: {sum(one.n is not None for one in side.exponents)} approaches put" in text
     assert "learning curves (metrics.jsonl) of 0 of 12 runs are here" in text
     assert "law of the best loss 2 budgets, a power law" in text
 

@@ -73,7 +73,7 @@ def test_a_text_for_every_marker_or_an_error():
         part(figure.subplots().plot([1, 2, 3], [1, 2, 3], "o"), "causal_lm", "dots")
 
     made = inline("dots", (3, 2), draw, {"dots": ["a", "b & c", "d"]})
-    assert made.count('data-arch="causal_lm"') == 1
+    assert made.count('data-label="causal_lm"') == 1
     assert made.count("<title>b &amp; c</title>") == 1
     with pytest.raises(ValueError, match="zip"):
         inline("dots", (3, 2), draw, {"dots": ["a", "b"]})

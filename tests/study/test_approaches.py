@@ -37,7 +37,7 @@ FOUND = sides(TABLE, analyze(TABLE, "causal_lm"), traces(TABLE))
 
 
 def test_every_approach_finds_the_exponent_that_made_the_runs():
-    assert [side.arch for side in FOUND] == ["causal_lm", "enc_dec"]
+    assert [side.label for side in FOUND] == ["causal_lm", "enc_dec"]
     for side in FOUND:
         for one, tolerance in zip(side.exponents, (0.05, 0.02, 0.02, 0.02), strict=True):
             assert one.n.value == pytest.approx(EXPONENT, abs=tolerance), one.approach

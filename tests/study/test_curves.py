@@ -28,7 +28,9 @@ def test_seeds_are_averaged_and_their_spread_is_kept():
 @pytest.mark.parametrize("lr", [0.001, 0.1])
 def test_the_best_learning_rate_stands_for_a_size_and_the_others_are_listed(lr):
     good = only(study({"causal_lm": Truth()}))
-    bad = good.with_columns(pl.col("suffix_bits_per_byte") + 0.3, lr=pl.lit(lr), run_id=pl.col("run_id") + "-other-lr")
+    bad = good.with_columns(
+        pl.col("suffix_bits_per_byte") + 0.3, setting=pl.col("setting") + f"-{lr}", run_id=pl.col("run_id") + "-other"
+    )
     (curve,), excluded = curves(pl.concat([bad, good]))
     assert curve.loss == pytest.approx(good.sort("n_params")["suffix_bits_per_byte"].to_numpy())
     assert sorted(e.run_id for e in excluded) == sorted(bad["run_id"])
@@ -37,7 +39,7 @@ def test_the_best_learning_rate_stands_for_a_size_and_the_others_are_listed(lr):
 
 def test_settings_that_tie_are_not_taken_for_seeds():
     one = only(study({"causal_lm": Truth()}))
-    (curve,), excluded = curves(pl.concat([one, one.with_columns(lr=pl.lit(0.1))]))
+    (curve,), excluded = curves(pl.concat([one, one.with_columns(pl.col("setting", "run_id") + "-other")]))
     assert curve.seeds.tolist() == [1, 1, 1, 1]
     assert len(excluded) == 4
 

@@ -48,7 +48,7 @@ def test_a_table_beside_itself_differs_in_nothing():
 
 
 def test_a_worse_architecture_is_told_apart():
-    found = {(one.what, one.arch, one.budget): one for one in compared(A, B).differences}
+    found = {(one.what, one.label, one.budget): one for one in compared(A, B).differences}
     gap = found["gap", "enc_dec", 1e12]
     assert gap.change.value == pytest.approx(gap.b.value - gap.a.value)
     assert gap.told_apart
@@ -59,7 +59,7 @@ def test_a_worse_architecture_is_told_apart():
 def test_runs_without_common_ids_are_matched_by_what_they_are():
     later = B.filter(pl.col("budget_flops") > 2e11).with_columns(run_id=pl.format("later-{}", "run_id"))
     found = compared(A.filter(pl.col("arch") == "causal_lm"), later)
-    assert found.by == "cell"
+    assert found.by == "setting and seed"
     assert (len(found.shared), len(found.only_a), len(found.only_b)) == (8, 4, 8)
     assert found.shared["difference"].to_list() == (found.shared["loss_b"] - found.shared["loss_a"]).to_list()
     assert "only A: causal_lm's loss, n, d at 1e+11 FLOPs" in found.absent

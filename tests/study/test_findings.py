@@ -231,7 +231,7 @@ def test_few_runs_leave_questions_undecided_but_raise_nothing_else():
         one_budget.crossover("enc_dec")
     with pytest.raises(Undecided):
         analyze(table.filter(pl.col("arch") == "enc_dec"), "causal_lm").comparison("enc_dec", 1e11)
-    assert analyze(table.clear(), "causal_lm").archs == ()
+    assert analyze(table.clear(), "causal_lm").labels == ()
     assert analyze(table.head(1), "causal_lm").optima[0].isoflop.shape == "too few sizes"
 
 

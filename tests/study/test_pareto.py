@@ -41,7 +41,7 @@ def test_costs_are_the_ledgers_at_each_ratio():
     table, models = made()
     found = fronts(table, models, analyze(table, "causal_lm"), ratios=(0.25, 3), total=400)
     assert set(found["axis"]) == set(AXES)
-    large = found.filter(pl.col("n_params") == table["n_params"][3], pl.col("arch") == "causal_lm")
+    large = found.filter(pl.col("n_params") == table["n_params"][3], pl.col("label") == "causal_lm")
     costs = {(row["axis"], row["source"]): row["cost"] for row in large.iter_rows(named=True)}
     assert costs["kv_bytes", 300] == kv_bytes(LARGE, 300, 100)
     assert costs["decode_flops", 80] == decode_flops(LARGE, 80, 320)

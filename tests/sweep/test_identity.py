@@ -1,42 +1,107 @@
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from tiny import tiny_run
 
-from encdec_jax.config import from_dict, to_dict
+from encdec_jax.config import EXECUTION, GONE, RunConfig, from_dict, to_dict
+from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import UserError
-from encdec_jax.sweep.identity import run_id
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.sweep.identity import run_id, setting
 from encdec_jax.train.config import OptimConfig
+
+STACK = StackConfig(2, 16, 4, 2, 8, 32)
+RUN = RunConfig(ModelConfig("enc_dec", 64, STACK, STACK, tie="none"), objective=ObjectiveConfig("prefix_lm"))
+FIXED = replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8))
+
+
+def leaves(cls: type, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field that holds a value, by path, with its type."""
+    for name, hint in get_type_hints(cls).items():
+        inner = [part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)]
+        if inner:
+            yield from leaves(inner[0], f"{path}{name}.")
+        else:
+            yield path + name, hint
+
+
+def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
+    """A run with another value, that the rest accepts, in one field."""
+    data = to_dict(run)
+    *rooms, name = path.split(".")
+    inner = data
+    for room in rooms:
+        inner = inner[room]
+    value = inner[name]
+    if path == "model.arch":
+        others = list(ARCHS)
+    elif get_origin(hint) is Literal:
+        others = list(get_args(hint))
+    elif isinstance(value, bool):
+        others = [not value]
+    elif isinstance(value, str):
+        others = [value + "x"]
+    else:
+        others = [2 * value, value / 2, 0.5, 8] if value is not None else [1e9]
+    for other in others:
+        inner[name] = other
+        try:
+            if other != value:
+                return from_dict(data)
+        except UserError:
+            continue
+    raise AssertionError(f"no other value of {path} is accepted")
+
+
+@pytest.mark.parametrize(("path", "hint"), leaves(RunConfig), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_field_but_the_seed_and_those_of_execution_makes_another_setting(path, hint):
+    run = FIXED if path == "objective.prefix_length" else RUN
+    other = changed(run, path, hint)
+    if path in EXECUTION:
+        assert (run_id(other), setting(other)) == (run_id(run), setting(run))
+    else:
+        assert run_id(other) != run_id(run)
+        assert (setting(other) == setting(run)) == (path == "train.seed")
+
+
+def test_the_fields_of_execution_are_those_that_change_no_result():
+    assert set(EXECUTION) == {
+        *("model.scan", "model.remat", "model.attention", "evaluate.batch_size"),
+        *("mesh.data", "mesh.fsdp", "mesh.tensor"),
+        *("train.accumulate", "train.steps_per_call", "train.checkpoint_every"),
+    }
 
 
 def test_it_is_of_the_resolved_configuration():
     run = tiny_run()
     assert run_id(run) == run_id(from_dict(to_dict(run)))
     assert run_id(replace(run, optim=OptimConfig(lr=1))) == run_id(replace(run, optim=OptimConfig(lr=1.0)))
-    assert len(run_id(run)) == 12
-
-
-def test_every_field_enters():
-    run = tiny_run()
-    others = [
-        replace(run, train=replace(run.train, seed=1)),
-        replace(run, model=replace(run.model, qk_norm=True)),
-        replace(run, budget_flops=1e9),
-    ]
-    assert len({run_id(one) for one in [run, *others]}) == 4
+    assert len(run_id(run)) == len(setting(run)) == 12
+    assert run_id(run) != setting(run)
 
 
 def test_it_is_the_same_on_every_machine():
     """A change here orphans every run that was ever made: only with a reason in LOG.md."""
-    assert run_id(tiny_run()) == "8987938c15cb"
+    assert (run_id(tiny_run()), setting(tiny_run())) == ("03bef1e40f57", "b285fdad6b1e")
 
 
 def test_a_field_added_later_enters_only_where_it_differs():
     run = tiny_run()
-    same, other = (replace(run, model=replace(run.model, attention=kind)) for kind in ("auto", "plain"))
+    same, other = (replace(run, model=replace(run.model, base_width=width)) for width in (0, 8))
     assert run_id(same) == run_id(run) != run_id(other)
+
+
+def test_fields_that_are_gone_may_stand_with_the_only_value_that_they_had():
+    data = to_dict(tiny_run())
+    assert from_dict({**data, "model": data["model"] | GONE}) == tiny_run()
+    with pytest.raises(UserError, match=r"config field 'model\.norm' is unknown"):
+        from_dict({**data, "model": {**data["model"], "norm": "post"}})
 
 
 def test_numbers_that_json_lacks_are_refused():
