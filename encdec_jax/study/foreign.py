@@ -133,7 +133,8 @@ def setting_columns(table: pl.DataFrame, names: Mapping[str, str]) -> dict[str, 
     }
 
 
-def _settings(table: pl.DataFrame, names: Mapping[str, str]) -> list[str]:
+def _settings(table: pl.DataFrame, names: Mapping[str, str]) -> pl.Series:
     told = setting_columns(table, names)
-    rows = table.select(told).rename(told).iter_rows(named=True)
-    return [hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS] for row in rows]
+    rows = table.select(*told).rename(told).iter_rows(named=True)
+    texts = (json.dumps(row, sort_keys=True, default=str) for row in rows)
+    return pl.Series([hashlib.sha256(text.encode()).hexdigest()[:DIGITS] for text in texts], dtype=pl.String)

@@ -16,7 +16,7 @@ from encdec_jax.files import write_json
 from encdec_jax.study.predictions import LOSS, registered
 from encdec_jax.sweep.experiment import load
 
-TABLE = study({"causal_lm": Truth(n=200.0), "enc_dec": Truth(n=300.0)}, noise=0.01).with_columns(
+TABLE = study({"causal_lm": Truth(n=200.0), "enc_dec 1/2": Truth(n=300.0)}, noise=0.01).with_columns(
     pl.col("train_flops") / 1e3
 )
 SMALL = SWEEP.replace("(8, 16)", "(8, 10)")

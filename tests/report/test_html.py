@@ -153,7 +153,7 @@ def test_what_is_left_out_is_listed_with_its_rule():
     ).head(30)
     text = text_of(render(experiment(), diverged, analyze(diverged, "causal_lm")))
     assert f"{TABLE['run_id'][1]} causal_lm diverged" in text
-    assert f"{TABLE['run_id'][35]} causal_lm missing: not done yet" in text  # every stand-in run is a causal_lm
+    assert f"{TABLE['run_id'][35]} prefix_lm missing: not done yet" in text
     assert "29 of 36 runs are done." in text
 
 

@@ -96,7 +96,7 @@ def test_what_the_runs_do_not_allow_has_a_reason():
 
 def test_runs_that_are_excluded_are_not_used():
     spoilt = TABLE.with_columns(
-        lr=0.02, suffix_bits_per_byte=pl.col("suffix_bits_per_byte") + 3, run_id="x" + pl.col("run_id")
+        pl.col("suffix_bits_per_byte") + 3, run_id="x" + pl.col("run_id"), setting="x" + pl.col("setting")
     )
     both = pl.concat([TABLE, spoilt])
     (side, _) = sides(both, analyze(both, "causal_lm"), traces(TABLE))
