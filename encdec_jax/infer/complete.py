@@ -8,7 +8,7 @@ from flax import nnx
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.layout import START
+from encdec_jax.data.objectives import START
 from encdec_jax.errors import require
 from encdec_jax.infer.cache import greedy
 from encdec_jax.model.model import graph

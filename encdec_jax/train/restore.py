@@ -28,8 +28,7 @@ def restore(folder: str | Path) -> tuple[RunConfig, nnx.State]:
     """
     folder = Path(folder)
     run = from_dict(read_json(folder / "config.json"))
-    alone = replace(run, mesh=MeshConfig(), train=replace(run.train, batch_size=1, accumulate=1))
-    found = Checkpoints(folder / "checkpoints").read_latest(Trainer(alone, rows=1).abstract)
+    found = Checkpoints(folder / "checkpoints").read_latest(Trainer(replace(run, mesh=MeshConfig())).abstract)
     if found is None:
         raise UserError(
             f"{folder} holds no whole checkpoint: `encdec train` writes one at the end, or when interrupted"

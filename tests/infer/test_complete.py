@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_run, write_noise
 
 from encdec_jax.data.config import ObjectiveConfig
-from encdec_jax.data.layout import Layout
+from encdec_jax.data.geometry import Layout
 from encdec_jax.data.objectives import Segments, corrupt, cut
 from encdec_jax.data.packing import assemble
 from encdec_jax.data.vocab import EOS, ByteVocab
