@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import render
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from encdec_jax.config import RunConfig
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_ANY_WIDTH = 10_000  # columns that no table fills
+_NARROW = 24  # columns that a text which may wrap has at least
 _PIPE_WIDTH = 200  # columns where the output is no terminal: wide enough to cut nothing
 
 
@@ -29,9 +37,44 @@ def progress_console() -> Console:
     return _Console(stderr=True, highlight=False)
 
 
+class Fitting(Table):
+    """A table that loses nothing: where it is wider than the terminal, each row is a block of lines.
+
+    Columns that may wrap do so before that. A block begins with its first cell, whole however narrow the terminal is;
+    below it stand the others, each with its column's name, those that are empty left out.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is printed: see the class."""
+        wide = options.update(max_width=_ANY_WIDTH)
+        needed = Measurement.get(console, wide, self).maximum
+        for column in self.columns:
+            longest = max((cell_len(_plain(cell)) for cell in column.cells), default=0)
+            needed -= 0 if column.no_wrap else max(0, longest - _NARROW)
+        if needed <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        whole: Any = {"no_wrap": True, "overflow": "ignore"}
+        if self.title:
+            yield Text(str(self.title), style="italic", **whole)
+        columns = [list(column.cells) for column in self.columns]
+        for first, *cells in zip(*columns, strict=True):
+            yield Text.assemble((_plain(first) or "-", "bold"), **whole)
+            for column, cell in zip(self.columns[1:], map(_plain, cells), strict=True):
+                if cell:
+                    name = _plain(column.header).replace("\n", " ")
+                    text = " ".join(part for part in (f"{name}:" if name else "", *cell.split("\n")) if part)
+                    yield Padding(Text(text, overflow="fold", no_wrap=False), (0, 0, 0, 2), expand=False)
+
+
+def _plain(cell: Any) -> str:
+    """A cell's text without its markup."""
+    return cell.plain if isinstance(cell, Text) else render(str(cell)).plain
+
+
 def table(*columns: str, left: int) -> Table:
     """An empty table whose first `left` columns are text; the others are numbers, set right."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = Fitting(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         made.add_column(column, justify="left" if place < left else "right", no_wrap=True)
     return made
@@ -39,9 +82,9 @@ def table(*columns: str, left: int) -> Table:
 
 def titled(title: str, *columns: str) -> Table:
     """An empty table under a title: its first column is text, the others are numbers, set right."""
-    made = Table(title=title, title_justify="left")
+    made = Fitting(title=title, title_justify="left")
     for place, column in enumerate(columns):
-        made.add_column(column, justify="right" if place else "left")
+        made.add_column(column, justify="right" if place else "left", no_wrap=True)
     return made
 
 

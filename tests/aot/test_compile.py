@@ -75,7 +75,7 @@ def test_activations_are_divided_by_rows_and_weights_are_gathered():
 @tpu
 def test_what_fsdp_must_send_is_found_to_the_byte():
     """Blocks' matrices are gathered forward and backward, the table once; the gradients are summed over both axes."""
-    run = run_of("causal_lm", MeshConfig(2, 2, 1), attention="plain")
+    run = run_of("causal_lm", MeshConfig(2, 2, 1), attention="splash")
     found = compiled(run, "v5e:2x2").program.collectives
     sizes = {path: 2 * param.size for path, param in leaves(model(run.model)) if path[-1] != "scale"}
     tables = sum(size for path, size in sizes.items() if path[-1] == "table")
