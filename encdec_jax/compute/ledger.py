@@ -27,7 +27,9 @@ a scored position, whether its table is tied or not.
 Attention costs 4 x head_dim for each query head and pair of query and key: scores, and sum of values. 'mask' counts \
 the pairs that the mask shows, 'dense' every pair of a row, as a plain implementation computes them.
 Training costs 3 forward passes: the gradient of a product is two products of its size, one for either operand; the \
-first layer's too, because the embedding below it learns.
+first layer's too, because the embedding below it learns. What no gradient reaches, the last \
+layer's own pass over a source that is read layer by layer, costs its forward pass alone where the stack is unrolled; \
+a scanned one computes the rest with zeros.
 What remat recomputes is counted apart. Budgets are in 'mask' FLOPs, without recomputation.
 Every row counts as full, packed pairs as one pair of the row's lengths, unless a fill and a number of pairs are \
 given. Then the work on padding is counted apart: weights are applied to it as to tokens, the mask shows it nothing, \
@@ -149,7 +151,11 @@ def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
         forward=flops(work),
         train_flops=_update(work),
         recompute=Flops(
-            tuple(Entry(w.group, w.stream, w.mask, w.dense - w.unread) for w in work + idle if config.remat in w.remat)
+            tuple(
+                Entry(w.group, w.stream, w.reached(w.mask), w.reached(w.dense))
+                for w in work + idle
+                if config.remat in w.remat
+            )
         ),
         padding=_update(idle),
     )
@@ -189,7 +195,7 @@ class Work:
     Attributes:
       group, stream, mask, dense: as in `Entry`.
       remat: the policies under which the backward pass does it again.
-      unread: the part of `dense` whose result nobody reads, and that the backward pass leaves out therefore.
+      idle: layers, if nobody reads the result of the last one and the backward pass leaves it out therefore; else 0.
     """
 
     group: str
@@ -197,7 +203,11 @@ class Work:
     mask: float
     dense: float
     remat: tuple[str, ...] = ()
-    unread: float = 0
+    idle: int = 0
+
+    def reached(self, flops: float) -> float:
+        """Of the product's FLOPs, those of layers that the backward pass reaches."""
+        return flops - flops / self.idle if self.idle else flops
 
 
 def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
@@ -212,15 +222,15 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
             again = config.choices.joins == "merged" and stream in param.sees[:i]
             n = 2 * param.size * (passed.merged if again else passed.tokens[stream])
             if n:
-                yield Work(param.group, stream, n, n, remat, _unread(config, param, i, n))
+                yield Work(param.group, stream, n, n, remat, _idle(config, param, i))
         if path[-1] == "q":
             layers, _, heads, dim = param.shape
             for i, stream in enumerate(param.sees):
                 kinds = [passed.pairs.get((stream, key), (0, 0)) for key in _keys(config, path, stream)]
                 mask, dense = (4 * layers * heads * dim * sum(kind) for kind in zip(*kinds, strict=True))
                 if dense:
-                    unread = _unread(config, param, i, dense)
-                    yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), unread)
+                    idle = _idle(config, param, i)
+                    yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), idle)
     table = declared.get(("head", "table"), declared["embed", "table"])
     n = 2 * table.size * passed.scored
     if n:
@@ -264,7 +274,9 @@ def _row(config: ModelConfig, row: Layout, rows: int, fill: float, pairs: float)
 
 def _update(work: Iterable[Work]) -> Flops:
     """FLOPs of forward and backward pass, without recomputation."""
-    return Flops(tuple(Entry(w.group, w.stream, 3 * w.mask, 3 * w.dense - 2 * w.unread) for w in work))
+    return Flops(
+        tuple(Entry(w.group, w.stream, w.mask + 2 * w.reached(w.mask), w.dense + 2 * w.reached(w.dense)) for w in work)
+    )
 
 
 def _keys(config: ModelConfig, path: tuple[str, ...], query: Stream) -> tuple[Stream, ...]:
@@ -275,11 +287,11 @@ def _keys(config: ModelConfig, path: tuple[str, ...], query: Stream) -> tuple[St
     return ("source", "target") if merged else (query,)
 
 
-def _unread(config: ModelConfig, param: Param, i: int, flops: float) -> float:
-    """FLOPs of the last layer's own pass over the source where the target reads what goes into each layer.
+def _idle(config: ModelConfig, param: Param, i: int) -> int:
+    """Layers, of a stack whose last layer's own pass over the source nobody reads: the target reads layers' inputs.
 
-    Unrolled, no gradient reaches them; `lax.scan` carries one of zeros back through them.
+    Unrolled, no gradient reaches it; `lax.scan` carries one of zeros back through it.
     """
     arch = config.choices
     idle = arch.reads == "layers" and arch.joins == "merged" and param.sees[i] == "source" and i == 0
-    return flops / param.shape[0] if idle and not config.scan else 0
+    return param.shape[0] if idle and not config.scan else 0

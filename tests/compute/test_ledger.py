@@ -173,3 +173,12 @@ def test_impossible_fills_are_refused() -> None:
 def test_every_parameter_is_active_where_no_layer_chooses() -> None:
     params = count(run_of(model_config("enc_dec"))).params
     assert params.active == params.total
+
+
+@every_arch
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("remat", ["none", "full", "dots"])
+def test_no_mask_requires_more_than_all_pairs(arch: str, scan: bool, remat: str) -> None:
+    ledger = count(run_of(model_config(arch, scan=scan, remat=remat)), fill=0.9)
+    for flops in (ledger.forward, ledger.train_flops, ledger.recompute, ledger.padding):
+        assert all(0 <= entry.mask <= entry.dense for entry in flops.entries)
