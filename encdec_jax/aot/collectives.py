@@ -55,9 +55,9 @@ def collectives(computation: Computation, fused: bool, devices: int) -> Iterator
       UserError: one is written in a way that is not known.
     """
     for instruction in computation.instructions.values():
-        if instruction.op == "custom-call" and (target := _SENDS.search(instruction.rest)):
+        if instruction.begins == "custom-call" and (target := _SENDS.search(instruction.rest)):
             raise unread(f"the custom call {target[1]}")
-        kind = instruction.op.removesuffix("-start")
+        kind = instruction.begins
         if kind not in KINDS or (_chain(instruction) is not None and not _begun(computation, instruction)):
             continue
         found = _collective(kind, computation, instruction, devices)
@@ -71,7 +71,7 @@ def unfinished(computations: Iterator[Computation]) -> set[str]:
     begun, seen = set(), set()
     for computation in computations:
         for instruction in computation.instructions.values():
-            if instruction.op in KINDS and _chain(instruction) is not None:
+            if instruction.begins in KINDS and _chain(instruction) is not None:
                 seen.add(instruction.attributes.get("channel_id", ""))
                 if _begun(computation, instruction):
                     begun.add(instruction.attributes.get("channel_id", ""))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from encdec_jax.aot.collectives import Collective, collectives, unfinished
-from encdec_jax.aot.instructions import Computation, Instruction, parse, shapes, unread
+from encdec_jax.aot.instructions import PRODUCTS, Computation, Instruction, parse, shapes, unread
 
 _CALLS = re.compile(r"\b(?:calls|body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"\b(?:branch_computations|called_computations)=\{([^}]*)\}")
@@ -57,9 +57,9 @@ def read(text: str) -> Program:
         for instruction in computation.instructions.values():
             if cost := _CYCLES.search(instruction.rest):
                 cycles += n * int(cost[1])
-            if instruction.op in ("convolution", "dot"):
+            if instruction.op in PRODUCTS:
                 flops += n * _product(computation, instruction)
-            if instruction.op == "custom-call" and _KERNELS.search(instruction.rest):
+            if instruction.begins == "custom-call" and _KERNELS.search(instruction.rest):
                 kernels += n
         for one in collectives(computation, name in fused, devices):
             total = found.setdefault((one.kind, one.group), [0, 0, 0.0])
@@ -78,7 +78,7 @@ def _fused(computations: dict[str, Computation]) -> set[str]:
         name
         for computation in computations.values()
         for one in computation.instructions.values()
-        if one.op == "fusion" and "kind=kCustom" in one.rest
+        if one.begins == "fusion" and "kind=kCustom" in one.rest
         for name in _callees(one)
     }
 
@@ -97,7 +97,7 @@ def _multiplicities(computations: dict[str, Computation], entry: str) -> tuple[d
                 known = _trips(computations, computations[name], instruction)
                 unknown += known is None
                 trips = 1 if known is None else known
-            if instruction.op in ("async-update", "async-done"):
+            if not instruction.begins:
                 continue
             for callee in _callees(instruction):
                 if callee in computations:

@@ -17,22 +17,22 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:, ?)?")
 _WIDTHS = {"pred": 1.0, "token": 0.0, "opaque": 0.0, "c64": 8.0, "c128": 16.0}
 
-# Every opcode of XLA (xla/hlo/ir/hlo_opcode.h) that sends nothing to other devices, or ends what another began.
+# Every opcode of XLA (xla/hlo/ir/hlo_opcode.h) that sends nothing to other devices. Products stand apart.
 _LOCAL = """
-abs acos acosh add add-dependency after-all all-gather-done all-reduce-done and asin asinh async-done async-start
-async-update atan2 atanh batch-norm-grad batch-norm-inference batch-norm-training bitcast bitcast-convert broadcast
-call cbrt ceil cholesky clamp collective-permute-done compare complex concatenate conditional constant convert
-convolution copy copy-done copy-start cosh cosine count-leading-zeros custom-call divide domain dot dynamic-reshape
+abs acos acosh add add-dependency after-all and asin asinh async atan2 atanh batch-norm-grad batch-norm-inference
+batch-norm-training bitcast bitcast-convert broadcast call cbrt ceil cholesky clamp compare complex concatenate
+conditional constant convert copy cosh cosine count-leading-zeros custom-call divide domain dynamic-reshape
 dynamic-slice dynamic-update-slice erf exponential exponential-minus-one fft floor fusion gather get-dimension-size
 get-tuple-element imag infeed iota is-finite log log-plus-one logistic map maximum minimum mulhi multiply negate not
-opt-barrier or outfeed pad parameter partition-id popcnt power ragged-dot real reduce reduce-precision reduce-window
-remainder replica-id reshape reverse rng rng-bit-generator rng-get-and-update-state round-nearest-afz
-round-nearest-even rsqrt scaled-dot scan scatter select select-and-scatter set-dimension-size shift-left
-shift-right-arithmetic shift-right-logical sign sine sinh slice sort sqrt stochastic-convert subtract tan tanh topk
-transpose triangular-solve tuple while xor
+opt-barrier or outfeed pad parameter partition-id popcnt power real reduce reduce-precision reduce-window remainder
+replica-id reshape reverse rng rng-bit-generator rng-get-and-update-state round-nearest-afz round-nearest-even rsqrt
+scan scatter select select-and-scatter set-dimension-size shift-left shift-right-arithmetic shift-right-logical sign
+sine sinh slice sort sqrt stochastic-convert subtract tan tanh topk transpose triangular-solve tuple while xor
 """
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-_KNOWN = set(_LOCAL.split()) | {kind + end for kind in KINDS for end in ("", "-start")}
+PRODUCTS = ("convolution", "dot")
+_STEPS = ("", "-start", "-update", "-done")  # any may be asynchronous: `slice-start` is an `async-start` of a slice
+_KNOWN = {*PRODUCTS, *(op + step for op in (*_LOCAL.split(), *KINDS) for step in _STEPS)}
 
 
 def unread(what: str) -> UserError:
@@ -49,6 +49,11 @@ class Instruction:
     op: str
     rest: str
     root: bool = False
+
+    @property
+    def begins(self) -> str:
+        """The opcode of what it does, or starts; empty where it goes on with, or ends, what another started."""
+        return "" if self.op.endswith(("-update", "-done")) else self.op.removesuffix("-start")
 
     @cached_property
     def operands(self) -> list[str]:

@@ -183,6 +183,10 @@ ENTRY %main (a: bf16[8,4], b: f32[16]) -> f32[16] {
   %moved = bf16[8,4]{1,0} collective-permute-done(%moving)
   %exchanging = ((bf16[8,4]{1,0}), bf16[8,4]{1,0}, u32[]) async-start(%moved), calls=%wrapped
   %exchanged.1 = bf16[8,4]{1,0} async-done(%exchanging)
+  %cutting = ((bf16[8,4]{1,0}), bf16[2,4]{1,0}, u32[]) slice-start(%a), slice={[0:2], [0:4]}
+  %cut = bf16[2,4]{1,0} slice-done(%cutting)
+  %scattering = ((bf16[8,4]{1,0}), bf16[2,4]{1,0}, u32[]) reduce-scatter-start(%a), channel_id=6, replica_groups=[1,4]<=[4], use_global_device_ids=true, dimensions={0}, to_apply=%add
+  %scattered = bf16[2,4]{1,0} reduce-scatter-done(%scattering)
   %still = bf16[8,4]{1,0} collective-permute(%exchanged.1), channel_id=4, source_target_pairs={{0,0},{1,1}}
   ROOT %alone = f32[16]{0} all-reduce(%b), replica_groups={{0}}, to_apply=%add
 }
@@ -196,6 +200,7 @@ def test_what_starts_is_counted_once_and_what_is_combined_whole():
         Collective("all-reduce", 2, 1, a + b, a + b),
         Collective("collective-permute", 2, 1, a, a),
         Collective("all-to-all", 4, 1, a, a * 3 / 4),
+        Collective("reduce-scatter", 4, 1, a, a * 3 / 4),
     }
 
 
@@ -213,6 +218,7 @@ def test_what_a_tpu_scatters_is_told_by_what_is_kept():
     ("old", "new", "message"),
     [
         ("all-to-all(%p)", "all-to-some(%p)", "the instruction all-to-some"),
+        ("slice-start(%a)", "dot-start(%a)", "the instruction dot-start"),
         ("replica_groups={}, ", "", "all-gather-start without replica_groups"),
         ("source_target_pairs={{0,1},", "source_target_pairs={0-1,", "the pairs "),
         ("{{0,0},{1,1}}", "{{0,0},{1,1}}, slice_sizes={{4}}", "collective-permute with slice_sizes"),
