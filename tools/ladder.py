@@ -14,8 +14,8 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from configs.ladder import LENGTHS, RUNGS, TOKENS, rung
+from encdec_jax.aot.bounds import held
 from encdec_jax.aot.compile import compile_step
-from encdec_jax.aot.estimate import held
 from encdec_jax.aot.search import candidates
 from encdec_jax.aot.topology import Topology, devices, topology
 from encdec_jax.compute.quantities import quantities

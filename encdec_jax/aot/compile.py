@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from encdec_jax.aot.estimate import Bound, Counted, bound, counted
+from encdec_jax.aot.bounds import Bound, Counted, bound, counted
 from encdec_jax.aot.hlo import Program, read
 from encdec_jax.aot.steps import Step, lower
 from encdec_jax.aot.topology import FAMILIES, Topology

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
+from encdec_jax.aot.bounds import estimated, held
 from encdec_jax.aot.compile import Compiled
-from encdec_jax.aot.estimate import estimated, held
 from encdec_jax.aot.steps import Step
 from encdec_jax.aot.topology import Topology
 from encdec_jax.config import RunConfig

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
-from encdec_jax.infer.cache import CACHE_AXES, Cache, decode, prefill
+from encdec_jax.infer.kv_cache import CACHE_AXES, Cache, decode, prefill
 from encdec_jax.mesh import ROWS, RULES
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.model import graph, initial

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Family:
+class Hardware:
     """What topologies of one kind of accelerator look like.
 
     Attributes:
@@ -45,12 +45,12 @@ class Family:
 
 # Sizes of pods and matrix units: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm and the page of each.
 FAMILIES = {
-    "v4": Family("v4", 3, 4096, cores=2, cycle=4 * 2 * 128**2),
-    "v5e": Family("v5e", 2, 256, cycle=4 * 2 * 128**2),
-    "v5p": Family("v5p", 3, 8960, cycle=8 * 2 * 128**2),
-    "v6e": Family("v6e", 2, 256),
-    "h100": Family("h100-80gb", 1, 1024, gpus_a_host=8),
-    "a100": Family("a100-80gb", 1, 1024, gpus_a_host=8),
+    "v4": Hardware("v4", 3, 4096, cores=2, cycle=4 * 2 * 128**2),
+    "v5e": Hardware("v5e", 2, 256, cycle=4 * 2 * 128**2),
+    "v5p": Hardware("v5p", 3, 8960, cycle=8 * 2 * 128**2),
+    "v6e": Hardware("v6e", 2, 256),
+    "h100": Hardware("h100-80gb", 1, 1024, gpus_a_host=8),
+    "a100": Hardware("a100-80gb", 1, 1024, gpus_a_host=8),
 }
 ACCEPTED = (
     "v5e:AxB or v6e:AxB (as v5e:16x16), v5p:AxBxC or v4:AxBxC (as v5p:8x8x8), all numbers of chips along an axis, even"

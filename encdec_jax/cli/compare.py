@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
-    from encdec_jax.study.differences import Comparison
+    from encdec_jax.study.differences import Differences
 
 TEXT = "print two results tables side by side: runs they share, differences of loss, optima, laws and gaps"
 EPILOG = """\
@@ -107,7 +107,7 @@ def _baseline(tables: tuple[pl.DataFrame, pl.DataFrame], given: str | None) -> s
     return "causal_lm" if "causal_lm" in shared else shared[0]
 
 
-def _json(found: Comparison, options: argparse.Namespace, baseline: str) -> dict[str, Any]:
+def _json(found: Differences, options: argparse.Namespace, baseline: str) -> dict[str, Any]:
     return {
         "a": str(options.a),
         "b": str(options.b),
@@ -134,7 +134,7 @@ def _json(found: Comparison, options: argparse.Namespace, baseline: str) -> dict
     }
 
 
-def _print(found: Comparison, options: argparse.Namespace, console: Console) -> None:
+def _print(found: Differences, options: argparse.Namespace, console: Console) -> None:
     import polars as pl
 
     from encdec_jax.report.words import flops, interval

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from encdec_jax.cli.config import add_verb
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.train.config import MeshConfig

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from encdec_jax.cli.config import add_verb
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import require
 from encdec_jax.files import expanded
 
@@ -45,7 +45,7 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _count(options: argparse.Namespace) -> int:
-    from encdec_jax.compute.conventions import print_restated, restated_json
+    from encdec_jax.tables.conventions import print_restated, restated_json
     from encdec_jax.tables.count import count_json, print_count
     from encdec_jax.text import console
 

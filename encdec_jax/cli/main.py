@@ -13,7 +13,7 @@ from typing import TextIO
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
 from encdec_jax.cli import compare, compile, configurations, experiments, fit, match, memory, predict, prepare
-from encdec_jax.cli.config import given_config
+from encdec_jax.cli.arguments import given_config
 from encdec_jax.errors import UserError
 
 VERBS = (experiments, predict, fit, compare, configurations, match, memory, compile, prepare)  # in the order of --help

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import bdtr
 
-from encdec_jax.errors import UserError, require
+from encdec_jax.errors import require
 from encdec_jax.laws.bootstrap import Scheme
 from encdec_jax.laws.bootstrap import weights as resampled
 from encdec_jax.laws.fit import BASINS, DELTA, Fitted, fit, refit
@@ -75,19 +75,6 @@ class HeldOut:
                 for loss, predicted, (low, high) in zip(self.loss.tolist(), self.predicted.tolist(), ends, strict=True)
             ],
         }
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Laws by how they extrapolate.
-
-    Attributes:
-      ranked: the least error first.
-      refused: by law, why it could not be fitted to the smaller budgets.
-    """
-
-    ranked: tuple[HeldOut, ...]
-    refused: Mapping[str, str]
 
 
 def hold_out(
@@ -173,22 +160,3 @@ def _ends(fitted: Fitted, ahead: Columns, times: np.ndarray | None, basins: int)
     draws = draws * np.exp(scale * np.random.default_rng(_SEED).choice(residuals, draws.shape))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
-
-
-def choose(
-    forms: Sequence[Form], columns: Columns, loss: np.ndarray, budget: np.ndarray, resamples: int = 1000
-) -> Choice:
-    """Rank laws by how well they predict the largest budget from the smaller ones. Arguments as in `hold_out`.
-
-    Raises:
-      UserError: no law can be fitted to the smaller budgets.
-    """
-    found, refused = [], {}
-    for form in forms:
-        try:
-            found.append(hold_out(form, columns, loss, budget, resamples))
-        except UserError as error:
-            refused[form.name] = str(error)
-    if not found:
-        raise UserError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
-    return Choice(tuple(sorted(found, key=lambda held: held.error)), refused)

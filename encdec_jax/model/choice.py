@@ -12,18 +12,18 @@ Kernel = Literal["plain", "splash", "cudnn"]
 WANTED: dict[str, Kernel] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
 
 
-class Choice(NamedTuple):
+class KernelChoice(NamedTuple):
     """What 'auto' stands for: the kernel, and why it is not the platform's fused one, or None if it is."""
 
     kernel: Kernel
     reason: str | None
 
 
-def choose(config: ModelConfig, platform: str) -> Choice:
+def choose(config: ModelConfig, platform: str) -> KernelChoice:
     """The fastest kernel that the platform ('cpu', 'gpu' or 'tpu') has and the model allows."""
     wanted: Kernel = WANTED.get(platform, "plain")
     reason = _missing(wanted, config, platform)
-    return Choice("plain" if reason else wanted, reason)
+    return KernelChoice("plain" if reason else wanted, reason)
 
 
 def resolve(config: ModelConfig, platform: str | None = None) -> ModelConfig:

@@ -35,30 +35,30 @@ class View(NamedTuple):
 
 
 class KeyValues(NamedTuple):
-    """What queries attend to: keys (turned by RoPE) and values, each [batch, keys, n_kv_heads, head_dim]."""
+    """What queries attend to: keys (rotated by RoPE) and values, each [batch, keys, n_kv_heads, head_dim]."""
 
     keys: Array
     values: Array
 
 
-class Past(NamedTuple):
-    """What a stream's self-attention has cached of the tokens before.
+class KVCache(NamedTuple):
+    """What a stream's self-attention has seen, and room for more.
 
     Attributes:
-      kv: keys and values of each slot; unwritten ones may hold anything finite.
-      stream: the token of each slot, those being decoded included. An unwritten slot's segment is 0, so the one mask
-        formula hides it.
-      at: the slot that the first of the tokens being decoded is written to, int32 [].
+      kv: keys and values of each slot, in the compute dtype; unwritten ones may hold anything finite.
+      stream: the token of each slot [batch, slots], those being decoded included. An unwritten slot's segment is 0, so
+        the one mask formula hides it.
+      used: slots written, int32 []; the first of the tokens being decoded goes to the next.
     """
 
     kv: KeyValues
     stream: Stream
-    at: Array
+    used: Array
 
     def write(self, new: KeyValues) -> KeyValues:
-        """All slots, with those of the tokens being decoded."""
+        """All slots of one layer, with those of the tokens being decoded."""
         both = zip(self.kv, new, strict=True)
-        return KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, add, self.at, axis=1) for old, add in both))
+        return KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, add, self.used, axis=1) for old, add in both))
 
 
 def view(query: Stream, key: Stream, head_dim: int, theta: float, sees: Sees | None = None) -> View:
@@ -67,7 +67,7 @@ def view(query: Stream, key: Stream, head_dim: int, theta: float, sees: Sees | N
     With `sees`, which must say what the formula would, the mask is a `Pattern`.
     """
     shown: Array | Pattern = mask(query, key) if sees is None else pattern(sees, query, key)
-    return View(shown, rotation(query.position, head_dim, theta), rotation(key.position, head_dim, theta))
+    return View(shown, rope(query.position, head_dim, theta), rope(key.position, head_dim, theta))
 
 
 def join_views(first: View, second: View) -> View:
@@ -84,16 +84,16 @@ def join_views(first: View, second: View) -> View:
     return View(joined, first.query, (key[0], key[1]))
 
 
-def rotation(position: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+def rope(position: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
     """Cosines and sines of RoPE, each float32 [batch, length, 1, head_dim / 2]."""
     frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angle = position[:, :, None, None].astype(jnp.float32) * frequency
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def rotate(x: Array, turn: tuple[Array, Array]) -> Array:
-    """Turn the halves of each head of x [batch, length, heads, head_dim] against each other."""
-    cos, sin = turn
+def apply_rope(x: Array, cos_sin: tuple[Array, Array]) -> Array:
+    """Rotate the halves of each head of x [batch, length, heads, head_dim] against each other."""
+    cos, sin = cos_sin
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
@@ -186,20 +186,20 @@ class Embed(Layer):
 class Attention(Layer):
     """Multi-head attention of x to y, in steps; it never knows whether they are the same stream."""
 
-    def queries(self, x: Array, turn: tuple[Array, Array]) -> Array:
-        """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], turned by RoPE's (cos, sin)."""
+    def queries(self, x: Array, cos_sin: tuple[Array, Array]) -> Array:
+        """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], rotated by RoPE's (cos, sin)."""
         q = jnp.einsum("btd,dhk->bthk", x, self.weight("q"))
         if self.config.qk_norm:
             q = rms(q).astype(q.dtype)
-        return rotate(q, turn)
+        return apply_rope(q, cos_sin)
 
-    def project(self, y: Array, turn: tuple[Array, Array]) -> KeyValues:
-        """Keys, turned by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
+    def project_kv(self, y: Array, cos_sin: tuple[Array, Array]) -> KeyValues:
+        """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
         k = jnp.einsum("bsd,dhk->bshk", y, self.weight("k"))
         v = jnp.einsum("bsd,dhk->bshk", y, self.weight("v"))
         if self.config.qk_norm:
             k = rms(k).astype(k.dtype)
-        return KeyValues(rotate(k, turn), v)
+        return KeyValues(apply_rope(k, cos_sin), v)
 
     def __call__(self, q: Array, kv: KeyValues, view: View) -> Array:
         """What queries find in keys and values: [batch, queries, d_model]."""

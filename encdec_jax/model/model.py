@@ -9,7 +9,7 @@ from encdec_jax.model import declare
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.kernels import Sees
-from encdec_jax.model.layers import Embed, KeyValues, Past, View, join_views, rotation, subtree, view
+from encdec_jax.model.layers import Embed, KeyValues, KVCache, View, join_views, rope, subtree, view
 from encdec_jax.model.stack import Emit, Stack, normed
 from encdec_jax.model.streams import Stream, opened
 
@@ -65,7 +65,7 @@ class Model(nnx.Module):
         x, _ = stack(x, see)
         return x if arch.joins == "merged" else normed(stack, x)
 
-    def read(self, source: Stream) -> KeyValues:
+    def project_kv(self, source: Stream) -> KeyValues:
         """What decoding needs of the source: the decoder layers' keys and values of it, projected once.
 
         Where a layer's keys are those of the source's own pass through it (one stream, or merged layer by layer),
@@ -76,41 +76,41 @@ class Model(nnx.Module):
         """
         arch = self.config.choices
         if arch.joins == "sublayer" or arch.reads == "final":
-            turn = rotation(source.position, self.config.decoder.head_dim, self.config.rope_theta)
-            return self.decoder.read(self.encode(source), turn, by_layer=arch.reads == "layers")
+            cos_sin = rope(source.position, self.config.decoder.head_dim, self.config.rope_theta)
+            return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=arch.reads == "layers")
         x = (self.source_embed or self.embed)(source.tokens)
         return self.decoder(x, self._view(source, source, self._own()), emit="keys")[1]
 
     def decode(
-        self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, past: Past | None = None
+        self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
     ) -> tuple[Array, KeyValues | None]:
         """The target's pass through the decoder.
 
         Args:
           target: [batch, target].
           source: the source stream, where it is one of its own.
-          memory: of the source: what `encode` returns, or what `read` returns.
-          past: the tokens before the target, and room for the target's, all that its self-attention is to see.
+          memory: of the source: what `encode` returns, or what `project_kv` returns.
+          cache: the tokens before the target, and room for the target's, all that its self-attention is to see.
 
         Returns:
-          final states [batch, target, d_model]; with a past, also the target's keys and values
-          [layers, batch, target, n_kv_heads, head_dim], which the past does not hold yet.
+          final states [batch, target, d_model]; with a cache, also the target's keys and values
+          [layers, batch, target, n_kv_heads, head_dim], which the cache does not hold yet.
         """
         arch = self.config.choices
         x = self.embed(target.tokens)
         whole: Sees | None = None
-        if past is None:
+        if cache is None:
             see, whole = self._view(target, target, "causal" if arch.own_stream else self._own()), "full"
         else:  # a few tokens against a cache: no pattern that a kernel knows
-            see = self._view(target, past.stream)
+            see = self._view(target, cache.stream)
         across = None if source is None else self._view(target, opened(source), whole)
         if across is not None and arch.joins == "merged":
             see, across = join_views(across, see), None
-        if past is not None:  # cached keys are turned already; the target's own are not
+        if cache is not None:  # cached keys are rotated already; the target's own are not
             see = see._replace(key=see.query)
         by_layer = arch.reads == "layers" or isinstance(memory, KeyValues)
-        emit: Emit | None = None if past is None else "keys"
-        x, new = self.decoder(x, see, memory, across, past, by_layer=by_layer, emit=emit)
+        emit: Emit | None = None if cache is None else "keys"
+        x, new = self.decoder(x, see, memory, across, cache, by_layer=by_layer, emit=emit)
         return normed(self.decoder, x), new
 
     def logits(self, states: Array) -> Array:

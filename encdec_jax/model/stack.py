@@ -12,7 +12,7 @@ from jax import Array
 
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Tree
-from encdec_jax.model.layers import MLP, Attention, KeyValues, Past, RMSNorm, View, subtree
+from encdec_jax.model.layers import MLP, Attention, KeyValues, KVCache, RMSNorm, View, subtree
 from encdec_jax.model.placement import by_rows
 
 Emit = Literal["inputs", "outputs", "keys"]
@@ -36,7 +36,7 @@ class Block(nnx.Module):
         view: View,
         memory: Array | KeyValues | None,
         memory_view: View | None,
-        past: Past | None = None,
+        cache: KVCache | None = None,
     ) -> tuple[Array, KeyValues]:
         """One layer.
 
@@ -44,9 +44,9 @@ class Block(nnx.Module):
           x: the stream's states [batch, length, d_model].
           view: how the stream sees its self-attention's keys; where memory is merged, memory's keys come first.
           memory: what to attend to of the source: its states [batch, source, width], or their keys and values as
-            `read` gives them; or None.
+            `project_kv` gives them; or None.
           memory_view: how the stream sees the memory through the cross-attention sublayer; None without that sublayer.
-          past: the slots that self-attention sees instead of the stream alone. `view` is of the slots then (behind
+          cache: the slots that self-attention sees instead of the stream alone. `view` is of the slots then (behind
             merged memory, which is projected already), and its `key` of the stream's own tokens.
 
         Returns:
@@ -55,8 +55,8 @@ class Block(nnx.Module):
         h = y = self.attn_norm(x)
         if isinstance(memory, Array) and self.cross is None:
             y = jnp.concatenate([self.attn_norm(memory), h], axis=1)
-        q, new = self.attn.queries(h, view.query), self.attn.project(y, view.key)
-        seen = new if past is None else past.write(new)
+        q, new = self.attn.queries(h, view.query), self.attn.project_kv(y, view.key)
+        seen = new if cache is None else cache.write(new)
         if isinstance(memory, KeyValues) and self.cross is None:
             seen = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(memory, seen, strict=True)))
         x = x + self.attn(q, seen, view)
@@ -65,15 +65,15 @@ class Block(nnx.Module):
             assert memory is not None
             assert memory_view is not None
             q = self.cross.queries(self.cross_norm(x), memory_view.query)
-            seen = self.read(memory, memory_view.key) if isinstance(memory, Array) else memory
+            seen = self.project_kv(memory, memory_view.key) if isinstance(memory, Array) else memory
             x = x + self.cross(q, seen, memory_view)
         return x + self.mlp(self.mlp_norm(x)), new
 
-    def read(self, memory: Array, turn: tuple[Array, Array]) -> KeyValues:
+    def project_kv(self, memory: Array, cos_sin: tuple[Array, Array]) -> KeyValues:
         """Keys and values of the source's states [batch, source, width], for the attention that reads them."""
         if self.cross is None:
-            return self.attn.project(self.attn_norm(memory), turn)
-        return self.cross.project(memory if self.memory_norm is None else self.memory_norm(memory), turn)
+            return self.attn.project_kv(self.attn_norm(memory), cos_sin)
+        return self.cross.project_kv(memory if self.memory_norm is None else self.memory_norm(memory), cos_sin)
 
 
 class Stack(nnx.Module):
@@ -91,7 +91,7 @@ class Stack(nnx.Module):
         view: View,
         memory: Array | KeyValues | None = None,
         memory_view: View | None = None,
-        past: Past | None = None,
+        cache: KVCache | None = None,
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
@@ -100,7 +100,7 @@ class Stack(nnx.Module):
 
         Args:
           x: [batch, length, d_model].
-          view, memory, memory_view, past: as `Block` takes them; past.kv has a leading 'layers' axis.
+          view, memory, memory_view, cache: as `Block` takes them; cache.kv has a leading 'layers' axis.
           by_layer: memory has a leading 'layers' axis, and each layer reads its own.
           emit: also return what goes into each layer, what comes out of it, or the keys and values it projected.
 
@@ -112,23 +112,23 @@ class Stack(nnx.Module):
 
         def body(x: Array, layer: tuple[Any, Any, KeyValues | None]) -> tuple[Array, Any]:
             own, layer_memory, kv = layer
-            layer_past = None if past is None or kv is None else past._replace(kv=kv)
+            layer_cache = None if cache is None or kv is None else cache._replace(kv=kv)
             block = nnx.merge(graph, own)
             x = by_rows(x)
-            y, new = block(x, view, layer_memory if by_layer else memory, memory_view, layer_past)
+            y, new = block(x, view, layer_memory if by_layer else memory, memory_view, layer_cache)
             y = by_rows(y)
             return y, {"inputs": x, "outputs": y, "keys": new, None: None}[emit]
 
-        layers = (params, memory if by_layer else None, None if past is None else past.kv)
+        layers = (params, memory if by_layer else None, None if cache is None else cache.kv)
         return self._each(remat(body, self.config), x, layers)
 
-    def read(self, memory: Array, turn: tuple[Array, Array], *, by_layer: bool) -> KeyValues:
-        """Every layer's `Block.read` of the source's states: [layers, batch, source, n_kv_heads, head_dim]."""
+    def project_kv(self, memory: Array, cos_sin: tuple[Array, Array], *, by_layer: bool) -> KeyValues:
+        """Every layer's `Block.project_kv` of the source's states: [layers, batch, source, n_kv_heads, head_dim]."""
         graph, params = nnx.split(self.blocks)
 
         def body(carry: None, layer: tuple[Any, Any]) -> tuple[None, KeyValues]:
             own, layer_memory = layer
-            return None, nnx.merge(graph, own).read(layer_memory if by_layer else memory, turn)
+            return None, nnx.merge(graph, own).project_kv(layer_memory if by_layer else memory, cos_sin)
 
         return self._each(body, None, (params, memory if by_layer else None))[1]
 

@@ -16,7 +16,7 @@ class Stream(NamedTuple):
 
     Attributes:
       tokens: int32 ids.
-      position: int32 positions of the tokens within their document; RoPE turns by them, masks compare them.
+      position: int32 positions of the tokens within their document; RoPE rotates by them, masks compare them.
       segment: int32; tokens see only their own segment. 0 is padding.
       open: bool; the whole segment may see this token, whatever its position.
     """

@@ -17,7 +17,7 @@ from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import trust
 from encdec_jax.study.curves import Curve, curves
 from encdec_jax.study.findings import Findings
-from encdec_jax.study.isoflop import IsoFlop, fit
+from encdec_jax.study.isoflop import IsoFlop, parabola
 from encdec_jax.study.noise import Draws, noises, resample
 
 Axis = Literal["encoder share", "layers"]
@@ -174,7 +174,7 @@ def _own_squares(curve: Curve, best: int) -> float:
 
 
 def _choices(found: list[Curve], axis: Axis, value: Callable[[np.ndarray], np.ndarray]) -> tuple[Choice, ...]:
-    fits = [fit(curve) for curve in found]
+    fits = [parabola(curve) for curve in found]
     draws = resample(fits, noises(fits))
     return tuple(_choice(isoflop, drawn, axis, value) for isoflop, drawn in zip(fits, draws, strict=True))
 

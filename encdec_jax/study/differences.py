@@ -53,7 +53,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Differences:
     """Two tables side by side.
 
     Attributes:
@@ -78,7 +78,7 @@ _RATIOS = ("n", "d", "multiplier")
 _Quantities = dict[tuple[str, str, float | None], Interval]
 
 
-def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings, Findings]) -> Comparison:
+def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings, Findings]) -> Differences:
     """Compare two tables.
 
     The two studies' intervals are taken as independent. Where they share runs, or held-out windows, differences are
@@ -95,7 +95,7 @@ def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings,
     shared = left.join(right.drop("label") if by == ["run_id"] else right, how="inner", **on)
     shared = shared.with_columns(difference=pl.col("loss_b") - pl.col("loss_a"))
     pairs, absent = _pairs(findings)
-    return Comparison(
+    return Differences(
         by=by[0] if len(by) == 1 else "setting and seed",
         shared=shared,
         only_a=left.join(right, how="anti", **on).rename({"loss_a": "loss"}),

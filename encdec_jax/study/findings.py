@@ -15,7 +15,7 @@ from encdec_jax.laws.interval import Interval
 from encdec_jax.study import health
 from encdec_jax.study.comparison import REACH, Comparison, Crossover, compare, crossover, parameter_ratio, trust
 from encdec_jax.study.curves import Exclusion, curves
-from encdec_jax.study.isoflop import IsoFlop, fit, tokens_at
+from encdec_jax.study.isoflop import IsoFlop, parabola, tokens_at
 from encdec_jax.study.noise import Draws, Noise, noises, resample
 from encdec_jax.sweep.experiment import Experiment
 
@@ -191,7 +191,7 @@ def analyze(
     """
     left_out = {exclusion.run_id for exclusion in excluded}
     found, exclusions = curves(table.filter(~pl.col("run_id").is_in(left_out)))
-    isoflops = [fit(curve) for curve in found]
+    isoflops = [parabola(curve) for curve in found]
     noise = noises(isoflops)
     draws = resample(isoflops, noise)
     labels = tuple(sorted(noise, key=lambda label: (label != baseline, label)))

@@ -57,7 +57,7 @@ class IsoFlop:
         return design(self.curve, n) @ self.coefficients
 
 
-def fit(curve: Curve) -> IsoFlop:
+def parabola(curve: Curve) -> IsoFlop:
     """Fit the parabola by least squares, each size weighted by its number of seeds."""
     best = int(curve.loss.argmin())
     coefficients: np.ndarray | None = None

@@ -23,7 +23,7 @@ from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.checkpoint import Checkpoints
-from encdec_jax.train.metrics import Metrics
+from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
 from encdec_jax.train.step import State
@@ -102,7 +102,7 @@ class _Loop:
         self.carried = _Carried()
         self.state, self.first = self._restore()
         self._note_execution()
-        self.metrics = Metrics(folder, self.first) if jax.process_index() == 0 else None
+        self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[int, int], None]) -> str | None:
         """Train to the end. Returns the status, or None if stopped before."""

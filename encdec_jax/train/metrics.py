@@ -1,4 +1,4 @@
-"""Metrics of a run: JSON lines that a restart continues, and TensorBoard beside them."""
+"""MetricsLog of a run: JSON lines that a restart continues, and TensorBoard beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write
 
 
-class Metrics:
+class MetricsLog:
     """Writes `metrics.jsonl` (the same bytes however often a run was killed), `timing.jsonl` and `tensorboard/`."""
 
     def __init__(self, folder: Path, first_step: int) -> None:

@@ -18,11 +18,11 @@ from encdec_jax.train.schedule import Hyper, learning_rate
 
 
 class State(NamedTuple):
-    """What training changes: updates done (int32), float32 parameters, the optimizer's moments."""
+    """What training changes: updates done (int32), float32 parameters, the optimizer's state."""
 
     step: Array
     params: nnx.State
-    moments: optax.OptState
+    opt_state: optax.OptState
 
 
 class Metrics(NamedTuple):
@@ -69,10 +69,10 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
         tokens = jnp.maximum(batch.weights.sum(), 1.0)
         grads = jax.tree.map(lambda g: g / tokens, grads)
         lr = learning_rate(run.optim.schedule, hyper, state.step)
-        change, moments = optimizer.update(grads, state.moments, state.params)
+        change, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, c: p - lr * c, state.params, change)
         metrics = Metrics(nll / tokens, optax.global_norm(grads), lr, batch.weights.sum())
-        return State(state.step + 1, params, moments), metrics
+        return State(state.step + 1, params, opt_state), metrics
 
     return update
 

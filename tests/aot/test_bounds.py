@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tiny import tiny_run
 
-from encdec_jax.aot.estimate import bound, counted, wire
+from encdec_jax.aot.bounds import bound, counted, wire
 from encdec_jax.aot.search import candidates, meshes
 from encdec_jax.aot.topology import topology
 from encdec_jax.compute.devices import device

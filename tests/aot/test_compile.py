@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from encdec_jax.aot.bounds import Bound, wire
 from encdec_jax.aot.compile import Compiled, compile_step, exhausted
-from encdec_jax.aot.estimate import Bound, wire
 from encdec_jax.aot.search import rank
 from encdec_jax.aot.topology import devices, topology
 from encdec_jax.cli.main import main

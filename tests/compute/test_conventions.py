@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from support import model_config
 
-from encdec_jax.compute.conventions import CONVENTIONS, print_restated, restate, restated_json
+from encdec_jax.compute.conventions import CONVENTIONS, restate
 from encdec_jax.compute.ledger import SCORES, count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
@@ -17,6 +17,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.presets import preset
+from encdec_jax.tables.conventions import print_restated, restated_json
 from encdec_jax.train.config import TrainConfig
 
 

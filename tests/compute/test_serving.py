@@ -14,7 +14,7 @@ from encdec_jax.compute.serving import BYTES, cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError
-from encdec_jax.infer import cache as infer
+from encdec_jax.infer import kv_cache as infer
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial

@@ -14,8 +14,8 @@ from support import SMALL, TWO_STREAMS, concat, example, logits, model_config, p
 
 from encdec_jax.compute.witness import flops
 from encdec_jax.errors import UserError
-from encdec_jax.infer import cache
-from encdec_jax.infer.cache import CACHE_AXES, Cache
+from encdec_jax.infer import kv_cache
+from encdec_jax.infer.kv_cache import CACHE_AXES, Cache
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
@@ -30,12 +30,12 @@ every_arch = pytest.mark.parametrize("arch", ARCHS)
 
 @partial(jax.jit, static_argnums=(0, 3))
 def prefill(config: ModelConfig, params: nnx.State, source: Stream, capacity: int) -> Cache:
-    return cache.prefill(graph(config), params, source, capacity)
+    return kv_cache.prefill(graph(config), params, source, capacity)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def decode(config: ModelConfig, params: nnx.State, held: Cache, token: Stream) -> tuple[jax.Array, Cache]:
-    return cache.decode(graph(config), params, held, token)
+    return kv_cache.decode(graph(config), params, held, token)
 
 
 def prompts(arch: str) -> Stream:
@@ -70,10 +70,10 @@ def cached(config: ModelConfig, params: nnx.State, n: int = 1, spoil: float = 0.
 
 def spoiled(held: Cache, value: float) -> Cache:
     own, used = held.own, int(held.own.used)
-    ids = jnp.arange(own.keys.shape[2]) >= used
+    ids = jnp.arange(own.kv.keys.shape[2]) >= used
     loud = Stream(*(leaf | ids for leaf in own.stream))._replace(segment=own.stream.segment)
-    keys, values = (leaf.at[:, :, used:].set(value) for leaf in (own.keys, own.values))
-    return held._replace(own=own._replace(keys=keys, values=values, stream=loud))
+    kv = jax.tree.map(lambda leaf: leaf.at[:, :, used:].set(value), own.kv)
+    return held._replace(own=own._replace(kv=kv, stream=loud))
 
 
 def uncached(config: ModelConfig, params: nnx.State) -> np.ndarray:
@@ -124,7 +124,7 @@ def test_bfloat16_is_near_float32(arch: str) -> None:
     config = model_config(arch, dtype="bfloat16")
     params = parameters(config)
     held = prefill(config, params, prompts(arch), ROOM)
-    assert held.own.keys.dtype == held.own.values.dtype == jnp.bfloat16
+    assert held.own.kv.keys.dtype == held.own.kv.values.dtype == jnp.bfloat16
     exact, rounded = uncached(model_config(arch), params), cached(config, params)
     assert rounded.dtype == np.float32
     assert 0 < np.abs(rounded - exact).max() < 0.1 * exact.std() * np.sqrt(SMALL.n_layers)
@@ -135,7 +135,7 @@ def test_greedy_takes_the_likeliest(arch: str) -> None:
     config = model_config(arch, tie="none")  # a tied one repeats itself
     params = parameters(config)
     source, target = tokens(0, 2, S), tokens(1, 2, 1)
-    run = jax.jit(cache.greedy, static_argnums=(0, 4))
+    run = jax.jit(kv_cache.greedy, static_argnums=(0, 4))
     first = stream(target, S)
     best = np.asarray(run(graph(config), params, stream(source, 0, ARCHS[arch].source_open), first, T))
     full = logits(config, params, *example(arch, source, np.hstack([target, best[:, :-1]])), T)
@@ -163,7 +163,7 @@ def test_coordinated_takes_up_a_source_as_prefix_lm_does() -> None:
     params, source = parameters(one), prompts("prefix_lm")
     assert len({flops(partial(prefill, config, capacity=ROOM), params, source) for config in (one, two)}) == 1
     own, cross = prefill(one, params, source, ROOM).own, prefill(two, params, source, ROOM).cross
-    for mine, theirs in ((own.keys, cross.keys), (own.values, cross.values)):
+    for mine, theirs in zip(own.kv, cross.kv, strict=True):
         np.testing.assert_allclose(mine[:, 0, :S], theirs[:, 0], **CLOSE)
         np.testing.assert_allclose(mine[:, 1, : LENGTHS[1]], theirs[:, 1, : LENGTHS[1]], **CLOSE)
 
@@ -176,10 +176,10 @@ def test_what_a_cache_holds(arch: str) -> None:
     assert all(jax.tree.leaves(jax.tree.map(lambda leaf, names: leaf.ndim == len(names), held, axes)))
     kv = (SMALL.n_kv_heads, SMALL.head_dim)
     slots = ROOM if arch in TWO_STREAMS else S + ROOM
-    assert held.own.keys.shape == held.own.values.shape == (SMALL.n_layers, 2, slots, *kv)
+    assert held.own.kv.keys.shape == held.own.kv.values.shape == (SMALL.n_layers, 2, slots, *kv)
     assert (held.cross is not None) == (arch in TWO_STREAMS)
     if held.cross:
-        assert held.cross.keys.shape == held.cross.values.shape == (SMALL.n_layers, 2, S, *kv)
+        assert held.cross.kv.keys.shape == held.cross.kv.values.shape == (SMALL.n_layers, 2, S, *kv)
 
 
 @pytest.mark.parametrize("arch", ["causal_lm", "enc_dec"])
@@ -192,7 +192,7 @@ def test_a_donated_cache_is_written_in_place(arch: str, scan: bool) -> None:
     memory = decode.lower(config, params, held, part(targets(), 0, 1)).compile().memory_analysis()
     assert memory.alias_size_in_bytes >= size
     decode(config, params, held, part(targets(), 0, 1))
-    assert held.own.keys.is_deleted()
+    assert held.own.kv.keys.is_deleted()
 
 
 def test_a_full_cache_gives_no_logits() -> None:
@@ -213,7 +213,7 @@ def test_what_cannot_be_is_refused_before_it_is_computed() -> None:
         r"capacity = 0 .*at least 1": lambda: prefill(config, params, source, 0),
         r"source length = 0 .*at least 1": lambda: prefill(config, params, part(source, 0, 0), 1),
         r"tokens to decode = 3 .*at most 2": lambda: decode(config, params, held, part(targets(), 0, 3)),
-        r"steps = 0 .*at least 1": lambda: cache.greedy(graph(config), params, source, targets(), 0),
+        r"steps = 0 .*at least 1": lambda: kv_cache.greedy(graph(config), params, source, targets(), 0),
     }
     for message, function in refused.items():
         with pytest.raises(UserError, match=message):

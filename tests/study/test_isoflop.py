@@ -3,14 +3,14 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.study.curves import curves
-from encdec_jax.study.isoflop import fit, minimum, tokens_at
+from encdec_jax.study.isoflop import minimum, parabola, tokens_at
 
 TRUTH = Truth()
 
 
 def fitted(**changes):
     (curve,), _ = curves(study({"causal_lm": TRUTH}, budgets=(1e11,), **changes))
-    return fit(curve)
+    return parabola(curve)
 
 
 def test_the_minimum_of_a_parabola_is_found():
@@ -34,7 +34,7 @@ def test_an_optimum_beyond_the_grid_is_flagged_and_the_best_run_stands_for_it(ra
 
 def test_losses_that_curve_downwards_are_flagged():
     (curve,), _ = curves(study({"causal_lm": Truth(bend=-0.1)}, budgets=(1e11,)))
-    found = fit(curve)
+    found = parabola(curve)
     assert found.shape == "not convex"
     assert found.loss == curve.loss.min()
 

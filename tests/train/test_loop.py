@@ -108,7 +108,7 @@ def test_resumed_from_a_step_before_the_last_line_cuts_the_lines_beyond(data):
     """As after a kill between two checkpoints: metrics are ahead of the state that is restored."""
     run = tiny_run()
     assert start(data, run, data / "whole").wait() == 0
-    dies = "loop.Metrics.write_timing = lambda *_, step, **__: os._exit(9) if step == 35 else None;"
+    dies = "loop.MetricsLog.write_timing = lambda *_, step, **__: os._exit(9) if step == 35 else None;"
     assert start(data, run, data / "parts", dies).wait() == 9
     lines = (data / "parts/metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 35

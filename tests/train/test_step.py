@@ -74,7 +74,7 @@ def test_sharded_is_one_device(arch, mesh):
 def test_mesh_divides_what_it_is_to_divide():
     state, _ = train(run_config("enc_dec", MeshConfig(1, 2, 4)), stack(*[batch("enc_dec")] * 2))
     up = state.params["decoder"]["blocks"]["mlp"]["up"]
-    moments = state.moments[1].mu["decoder"]["blocks"]["mlp"]["up"]
+    moments = state.opt_state[1].mu["decoder"]["blocks"]["mlp"]["up"]
     shape = up.get_value().shape
     for leaf in (up.get_value(), moments.get_value()):
         assert {s.data.shape for s in leaf.addressable_shards} == {(shape[0], shape[1] // 2, shape[2] // 4)}

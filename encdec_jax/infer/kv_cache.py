@@ -23,52 +23,42 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.errors import require
-from encdec_jax.model.layers import KeyValues, Past
+from encdec_jax.model.layers import KeyValues, KVCache
 from encdec_jax.model.model import Model
 from encdec_jax.model.streams import Stream
-
-
-class SelfCache(NamedTuple):
-    """Keys and values that the decoder's self-attention has seen, and room for more.
-
-    Attributes:
-      keys, values: in the compute dtype, [layers, batch, slots, n_kv_heads, head_dim].
-      stream: the token of each slot, [batch, slots]; the segment of an unwritten slot is 0.
-      used: number of slots written, int32 [].
-    """
-
-    keys: Array
-    values: Array
-    stream: Stream
-    used: Array
 
 
 class CrossCache(NamedTuple):
     """Keys and values of the source, one for each decoder layer; decoding reads them and never writes.
 
     Attributes:
-      keys, values: in the compute dtype, [layers, batch, source, n_kv_heads, head_dim].
+      kv: in the compute dtype, [layers, batch, source, n_kv_heads, head_dim].
       stream: the source [batch, source].
     """
 
-    keys: Array
-    values: Array
+    kv: KeyValues
     stream: Stream
 
 
 class Cache(NamedTuple):
-    """All that decoding needs beside the parameters. One-stream architectures hold the source in `own`."""
+    """All that decoding needs beside the parameters. One-stream architectures hold the source in `own`.
 
-    own: SelfCache
+    Attributes:
+      own: of the decoder's self-attention, its keys and values [layers, batch, slots, n_kv_heads, head_dim].
+      cross: of a source with a stream of its own, else None.
+    """
+
+    own: KVCache
     cross: CrossCache | None
 
 
 # Logical axes of each array, in the shape of a cache (`._replace(cross=None)` where that is None). 'rows' lie along the
 # batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every device.
 _KEYS: Any = ("layers", "rows", "slots", "kv_heads", "head_dim")
+_KV = KeyValues(_KEYS, _KEYS)
 _STREAM = Stream(*[("rows", "slots")] * 4)
 _SCALAR: Any = ()
-CACHE_AXES = Cache(SelfCache(_KEYS, _KEYS, _STREAM, _SCALAR), CrossCache(_KEYS, _KEYS, _STREAM))
+CACHE_AXES = Cache(KVCache(_KV, _STREAM, _SCALAR), CrossCache(_KV, _STREAM))
 
 
 def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: int) -> Cache:
@@ -87,16 +77,16 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     require(length >= 1, "source length", length, "at least 1 token, which may be padding")
     require(capacity >= 1, "capacity", capacity, "at least 1 token")
     model: Model = nnx.merge(graph, params)
-    read = model.read(source)
+    kv = model.project_kv(source)
     if model.config.choices.own_stream:
-        layers, _, _, heads, dim = read.keys.shape
-        empty = jnp.zeros((layers, batch, capacity, heads, dim), read.keys.dtype)
+        layers, _, _, heads, dim = kv.keys.shape
+        empty = jnp.zeros((layers, batch, capacity, heads, dim), kv.keys.dtype)
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
-        own = SelfCache(empty, empty, nothing, jnp.zeros((), jnp.int32))
-        return Cache(own, CrossCache(*read, source))
-    keys, values = (jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in read)
+        own = KVCache(KeyValues(empty, empty), nothing, jnp.zeros((), jnp.int32))
+        return Cache(own, CrossCache(kv, source))
+    kv = KeyValues(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in kv))
     stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
-    return Cache(SelfCache(keys, values, stream, jnp.asarray(length, jnp.int32)), None)
+    return Cache(KVCache(kv, stream, jnp.asarray(length, jnp.int32)), None)
 
 
 def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) -> tuple[Array, Cache]:
@@ -118,17 +108,16 @@ def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) 
     """
     model: Model = nnx.merge(graph, params)
     own, cross = cache
-    n, slots = token.tokens.shape[1], own.keys.shape[2]
+    n, slots = token.tokens.shape[1], own.kv.keys.shape[2]
     require(n <= slots, "tokens to decode", n, f"at most {slots}, the slots of the cache")
     stream = Stream(*(write(old, new, own.used, axis=1) for old, new in zip(own.stream, token, strict=True)))
-    past = Past(KeyValues(own.keys, own.values), stream, own.used)
-    source, memory = (None, None) if cross is None else (cross.stream, KeyValues(cross.keys, cross.values))
-    states, new = model.decode(token, source, memory, past)
+    source, memory = (None, None) if cross is None else (cross.stream, cross.kv)
+    states, new = model.decode(token, source, memory, own._replace(stream=stream))
     assert new is not None
     # Layers only read the cache; it is written here, once for all of them, so that a donated one is written in place.
-    keys, values = (write(old, add, own.used, axis=2) for old, add in zip(past.kv, new, strict=True))
+    kv = KeyValues(*(write(old, add, own.used, axis=2) for old, add in zip(own.kv, new, strict=True)))
     logits = jnp.where(own.used + n <= slots, model.logits(states), jnp.nan)
-    return logits, Cache(SelfCache(keys, values, stream, own.used + n), cross)
+    return logits, Cache(KVCache(kv, stream, own.used + n), cross)
 
 
 def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream, steps: int) -> Array:
