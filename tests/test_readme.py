@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny import tiny_run, write_noise
 
-from encdec_jax.cli.config import given_config
+from encdec_jax.cli.arguments import given_config
 from encdec_jax.cli.main import _parser
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.train.loop import train

@@ -10,7 +10,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.objectives import START
 from encdec_jax.errors import require
-from encdec_jax.infer.cache import greedy
+from encdec_jax.infer.kv_cache import greedy
 from encdec_jax.model.model import graph
 from encdec_jax.model.streams import stream
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny import environment, write_experiment, write_noise
 
-from encdec_jax.cli.config import given_config
+from encdec_jax.cli.arguments import given_config
 from encdec_jax.cli.main import main
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError

@@ -43,7 +43,7 @@ def inference_agrees(config: ModelConfig) -> None:
     held = jax.eval_shape(taken_up, params, stream(SOURCE))
     assert witness.flops(taken_up, params, stream(SOURCE)) == prefill(config, SOURCE).dense
     assert witness.flops(fed, params, held, stream(1)) == decode(config, SOURCE, 0, CAPACITY).dense
-    parts = [() if part is None else (part.keys, part.values) for part in held]
+    parts = [() if part is None else part.kv for part in held]
     own, cross = (sum(leaf.size * leaf.dtype.itemsize for leaf in part) for part in parts)
     expected = cache_bytes(config, SOURCE, CAPACITY, config.dtype)
     assert (own, cross) == (expected.own, expected.cross)
