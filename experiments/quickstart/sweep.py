@@ -8,16 +8,17 @@ Three architectures, three budgets a factor 3 apart, three sizes each: 36 runs o
 text, in bytes. Half of a window of 256 bytes is the prefix; all are scored on the same held-out second halves.
 """
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
 
 from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.evaluate.config import EvalConfig
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.study.predictions import Prediction
+from encdec_jax.sweep.algebra import Sweep, axis, chain, grid, override, zipped
 from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "At equal training FLOPs on a little text, does an encoder-decoder or a prefix LM beat a causal LM?"
@@ -66,23 +67,35 @@ PREDICTIONS = [
 ]
 
 
+def model(arch: str, d_model: int) -> ModelConfig:
+    return preset(arch, d_model=d_model, dec_layers=2, head_dim=d_model, vocab_size=ByteVocab().size, rope_theta=100.0)
+
+
+BASE = RunConfig(
+    model=model("causal_lm", 8),
+    data=DataConfig(task="bible_en", vocab="bytes", length=256),
+    objective=ObjectiveConfig("causal_lm", prefix="half"),
+    optim=OptimConfig(warmup=0.1),
+    train=TrainConfig(batch_size=2, checkpoint_every=400_000),
+    evaluate=EvalConfig(prefix=128, suffix=128, windows=512),
+)
+
+
+def sizes(arch: str, widths: Sequence[int]) -> Sweep:
+    """An architecture at every width, and the learning rate that goes with it."""
+    return grid(
+        axis("objective.name", "causal_lm" if arch == "causal_lm" else "prefix_lm"),
+        zipped(
+            axis("model", *(model(arch, d_model) for d_model in widths)),
+            axis("optim.lr", *(RATE / d_model for d_model in widths)),
+        ),
+    )
+
+
 def runs() -> Iterator[RunConfig]:
     for budget, (widths, seeds) in BUDGETS.items():
-        for arch, d_model, seed in product(ARCHS, widths, seeds):
-            yield from match([run(arch, d_model, seed)], train_flops=budget)
-
-
-def run(arch: str, d_model: int, seed: int) -> RunConfig:
-    return RunConfig(
-        model=preset(
-            arch, d_model=d_model, dec_layers=2, head_dim=d_model, vocab_size=ByteVocab().size, rope_theta=100.0
-        ),
-        data=DataConfig(task="bible_en", vocab="bytes", length=256),
-        objective=ObjectiveConfig("causal_lm" if arch == "causal_lm" else "prefix_lm", prefix="half"),
-        optim=OptimConfig(lr=RATE / d_model, warmup=0.1),
-        train=TrainConfig(batch_size=2, checkpoint_every=400_000, seed=seed),
-        evaluate=EvalConfig(prefix=128, suffix=128, windows=512),
-    )
+        points = grid(chain(*(sizes(arch, widths) for arch in ARCHS)), axis("train.seed", *seeds))
+        yield from match([override(BASE, point) for point in points], train_flops=budget)
 
 
 def label(run: RunConfig) -> str:
