@@ -194,10 +194,12 @@ def of(
         apart = without.params[without.converged]
     found = _quantities(form, fitted.natural)
     drawn, left = _quantities(form, draws), None if apart is None else _quantities(form, apart)
-    intervals = {
-        name: Interval.of(float(value), drawn[name], kind, None if left is None else left[name], units(groups, scheme))
-        for name, value in found.items()
-    }
+    intervals = {}
+    for name, value in found.items():
+        one = Interval.of(float(value), drawn[name], kind, None if left is None else left[name], units(groups, scheme))
+        intervals[name] = one.unless_flat()
+    if flat := [name for name, one in intervals.items() if len(draws) and not one.known and name not in fitted.fixed]:
+        warnings.append(f"no interval of {', '.join(flat)}: the resamples do not tell how sure it is")
     warnings += _weak(form, intervals)
     return Estimate(
         fitted,

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 LEVEL = 0.95
 Kind = Literal["percentile", "basic", "bca"]
+_WIDTH = 1e-9  # of the estimate: an interval that is narrower is rounding
 _NORMAL = NormalDist()
 
 
@@ -65,6 +66,11 @@ class Interval:
     def known(self) -> bool:
         """Whether there is an interval."""
         return not (math.isnan(self.low) or math.isnan(self.high))
+
+    def unless_flat(self) -> Interval:
+        """Itself; without ends if it has no width: resamples that are all alike saw nothing of what may vary."""
+        flat = self.known and not self.high - self.low > _WIDTH * abs(self.value)
+        return Interval(self.value) if flat else self
 
     def above(self, bound: float) -> bool | None:
         """True if the whole interval lies above `bound`, False if the whole lies below, None if it holds `bound`."""

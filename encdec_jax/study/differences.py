@@ -156,7 +156,7 @@ def _quantities(found: Findings) -> Iterator[tuple[tuple[str, str, float | None]
 
 
 def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[str]]:
-    a, b = (dict(_quantities(found)) for found in findings)
+    a, b = ({key: one.unless_flat() for key, one in _quantities(found)} for found in findings)
     pairs = [
         Difference(*key, a[key], b[key], (over if key[0] in _RATIOS else minus)(b[key], a[key]))
         for key in a

@@ -220,9 +220,9 @@ def analyze(
 def _optimum(isoflop: IsoFlop, drawn: Draws) -> Optimum:
     return Optimum(
         isoflop,
-        Interval.of(isoflop.n, np.exp(drawn.ln_n)),
-        Interval.of(isoflop.d, tokens_at(isoflop.curve, drawn.ln_n)),
-        Interval.of(isoflop.loss, drawn.loss),
+        Interval.of(isoflop.n, np.exp(drawn.ln_n)).unless_flat(),
+        Interval.of(isoflop.d, tokens_at(isoflop.curve, drawn.ln_n)).unless_flat(),
+        Interval.of(isoflop.loss, drawn.loss).unless_flat(),
         drawn.edge_share,
     )
 

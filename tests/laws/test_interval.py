@@ -43,3 +43,9 @@ def test_an_unknown_draw_leaves_no_interval_and_infinite_draws_an_open_one():
 def test_draws_that_all_lie_on_one_side_keep_a_bca_interval_within_them():
     found = Interval.of(-1.0, DRAWS, "bca")
     assert 0 <= found.low <= found.high <= 1
+
+
+def test_an_interval_of_no_width_is_refused():
+    assert not Interval(3.0, 3.0, 3.0).unless_flat().known
+    assert Interval(3.0, 2.9, 3.0).unless_flat() == Interval(3.0, 2.9, 3.0)
+    assert Interval(3.0, 2.9, np.inf).unless_flat().known
