@@ -99,7 +99,7 @@ class Checkpoints:
 
     def _check_room(self, state: State) -> None:
         """Refuse a save that the disk has no room for, before orbax starts it: it fails loudly and late."""
-        needed = sum(shard.data.nbytes for leaf in jax.tree.leaves(state) for shard in leaf.addressable_shards)
+        needed = written(state)
         free = shutil.disk_usage(self._folder).free
         if free < 1.1 * needed:
             raise UserError(
@@ -151,6 +151,13 @@ class Checkpoints:
 
     def _manifest(self, step: int) -> Path:
         return self._folder / f"manifest-{step}.json"
+
+
+def written(state: State) -> int:
+    """Bytes that this process writes of a state: replicas write one copy together, each its part of it."""
+    return sum(
+        leaf.nbytes * len(leaf.addressable_shards) // leaf.sharding.num_devices for leaf in jax.tree.leaves(state)
+    )
 
 
 def _plain(state: State) -> list[Any]:
