@@ -8,6 +8,9 @@ from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import Comparison, Crossover
 from encdec_jax.study.findings import Findings
 
+_FEW = (1e-4, 1e6)  # numbers beyond are written as 1.23e6
+_DECIMALS = 6  # at most
+
 
 def flops(value: float) -> str:
     """FLOPs, short: 1e12, 3.2e11."""
@@ -16,9 +19,11 @@ def flops(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands set apart: 0.0521, 12,300."""
+    """Three significant digits, thousands set apart: 0.0521, 12,300; beyond six digits 1.23e6, 4.56e-5."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    if not _FEW[0] <= abs(value) < _FEW[1]:
+        return _scientific(value, 2)
     digits = 2 - math.floor(math.log10(abs(value)))
     return f"{round(value, digits):,.{max(0, digits)}f}"
 
@@ -29,7 +34,9 @@ def interval(found: Interval, sign: bool = False) -> str:
         return f"{number(found.value)} (no interval)"
     width = max(found.high - found.low, abs(found.value) * 1e-3, 1e-12)
     decimals = 1 - math.floor(math.log10(width)) if math.isfinite(width) else 3
-    low, value, high = (_rounded(v, decimals, sign) for v in (found.low, found.value, found.high))
+    ends = (found.low, found.value, found.high)
+    large = decimals > _DECIMALS or any(math.isfinite(v) and abs(v) >= _FEW[1] for v in ends)
+    low, value, high = (_rounded(v, decimals, sign, large) for v in ends)
     return f"{value} [{low}, {high}]"
 
 
@@ -144,7 +151,18 @@ def _and(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _rounded(value: float, decimals: int, sign: bool) -> str:
+def _rounded(value: float, decimals: int, sign: bool, scientific: bool) -> str:
     if not math.isfinite(value):
         return f"{value:g}"
+    if scientific and value == 0:
+        return "0"
+    if scientific:
+        power = math.floor(math.log10(abs(value)))
+        return _scientific(value, min(max(0, power + decimals), _DECIMALS), sign)
     return f"{round(value, decimals):{'+' if sign else ''},.{max(0, decimals)}f}"
+
+
+def _scientific(value: float, digits: int, sign: bool = False) -> str:
+    """1.23e6 rather than 1.23e+06."""
+    mantissa, _, power = f"{value:{'+' if sign else ''}.{digits}e}".partition("e")
+    return f"{mantissa}e{int(power)}"

@@ -23,7 +23,7 @@ def print_status(folder: Path) -> int:
     experiment = load(folder)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
     out = table("run", "status", "label", "layers x width", "budget", "tokens", "bits/byte", "error", left=4)
-    out.columns[-1].justify = "left"
+    out.columns[-1].justify, out.columns[-1].no_wrap, out.columns[-1].overflow = "left", False, "fold"
     for identity, state in states.items():
         out.add_row(identity, *_cells(experiment, identity, state))
     printer = console()

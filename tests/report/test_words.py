@@ -16,7 +16,19 @@ def test_flops(value, text):
     assert flops(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(12345.6, "12,300"), (0.05214, "0.0521"), (1.304, "1.30"), (0.0, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12345.6, "12,300"),
+        (0.05214, "0.0521"),
+        (1.304, "1.30"),
+        (0.0, "0"),
+        (999_000, "999,000"),
+        (18_600_000_000, "1.86e10"),
+        (-1_234_567, "-1.23e6"),
+        (0.00001234, "1.23e-5"),
+    ],
+)
 def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
@@ -24,6 +36,9 @@ def test_numbers_have_three_digits(value, text):
 def test_intervals_show_the_digits_that_they_warrant():
     assert interval(Interval(0.05213, 0.0331, 0.0714), sign=True) == "+0.052 [+0.033, +0.071]"
     assert interval(Interval(52345.0, 47123.0, 58234.0)) == "52,000 [47,000, 58,000]"
+    assert interval(Interval(2.1e8, 1.66e8, 3.04e8)) == "2.1e8 [1.7e8, 3.0e8]"
+    assert interval(Interval(2.1e5, 1.6e5, 3.04e6)) == "2e5 [2e5, 3.0e6]"
+    assert interval(Interval(2e-9, 1e-9, 3e-9), sign=True) == "+2.0e-9 [+1.0e-9, +3.0e-9]"
     assert interval(Interval(2.0)) == "2.00 (no interval)"
     assert interval(Interval(1.0, -math.inf, 2.0)) == "1.000 [-inf, 2.000]"
 
