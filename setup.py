@@ -25,7 +25,8 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=find_packages(include=["encdec_jax", "encdec_jax.*"]),
+    packages=[*find_packages(include=["encdec_jax", "encdec_jax.*"]), "encdec_jax.configs"],
+    package_dir={"encdec_jax.configs": "configs"},
     package_data={
         "encdec_jax": ["py.typed"],
         "encdec_jax.data": ["corpus/*"],

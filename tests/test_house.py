@@ -95,6 +95,11 @@ def test_planning_and_analysis_load_nothing_heavy(module):
     assert done.stdout.split() == []
 
 
+def test_every_folder_of_code_is_a_package():
+    """The wheel leaves out what is none."""
+    assert {path.parent for _, path in modules()} == {path.parent for path in PACKAGE.rglob("__init__.py")}
+
+
 def test_only_prepare_reads_tensorflow():
     allowed = {"encdec_jax.data.tasks", "encdec_jax.data.reading", "encdec_jax.data.bible.bible"}
     users = {

@@ -1,12 +1,13 @@
-"""The wheel, installed where neither the repository nor the extras are."""
+"""The wheel, installed where neither the repository nor an extra is."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import venv
-from importlib.metadata import Distribution, PathDistribution, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -14,31 +15,70 @@ from packaging.requirements import Requirement
 
 from encdec_jax import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "encdec_jax", "configs")
 
 
-def needed(found: Distribution, extras: frozenset[str] = frozenset({""})) -> dict[str, Distribution]:
-    """The distributions that one requires, and those that these require, as they are installed here."""
-    every: dict[str, Distribution] = {}
-    due = [(found, extras)]
+def run(place: Path, *command: object) -> str:
+    """What a command prints, in a folder where nothing leads to the repository."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(place)}
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=place, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def core() -> set[str]:
+    """The distributions that the package requires without an extra, and those that these require."""
+    found, due = set(), [Requirement("encdec_jax")]
     while due:
-        one, extras = due.pop()
-        for requirement in map(Requirement, one.requires or ()):
-            marker = requirement.marker
-            if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras):
-                continue
-            if requirement.name not in every:
-                every[requirement.name] = distribution(requirement.name)
-                due.append((every[requirement.name], frozenset({"", *requirement.extras})))
-    return every
+        wanted = due.pop()
+        for text in distribution(wanted.name).requires or ():
+            one = Requirement(text)
+            extras = wanted.extras or {""}
+            if one.name not in found and (one.marker is None or any(one.marker.evaluate({"extra": e}) for e in extras)):
+                found.add(one.name)
+                due.append(one)
+    return found
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The folder of a new environment's commands; it holds the wheel, and of what is installed here what it requires."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
+def place(tmp_path_factory) -> Path:
+    """A folder with `env`, a new environment that holds the wheel and, of what is installed here, what it requires."""
+    place = tmp_path_factory.mktemp("wheel")
+    (place / "source").mkdir()
+    for name in SOURCES:  # a copy, for a build leaves files behind
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / "source" / name) if (folder / "source").exists() else None
-    return folder
+        copy(ROOT / name, place / "source" / name)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    run(place, *pip, "wheel", "--no-deps", "--wheel-dir", place, place / "source")
+    (wheel,) = place.glob("*.whl")
+    venv.create(place / "env", symlinks=True)
+    (site,) = (place / "env/lib").glob("python*/site-packages")
+    for one in map(distribution, core()):
+        for top in {file.parts[0] for file in one.files or ()} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(one.locate_file(top)).resolve())
+    run(place, *pip, "--python", place / "env", "install", "--no-index", "--no-deps", wheel)
+    return place
+
+
+def encdec(place: Path, *arguments: object) -> str:
+    return run(place, place / "env/bin/encdec", *arguments)
+
+
+def test_it_plans_the_quickstart_outside_the_repository(place):
+    shutil.copytree(ROOT / "experiments/quickstart", place / "quickstart")
+    assert encdec(place, "--help").startswith("usage: encdec ")
+    assert encdec(place, "--version") == f"encdec_jax {__version__}\n"
+    assert "quickstart: 36 runs, " in encdec(place, "plan", "quickstart")
+
+
+def test_it_is_the_core_alone_and_typed(place):
+    code = (
+        "import encdec_jax, importlib.util as found, pathlib\n"
+        "print(pathlib.Path(encdec_jax.__file__).with_name('py.typed').exists())\n"
+        "print(*(name for name in ('tensorflow', 'seqio', 'pytest', 'libtpu') if found.find_spec(name)))"
+    )
+    assert run(place, place / "env/bin/python", "-c", code) == "True\n\n"

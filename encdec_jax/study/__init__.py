@@ -1,1 +1,1 @@
-"""Scaling: IsoFLOP fits, power laws, bootstrap intervals, predictions. Imports no jax."""
+"""Studies of our tables: IsoFLOP curves, comparisons, crossovers, allocation, predictions. Imports no jax."""

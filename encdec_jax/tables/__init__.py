@@ -1,0 +1,1 @@
+"""Tables: what the terminal shows of the ledger, the matcher, memory, compilations, plans. Imports no jax."""
