@@ -15,17 +15,26 @@ from encdec_jax.script import called, execute
 from encdec_jax.sweep.algebra import assigned
 
 
-def add_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
-    """A verb that takes a configuration: its function finds the `RunConfig` in `options.run`."""
+def add_verb(
+    verbs: Any, name: str, text: str, epilog: str | None = None, usage: str | None = None
+) -> argparse.ArgumentParser:
+    """A verb that takes no configuration; `epilog` is printed as it stands."""
     parser: argparse.ArgumentParser = verbs.add_parser(
         name,
         help=text,
         description=text,
-        usage=f"encdec {name} CONFIG [--config.FIELD=VALUE ...] [options]",
-        epilog=described(),
+        usage=usage,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.set_defaults(takes_config=False)
+    return parser
+
+
+def add_config_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """A verb that takes a configuration: its function finds the `RunConfig` in `options.run`."""
+    parser = add_verb(verbs, name, text, described(), f"encdec {name} CONFIG [--config.FIELD=VALUE ...] [options]")
     parser.set_defaults(takes_config=True)
     return parser
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import require
 from encdec_jax.files import expanded
 
@@ -32,14 +33,7 @@ _COLUMNS = {
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        "compare",
-        help=TEXT,
-        description=TEXT,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_verb(verbs, "compare", TEXT, EPILOG)
     for name in ("a", "b"):
         parser.add_argument(name, type=expanded, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
     for role, (name, text) in _COLUMNS.items():
@@ -48,7 +42,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     text = "label that gaps are measured from; default causal_lm, or the first by name that both tables have"
     parser.add_argument("--baseline", metavar="LABEL", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(function=_compare, takes_config=False)
+    parser.set_defaults(function=_compare)
     return parser
 
 

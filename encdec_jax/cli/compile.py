@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_config_verb
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.train.config import MeshConfig
@@ -21,7 +21,7 @@ TEXT = "compile the real step for TPUs or GPUs that are not here: will it fit, w
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser = add_verb(verbs, "compile", TEXT)
+    parser = add_config_verb(verbs, "compile", TEXT)
     option = parser.add_argument
     option(
         "--topology", required=True, metavar="NAME", help="v5e:16x16, v6e:16x16, v5p:8x8x8, v4:AxBxC, h100:8, a100:8"

@@ -6,21 +6,23 @@ import argparse
 import json
 from typing import Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_config_verb
 from encdec_jax.errors import require
 from encdec_jax.files import expanded
 
 
 def add(verbs: Any) -> None:
     """Add the verbs to the parser."""
-    train = add_verb(verbs, "train", "train and score one configuration")
+    train = add_config_verb(verbs, "train", "train and score one configuration")
     train.add_argument("--folder", type=expanded, help="of the run; default: runs/single/<id of the configuration>")
     train.set_defaults(function=_train)
     text = "print what source and target are: decoded, with loss weights, segments and positions"
-    preview = add_verb(verbs, "preview", text)
+    preview = add_config_verb(verbs, "preview", text)
     preview.add_argument("--rows", type=int, default=2, help="rows to print; default 2")
     preview.set_defaults(function=_preview)
-    count = add_verb(verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group")
+    count = add_config_verb(
+        verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group"
+    )
     text = "the share of a batch's positions that hold tokens, as packing leaves them; default 1"
     count.add_argument("--fill", type=float, default=1.0, metavar="SHARE", help=text)
     text = "restate the training FLOPs as 6ND, kaplan, chinchilla, maxtext or levanter count them"

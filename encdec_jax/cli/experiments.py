@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.files import expanded
 
 
@@ -23,9 +24,9 @@ def add(verbs: Any) -> None:
 
 
 def _add(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    parser = add_verb(verbs, name, text)
     parser.add_argument("folder", type=expanded, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
-    parser.set_defaults(function=function, takes_config=False)
+    parser.set_defaults(function=function)
     return parser
 
 

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import require
 from encdec_jax.files import expanded
 
@@ -43,14 +44,7 @@ _ROLES = {
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        "fit",
-        help=TEXT,
-        description=TEXT,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_verb(verbs, "fit", TEXT, EPILOG)
     option = parser.add_argument
     option("table", type=expanded, metavar="TABLE", help="a row a run: a .csv with a header, or a .parquet")
     option("--law", required=True, metavar="NAME", help="see below")
@@ -80,7 +74,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         "--out", type=expanded, metavar="FOLDER", help="of the picture (PNG, SVG); default: here, and none with --json"
     )
     option("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(function=_fit, takes_config=False)
+    parser.set_defaults(function=_fit)
     return parser
 
 

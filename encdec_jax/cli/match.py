@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded
 
@@ -32,14 +33,7 @@ BATCH_TOKENS = 2**17
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        "match",
-        help=TEXT,
-        description=TEXT,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_verb(verbs, "match", TEXT, EPILOG)
     option = parser.add_argument
     option("--budget", metavar="FLOPS", help="training FLOPs of each run, as 1e18; only a rule's own sizes need none")
     option("--families", metavar="ARCH,...", help="architectures; default causal_lm,prefix_lm,enc_dec")
@@ -71,7 +65,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option("--recipe", metavar="KIND", help="learning rate and batch of each size: mup or inverse_width")
     option("--json", action="store_true", help="print one JSON object")
     option("--out", type=expanded, metavar="FOLDER", help="write each run's configuration there, as JSON")
-    parser.set_defaults(function=_match, takes_config=False)
+    parser.set_defaults(function=_match)
     return parser
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_config_verb
 
 TEXT = "print at which batch and length a configuration trains and decodes on a device, beside matched decoders"
 DEVICES = "h100-80gb,v5e,rtx3060-12gb,cpu-24gb"
@@ -14,7 +14,7 @@ DEVICES = "h100-80gb,v5e,rtx3060-12gb,cpu-24gb"
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser = add_verb(verbs, "memory", TEXT)
+    parser = add_config_verb(verbs, "memory", TEXT)
     parser.add_argument(
         "--device",
         default=DEVICES,

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
 
@@ -29,14 +30,7 @@ if the fit has changed, and leaves it, with its time, if not. A run that has beg
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        "predict",
-        help=TEXT,
-        description=TEXT,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_verb(verbs, "predict", TEXT, EPILOG)
     option = parser.add_argument
     option("folder", type=expanded, metavar="EXPERIMENT", help="a folder that holds a sweep.py")
     text = "results table to fit to, or a folder that holds one; default: the experiment's own runs"
@@ -44,7 +38,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option("--law", default="chinchilla3", metavar="NAME", help="of n, d and c; default chinchilla3")
     option("--extrapolate", action="store_true", help="predict runs beyond 3 times the largest compute fitted, too")
     option("--json", action="store_true", help="print one JSON object: what predictions.json holds")
-    parser.set_defaults(function=_predict, takes_config=False)
+    parser.set_defaults(function=_predict)
     return parser
 
 

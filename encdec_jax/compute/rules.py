@@ -135,16 +135,6 @@ def blockwise_layers(layers: int) -> tuple[int, int]:
     return layers * 2 // 3, layers // 3 * 12 // 16
 
 
-def double_decoder_multiplier(encoder: int, decoder: int) -> float:
-    """Training FLOPs of a block-wise double decoder over a decoder's of `encoder + decoder` layers, by its paper.
-
-    Brown 2026 (arXiv 2605.18807): both stacks run over all tokens, and the cross-attention of the second costs as much
-    again as its share of the layers: 1 + dec / (enc + dec), 1.33 at 8:4. `ARCHS` has no such architecture, so the
-    ledger has no word on it.
-    """
-    return 1 + decoder / (encoder + decoder)
-
-
 def span_multiplier(encoder: int, decoder: int, noise_density: float = 0.15) -> float:
     """Training FLOPs of a T5-style encoder-decoder under span corruption over a decoder's, by the same paper.
 
