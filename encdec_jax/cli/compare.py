@@ -41,13 +41,15 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
     text = "label that gaps are measured from; default causal_lm, or the first by name that both tables have"
     parser.add_argument("--baseline", metavar="LABEL", help=text)
+    text = "why runs of one table that differ in their code, or in their cache_digest (text), may be pooled"
+    parser.add_argument("--pool", action="append", default=[], metavar="COLUMN=WHY", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_compare)
     return parser
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from encdec_jax.study.differences import compare
+    from encdec_jax.study.differences import apart, compare
     from encdec_jax.study.findings import analyze
     from encdec_jax.study.foreign import with_near_budgets
     from encdec_jax.text import console
@@ -56,7 +58,10 @@ def _compare(options: argparse.Namespace) -> int:
     first, second = with_near_budgets(*(_table(path, options, warnings) for path in (options.a, options.b)))
     tables = first, second
     baseline = _baseline(tables, options.baseline)
-    found = compare(tables, (analyze(tables[0], baseline), analyze(tables[1], baseline)))
+    pooled = dict(_reason(text) for text in options.pool)
+    findings = analyze(first, baseline, pooled=pooled), analyze(second, baseline, pooled=pooled)
+    found = compare(tables, findings)
+    warnings += apart(tables)
     if options.json:
         print(json.dumps({**_json(found, options, baseline), "warnings": warnings}, indent=1))
     else:
@@ -66,6 +71,12 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _reason(text: str) -> tuple[str, str]:
+    name, equals, why = text.partition("=")
+    require(bool(equals and why.strip()), "--pool", text, "a column and a reason, as code='only comments changed'")
+    return name, why
+
+
 def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.DataFrame:
     """A table as one of results; what is odd about it joins the warnings."""
     import polars as pl
@@ -73,7 +84,8 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
     from encdec_jax.laws.read import read
     from encdec_jax.laws.units import doubts, tokens_per_parameter
     from encdec_jax.study.curves import LOSS
-    from encdec_jax.study.foreign import as_results
+    from encdec_jax.study.foreign import as_results, setting_columns
+    from encdec_jax.sweep.results import SCHEMA
 
     raw = read(path)
     given = {ours: getattr(options, role) for role, (ours, _) in _COLUMNS.items() if getattr(options, role)}
@@ -83,6 +95,9 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
     made = as_results(raw, theirs, str(path))
     if len(made) < len(raw):
         warnings.append(f"{path}: {len(raw) - len(made)} exact repeats of other rows are left out")
+    own = [name for name in setting_columns(raw, theirs).values() if name not in SCHEMA]
+    if own and "setting" not in raw.columns:
+        warnings.append(f"{path}: rows that differ in {', '.join(own)} are other settings, not repetitions")
     done = made.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
     if len(done):
         columns = {role: done[_COLUMNS[role][0]].cast(pl.Float64).to_numpy() for role in "ndc"}

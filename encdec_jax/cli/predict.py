@@ -61,6 +61,7 @@ def _predict(options: argparse.Namespace) -> int:
         _now(),
         excluded=check(experiment.health, table, experiment.root) if own else (),
         law=options.law,
+        pooled=experiment.pooled,
         extrapolate=options.extrapolate,
     )
     kept = dict(before)

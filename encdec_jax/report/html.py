@@ -63,7 +63,7 @@ def write_report(folder: Path) -> Path:
     scored = score(registered(experiment.root), table)
     curves = histories(experiment, table)
     seen = sides(table, findings, {curve.run_id: (curve.flops, curve.loss) for curve in curves})
-    page = render(experiment, table, findings, curves, scored, _pairs(experiment, table), seen)
+    page = render(experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen)
     figure = plots.png(findings, experiment.question) if findings.optima else None
     if figure is not None:
         atomic_write(experiment.root / results.FIGURE, figure)
@@ -112,13 +112,18 @@ def render(
         question=experiment.question,
         answer=words.answer(findings),
         frontiers=words.frontiers(findings),
-        missing=sections.missing(experiment, table, findings),
+        missing=sections.pooled(experiment, _sound(table, findings)) + sections.missing(experiment, table, findings),
         labels=[(label, colour(label)) for label in findings.labels],
         sections=_sections(experiment, table, findings, curves, scored, pairs, seen),
         n_rows=len(table),
         csv=base64.b64encode(rows).decode(),
         digest=hashlib.sha256(rows).hexdigest(),
     )
+
+
+def _sound(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    """The table without runs that a health rule leaves out."""
+    return table.filter(~pl.col("run_id").is_in([e.run_id for e in findings.exclusions if e.health]))
 
 
 def _pairs(experiment: Experiment, table: pl.DataFrame) -> Sequence[Pair]:
@@ -150,7 +155,7 @@ def _sections(
         approaches.parabolas(seen),
         approaches.held_out(seen),
         choices.allocations(findings),
-        choices.shapes(table),
+        choices.shapes(_sound(table, findings), experiment.pooled),
         choices.paired(pairs),
         serving.section(fronts, pictures.fronts(fronts)),
         verdicts.predictions(experiment, findings),

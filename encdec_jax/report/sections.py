@@ -8,6 +8,7 @@ from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
 from encdec_jax.study.comparison import REACH
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.pooling import mixtures
 from encdec_jax.sweep.experiment import Experiment
 
 Pictures = tuple[Picture, ...]
@@ -137,6 +138,15 @@ def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section
     if pictures:
         return Section("Learning curves", f"Of {n_runs} runs. {note}", empty="", pictures=pictures)
     return Section("Learning curves", "", empty=gone)
+
+
+def pooled(experiment: Experiment, table: pl.DataFrame) -> list[str]:
+    """Where the table's runs differ in what made them, and why they are pooled, in sentences."""
+    runs = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
+    return [
+        f"The runs differ in {text}. They are pooled all the same: {experiment.pooled.get(name, 'no reason is stated')}"
+        for name, text in mixtures(runs).items()
+    ]
 
 
 def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> list[str]:

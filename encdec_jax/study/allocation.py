@@ -19,6 +19,7 @@ from encdec_jax.study.curves import Curve, curves
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.isoflop import IsoFlop, parabola
 from encdec_jax.study.noise import Draws, noises, resample
+from encdec_jax.study.pooling import NONE, Reasons, check
 
 Axis = Literal["encoder share", "layers"]
 DOUBTFUL = 0.05  # of resampled optima at the grid's edge, from where on an optimum is said to be in doubt
@@ -91,7 +92,7 @@ def allocate(findings: Findings, label: str, compute: float, extrapolate: bool =
     return Allocation(label, compute, n, d, extrapolated, "; ".join(warnings))
 
 
-def encoder_shares(table: pl.DataFrame) -> tuple[Choice, ...]:
+def encoder_shares(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice, ...]:
     """The best share of layers for the encoder, by architecture and budget, of those trained with three or more.
 
     Each share stands with its best size and setting, so that no share is judged by a size that suits another.
@@ -102,17 +103,18 @@ def encoder_shares(table: pl.DataFrame) -> tuple[Choice, ...]:
     Raises:
       UserError: a run that is done has no sound loss.
     """
+    check(_done(table), pooled)
     layers = pl.col("enc_layers") + pl.col("dec_layers")
     split = table.filter(pl.col("enc_layers") > 0).with_columns(choice=pl.col("enc_layers") / layers)
     found = []
     for group in _groups(split.with_columns(size=pl.lit(0))):
-        by_share = [_best(part) for part in group.partition_by("choice", maintain_order=True)]
+        by_share = [_best(part, pooled) for part in group.partition_by("choice", maintain_order=True)]
         # A curve's size enters by its logarithm: the exponential makes the parabola one in the share itself.
         found.append(_choice_curve(by_share, np.exp))
     return _choices(found, "encoder share", np.log)
 
 
-def depths(table: pl.DataFrame, within: float = _SAME_SIZE) -> tuple[Choice, ...]:
+def depths(table: pl.DataFrame, within: float = _SAME_SIZE, pooled: Reasons = NONE) -> tuple[Choice, ...]:
     """The best number of layers at given parameters, by architecture and budget, where three or more were trained.
 
     Args:
@@ -124,13 +126,14 @@ def depths(table: pl.DataFrame, within: float = _SAME_SIZE) -> tuple[Choice, ...
       UserError: a run that is done has no sound loss, or `within` is not above 1.
     """
     require(within > 1, "within", within, "a ratio above 1")
+    check(_done(table), pooled)
     deep = table.with_columns(choice=(pl.col("enc_layers") + pl.col("dec_layers")).cast(pl.Float64))
     sizes = np.sort(deep["n_params"].drop_nulls().unique().to_numpy())
     found = []
     for first, last in _clusters(sizes, within):
         same = deep.filter(pl.col("n_params").is_between(first, last)).with_columns(size=pl.lit(first))
         for group in _groups(same):
-            by_depth = [_best(part) for part in group.partition_by("choice", maintain_order=True)]
+            by_depth = [_best(part, pooled) for part in group.partition_by("choice", maintain_order=True)]
             found.append(_choice_curve(by_depth, lambda layers: layers))
     return _choices(found, "layers", lambda layers: layers)
 
@@ -140,13 +143,18 @@ _Best = tuple[float, Curve, int]  # value of the choice, the curve of its runs, 
 
 def _groups(table: pl.DataFrame) -> list[pl.DataFrame]:
     """Done runs of one architecture and budget each, three values of the choice or more, by rising value."""
-    done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
-    parts = done.sort("label", "budget_flops", "choice").partition_by("label", "budget_flops", maintain_order=True)
+    parts = (
+        _done(table).sort("label", "budget_flops", "choice").partition_by("label", "budget_flops", maintain_order=True)
+    )
     return [part for part in parts if part["choice"].n_unique() >= 3]
 
 
-def _best(runs: pl.DataFrame) -> _Best:
-    (curve,), _ = curves(runs)
+def _done(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
+
+
+def _best(runs: pl.DataFrame, pooled: Reasons) -> _Best:
+    (curve,), _ = curves(runs, pooled)
     return runs["choice"][0], curve, int(curve.loss.argmin())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.errors import UserError
+from encdec_jax.study import pooling
 
 LOSS = "suffix_bits_per_byte"
 _CURVE = ("label", "budget_flops")
@@ -54,14 +55,18 @@ class Exclusion:
     health: bool = False
 
 
-def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
-    """The curves of a table with the columns of `encdec_jax.sweep.results.SCHEMA`, by architecture and budget.
+def curves(table: pl.DataFrame, pooled: pooling.Reasons = pooling.NONE) -> tuple[list[Curve], list[Exclusion]]:
+    """The curves of a table with the columns of `encdec_jax.sweep.results.SCHEMA`, by label and budget.
 
     Where one size was trained with several settings (learning rate, batch size, ...), the one with the lowest mean
     loss stands for the size.
 
+    Args:
+      table: the runs.
+      pooled: why runs of several codes or texts may be pooled, if they are.
+
     Raises:
-      UserError: a run that is done has a loss that is missing, not finite, or not above 0.
+      UserError: a run that is done has a loss that is missing, not finite, or not above 0; or as `pooling.check`.
     """
     excluded = [
         Exclusion(run["run_id"], run["label"], _reason(run))
@@ -75,6 +80,7 @@ def curves(table: pl.DataFrame) -> tuple[list[Curve], list[Exclusion]]:
     nameless = runs.filter(pl.col("setting").is_null() | pl.col("label").is_null())
     if len(nameless):
         raise UserError(f"run {nameless['run_id'][0]}: setting or label is missing: what it repeats is not known")
+    pooling.check(runs, pooled)
     ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
     # Of settings that tie, the first by name: never both.
     best = pl.col("setting").sort_by("setting_loss", "setting").first().over(*_CURVE, "n_params")

@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
+from encdec_jax.sweep.experiment import POOLABLE
 
 RUN = ("setting", "seed")  # what makes two runs the same
 
@@ -104,6 +105,16 @@ def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings,
         differences=tuple(pairs),
         absent=tuple(absent),
     )
+
+
+def apart(tables: tuple[pl.DataFrame, pl.DataFrame]) -> list[str]:
+    """In what two tables differ that neither a label nor a setting tells, in words: their code, their text."""
+    found = []
+    for name in POOLABLE:
+        a, b = (sorted({value[:12] for value in table[name].drop_nulls()}) for table in tables)
+        if a and b and a != b:
+            found.append(f"the tables differ in {name}: A {', '.join(a)}; B {', '.join(b)}")
+    return found
 
 
 def minus(b: Interval, a: Interval) -> Interval:

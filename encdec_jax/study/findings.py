@@ -17,6 +17,7 @@ from encdec_jax.study.comparison import REACH, Comparison, Crossover, compare, c
 from encdec_jax.study.curves import Exclusion, curves
 from encdec_jax.study.isoflop import IsoFlop, parabola, tokens_at
 from encdec_jax.study.noise import Draws, Noise, noises, resample
+from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.sweep.experiment import Experiment
 
 
@@ -169,13 +170,17 @@ def study(experiment: Experiment, table: pl.DataFrame) -> Findings:
     """
     rules = experiment.health
     if rules is None:
-        return analyze(table, experiment.baseline)
+        return analyze(table, experiment.baseline, pooled=experiment.pooled)
     excluded = health.check(rules, table, experiment.root)
-    return analyze(table, experiment.baseline, excluded, drop_edges=rules.drop_edges)
+    return analyze(table, experiment.baseline, excluded, rules.drop_edges, experiment.pooled)
 
 
 def analyze(
-    table: pl.DataFrame, baseline: str, excluded: Sequence[Exclusion] = (), drop_edges: bool = False
+    table: pl.DataFrame,
+    baseline: str,
+    excluded: Sequence[Exclusion] = (),
+    drop_edges: bool = False,
+    pooled: Reasons = NONE,
 ) -> Findings:
     """Fit all that a table allows.
 
@@ -185,12 +190,14 @@ def analyze(
       excluded: runs that health rules leave out of all fits.
       drop_edges: leave budgets whose optimum is not inside the sizes trained out of laws of loss and of comparisons
         too, not only out of laws of size.
+      pooled: why runs of several codes or texts may be pooled, if they are.
 
     Raises:
-      UserError: a run that is done has no sound loss.
+      UserError: a run that is done has no sound loss; a run is there twice, or runs differ in their code or their text
+        without a reason.
     """
     left_out = {exclusion.run_id for exclusion in excluded}
-    found, exclusions = curves(table.filter(~pl.col("run_id").is_in(left_out)))
+    found, exclusions = curves(table.filter(~pl.col("run_id").is_in(left_out)), pooled)
     isoflops = [parabola(curve) for curve in found]
     noise = noises(isoflops)
     draws = resample(isoflops, noise)

@@ -22,6 +22,7 @@ from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.forms import FORMS
 from encdec_jax.study.comparison import REACH
 from encdec_jax.study.curves import Exclusion, curves
+from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.predictions import LOSS, Forecast
 
 LAW = "chinchilla3"
@@ -52,6 +53,7 @@ def forecast(
     *,
     excluded: Sequence[Exclusion] = (),
     law: str = LAW,
+    pooled: Reasons = NONE,
     extrapolate: bool = False,
 ) -> Forecasts:
     """Predict planned runs from those that are done.
@@ -62,6 +64,7 @@ def forecast(
       planned: run_id, label, n_params, tokens and train_flops of each run.
       at: the time, as forecasts state it.
       excluded: runs that health rules leave out of all fits.
+      pooled: why runs of several codes or texts may be pooled, if they are.
       law: a name of `encdec_jax.laws.forms.FORMS` that reads no more than `ROLES`.
       extrapolate: predict runs beyond `REACH` times the largest compute, too.
 
@@ -75,7 +78,7 @@ def forecast(
         refused.append(f"{len(made)} runs are in the table already: no forecast of them would be one")
         planned = planned.filter(~pl.col("run_id").is_in(made))
     sound = results.filter(~pl.col("run_id").is_in([one.run_id for one in excluded]))
-    _, others = curves(sound)
+    _, others = curves(sound, pooled)
     kept = sound.filter(~pl.col("run_id").is_in([one.run_id for one in others]))
     runs: dict[str, Forecast] = {}
     fits: dict[str, dict[str, Any]] = {}

@@ -128,6 +128,8 @@ def _row(arch: str, compute: float, size: float, seed: int, loss: float, window:
         "suffix_bits_per_byte": loss,
         "suffix_bits_se": window,
         "status": "done",
+        "cache_digest": None,
+        "code": None,
         "error": None,
     }
 

@@ -1,0 +1,59 @@
+"""Which runs may stand in one curve or one comparison: each once, of one text and of one program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from encdec_jax.errors import UserError
+from encdec_jax.study.predictions import LOSS
+from encdec_jax.sweep.experiment import POOLABLE
+
+Reasons = Mapping[str, str]  # column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence
+NONE: Reasons = MappingProxyType({})
+_SAYS = {"cache_digest": "the text they were trained and scored on", "code": "the program that computed them"}
+
+
+def check(runs: pl.DataFrame, pooled: Reasons) -> None:
+    """Refuse runs that a curve or a comparison can't pool.
+
+    Args:
+      runs: that are to be pooled, with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      pooled: the reasons that are stated.
+
+    Raises:
+      UserError: a run is there twice, or runs differ in a column that no reason is stated for. Tables that do not know
+        the column (null in every row) are not refused.
+    """
+    unknown = [name for name in pooled if name not in POOLABLE]
+    if unknown:
+        raise UserError(f"pooled = {unknown[0]!r} is not accepted: {' or '.join(POOLABLE)}, each with a reason")
+    # Runs without a seed are repetitions; but of a copied row even the loss is the same.
+    seed = pl.col("seed").cast(pl.String).fill_null(pl.format("of loss {}", LOSS))
+    for keys in ([pl.col("run_id")], [pl.col("setting"), seed]):
+        twice = runs.filter(pl.struct(keys).is_duplicated()).sort("setting", "seed", "run_id")
+        if len(twice):
+            first = twice.filter(pl.struct(keys) == pl.struct(keys).first())
+            names = " and ".join(dict.fromkeys(first["run_id"]))
+            losses = " and ".join(f"{loss:.6g}" for loss in first[LOSS])
+            raise UserError(f"run {names} is there {len(first)} times, of loss {losses}: a run counts once")
+    for name, text in mixtures(runs).items():
+        if name not in pooled:
+            hint = f'POOLED = {{"{name}": "why"}} in sweep.py'
+            raise UserError(f"runs differ in {text}: they are not pooled, unless a reason is stated: {hint}")
+
+
+def mixtures(runs: pl.DataFrame) -> dict[str, str]:
+    """The columns of `POOLABLE` that runs differ in: how many runs have which value, and one of each, in words."""
+    found = {}
+    for name in POOLABLE:
+        values: list[dict[str, Any]] = (
+            runs.group_by(name).agg(pl.len(), pl.col("run_id").min()).sort(name, nulls_last=True).to_dicts()
+        )
+        if len(values) > 1:
+            parts = (f"{(v[name] or 'unknown')[:12]} ({v['len']} runs, such as {v['run_id']})" for v in values)
+            found[name] = f"{name}, {_SAYS[name]}: {', '.join(parts)}"
+    return found
