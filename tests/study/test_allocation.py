@@ -19,6 +19,7 @@ def shapes(choose, values, noise=0.0):
             enc_layers=pl.lit(enc, pl.Int64),
             dec_layers=pl.lit(dec, pl.Int64),
             run_id=pl.lit(f"{enc}+{dec}-{seed}"),
+            setting=pl.lit(f"{enc}+{dec}"),
             seed=pl.lit(seed, pl.Int64),
             n_params=pl.col("n_params") + enc,  # no two shapes have exactly as many
             suffix_bits_per_byte=pl.lit(2 + 0.5 * choose(enc, dec) ** 2 + noise * random.standard_normal()),
