@@ -21,7 +21,7 @@ MIN_UNITS = 5
 _SEED = 20_220_329
 
 
-def weights(groups: Mapping[str, np.ndarray], scheme: Scheme, resamples: int = 1000, seed: int = _SEED) -> np.ndarray:
+def weights(groups: Mapping[str, np.ndarray], scheme: Scheme, resamples: int = 1000) -> np.ndarray:
     """How often each run is drawn in each resample, int64 [resamples, runs].
 
     'run' draws runs. 'seed' and 'budget' draw all runs of a seed, or of a budget, together, for noise that these share.
@@ -33,13 +33,12 @@ def weights(groups: Mapping[str, np.ndarray], scheme: Scheme, resamples: int = 1
         'trunk' where runs have one (null or NaN: a run of its own), 'run' or any other only for their number.
       scheme: one of `SCHEMES`.
       resamples: how many.
-      seed: of the draws.
 
     Raises:
       UserError: the scheme is unknown, a column that it needs is missing, there are fewer than `MIN_UNITS` units, or a
         trunk has runs in several of the scheme's groups.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(_SEED)
     unit, strata = _units(groups, scheme)
     n = int(unit.max()) + 1
     if scheme != "hierarchical":

@@ -41,9 +41,7 @@ class Envelope:
     d_law: Law
 
 
-def envelope(
-    run: np.ndarray, compute: np.ndarray, n: np.ndarray, d: np.ndarray, loss: np.ndarray, points: int = POINTS
-) -> Envelope:
+def envelope(run: np.ndarray, compute: np.ndarray, n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> Envelope:
     """The envelope of learning curves, each interpolated in the logarithms of compute and loss.
 
     Args:
@@ -52,7 +50,6 @@ def envelope(
       n: parameters, one value a run, [rows].
       d: tokens seen so far, [rows].
       loss: above 0, [rows].
-      points: of compute.
 
     Raises:
       UserError: a value that is not finite and above 0, or curves that overlap too little to show how the best size
@@ -61,8 +58,8 @@ def envelope(
     for name, values in (("compute", compute), ("n", n), ("d", d), ("loss", loss)):
         require(bool((np.isfinite(values) & (values > 0)).all()), name, "a value", "finite and above 0 everywhere")
     names = np.unique(run)
-    ln_c = np.linspace(np.log(compute.min()), np.log(compute.max()), points)
-    losses = np.full((len(names), points), np.inf)
+    ln_c = np.linspace(np.log(compute.min()), np.log(compute.max()), POINTS)
+    losses = np.full((len(names), POINTS), np.inf)
     tokens = np.zeros_like(losses)
     sizes = np.empty(len(names))
     for i, name in enumerate(names):
@@ -80,7 +77,7 @@ def envelope(
     inside = (sizes[best] > smallest) & (sizes[best] < largest)
     shown = len(np.unique(sizes[best[inside]]))
     require(shown >= 2, "learning curves", f"{shown} sizes best between others", "at least 2 sizes that are each best")
-    place = (best, np.arange(points))
+    place = (best, np.arange(POINTS))
     found_c, found_n, found_d = np.exp(ln_c), sizes[best], np.exp(tokens[place])
     reference = float(found_c[-1])
     return Envelope(

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from encdec_jax.errors import require
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import trust
 from encdec_jax.study.curves import Curve, curves
@@ -114,23 +113,23 @@ def encoder_shares(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice,
     return _choices(found, "encoder share", np.log)
 
 
-def depths(table: pl.DataFrame, within: float = _SAME_SIZE, pooled: Reasons = NONE) -> tuple[Choice, ...]:
+def depths(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice, ...]:
     """The best number of layers at given parameters, by architecture and budget, where three or more were trained.
+
+    Parameters up to a factor `_SAME_SIZE` apart count as one size: widths are whole numbers, so that depths at exactly
+    equal parameters are rare.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
-      within: parameters that count as one size, the largest over the smallest: widths are whole numbers, so that
-        depths at exactly equal parameters are rare.
 
     Raises:
-      UserError: a run that is done has no sound loss, or `within` is not above 1.
+      UserError: a run that is done has no sound loss.
     """
-    require(within > 1, "within", within, "a ratio above 1")
     check(_done(table), pooled)
     deep = table.with_columns(choice=(pl.col("enc_layers") + pl.col("dec_layers")).cast(pl.Float64))
     sizes = np.sort(deep["n_params"].drop_nulls().unique().to_numpy())
     found = []
-    for first, last in _clusters(sizes, within):
+    for first, last in _clusters(sizes, _SAME_SIZE):
         same = deep.filter(pl.col("n_params").is_between(first, last)).with_columns(size=pl.lit(first))
         for group in _groups(same):
             by_depth = [_best(part, pooled) for part in group.partition_by("choice", maintain_order=True)]

@@ -71,11 +71,11 @@ def noises(optima: list[IsoFlop]) -> dict[str, Noise]:
     return {label: _noise(label, sums, optima) for label in labels}
 
 
-def resample(optima: list[IsoFlop], noise: dict[str, Noise], resamples: int = RESAMPLES) -> list[Draws]:
+def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
     """Resampled optima of all curves of a study, jointly: draw i of every curve belongs to the same resampled study."""
     random = np.random.default_rng(_SEED)
-    shift = random.standard_normal(resamples) * np.mean([o.curve.window_se for o in optima] or [0.0])
-    sizes = {label: _sizes(random, noise[label], resamples) for label in sorted(noise)}
+    shift = random.standard_normal(RESAMPLES) * np.mean([o.curve.window_se for o in optima] or [0.0])
+    sizes = {label: _sizes(random, noise[label], RESAMPLES) for label in sorted(noise)}
     return [_draw(random, optimum, sizes[optimum.curve.label], shift) for optimum in optima]
 
 

@@ -25,12 +25,11 @@ class Checkpoints:
     last, rules out both. Saves run in the background; `seal` writes the manifest of one that has reached the disk.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        """Checkpoints in `folder`, which is made on the first save; the newest `keep` are kept."""
+    def __init__(self, folder: Path) -> None:
+        """Checkpoints in `folder`, which is made on the first save; the newest two are kept."""
         self._folder = folder.absolute()
         self._pending: int | None = None
         self._manager: ocp.CheckpointManager | None = None
-        self._keep = keep
 
     def save(self, step: int, state: State, meta: dict[str, Any]) -> None:
         """Save the state after update `step`, and what goes with it (plain data).
@@ -109,7 +108,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=False)
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, create=False)
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         return self._manager
 
