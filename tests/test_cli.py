@@ -64,6 +64,17 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
         ),
         (["train", f"{BASE}:enc_dec", "--config.data.task=absent"], "first encdec prepare --task absent"),
         (["preview", f"{BASE}:enc_dec", "--rows", "0"], "rows = 0 is not accepted: at least 1"),
+        *(
+            ([verb, f"{BASE}:enc_dec", "--config.evaluate.windows=4", change], message)
+            for verb in ("preview", "train")
+            for change, message in (
+                ("--config.evaluate.windows=400", "evaluate.windows = 400 is not accepted: at most 6, all that"),
+                ("--config.model.vocab_size=100", "model.vocab_size = 100 is not accepted: at least 259"),
+                ("--config.data.length=9000", "data.length = 9000 is not accepted: less than the 8020 tokens"),
+                ("--config.data.eval_split=dev", "data.eval_split = 'dev' is not accepted: one of train, validation"),
+                ("--config.objective.name=seq2seq", "'seq2seq' needs a task with 'inputs'"),
+            )
+        ),
         (["plan", "absent"], "experiment folder = 'absent' is not accepted: a folder that holds a sweep.py"),
         (
             ["prepare", "--task", "absent", "--vocab", "words"],
@@ -112,6 +123,18 @@ def test_a_damaged_cache_is_refused_before_anything_runs(capsys, folders, verb):
     code, _, err = encdec(capsys, verb, write_experiment(folders / "study"))
     assert code == 2
     assert "is damaged (train.targets.bin has another SHA-256 than its manifest)" in err
+    assert not (folders / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_runs_that_ask_for_more_than_the_text_has_are_refused_before_anything_runs(capsys, folders, verb):
+    write_noise()
+    run = "tiny_run(arch, d_model)"
+    sweep = SWEEP.replace(run, f"override({run}, {{'evaluate.windows': 999}})")
+    study = write_experiment(folders / "study", "from encdec_jax.sweep.algebra import override\n" + sweep)
+    code, _, err = encdec(capsys, verb, study)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "evaluate.windows = 999 is not accepted: at most" in err
     assert not (folders / "runs").exists()
 
 

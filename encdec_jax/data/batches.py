@@ -11,10 +11,11 @@ import numpy as np
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.demands import text
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives import Segments, view
 from encdec_jax.data.packing import Batch, Pairs, assemble, pack, ragged
-from encdec_jax.errors import UserError, require
+from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
 
 
@@ -108,17 +109,7 @@ class _Text:
     """Windows of the documents end to end; a window's last label is the next one's first input."""
 
     def __init__(self, cache: TokenCache, data: DataConfig, objective: ObjectiveConfig, seed: int) -> None:
-        if "inputs" in cache.features:
-            raise UserError(
-                f"objective.name = {objective.name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'"
-            )
-        tokens = np.asarray(cache.tokens(data.split, "targets"))
-        require(
-            len(tokens) > data.length,
-            "data.length",
-            data.length,
-            f"less than the {len(tokens)} tokens of task '{data.task}', split '{data.split}'",
-        )
+        tokens = text(cache, data, objective)
         self._windows = np.lib.stride_tricks.sliding_window_view(tokens, data.length + 1)[:: data.length]
         self._objective, self._sentinel, self._seed = objective, cache.vocab.sentinel(0), seed
         self.count = len(self._windows)

@@ -13,6 +13,7 @@ from rich.text import Text
 from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives import START
 from encdec_jax.data.packing import Batch
@@ -32,7 +33,9 @@ def preview(run: RunConfig, rows: int, console: Console) -> None:
     Raises:
       UserError: the data is missing or damaged, or does not fit the configuration.
     """
-    show(TokenCache.open(run.data.task, run.data.vocab), run, rows, console)
+    cache = TokenCache.open(run.data.task, run.data.vocab)
+    check_demands(run, cache)
+    show(cache, run, rows, console)
 
 
 def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None:

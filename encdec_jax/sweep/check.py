@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, cache_folder
-from encdec_jax.data.objectives import check_vocab_size
-from encdec_jax.errors import UserError, require
+from encdec_jax.data.demands import check_demands
+from encdec_jax.errors import UserError
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 
@@ -43,7 +42,7 @@ def check_data(experiment: Experiment) -> list[Tokens]:
                 caches[tokens] = None if _to_prepare(*tokens) else TokenCache.open(*tokens)
             cache = caches[tokens]
             if cache is not None:
-                _check_fit(run, cache)
+                check_demands(run, cache)
         except UserError as error:
             raise _of(experiment, identity, error) from error
     return [tokens for tokens, cache in caches.items() if cache is None]
@@ -51,13 +50,6 @@ def check_data(experiment: Experiment) -> list[Tokens]:
 
 def _to_prepare(task: str, vocab: str) -> bool:
     return task in corpus.FEATURES and not (cache_folder(task, vocab) / "manifest.json").exists()
-
-
-def _check_fit(run: RunConfig, cache: TokenCache) -> None:
-    splits = ", ".join(cache.splits)
-    require(run.data.split in cache.splits, "data.split", run.data.split, f"one of {splits}")
-    require(run.data.eval_split in cache.splits, "data.eval_split", run.data.eval_split, f"one of {splits}")
-    check_vocab_size(run, cache.vocab)
 
 
 def _of(experiment: Experiment, identity: str, error: UserError) -> UserError:

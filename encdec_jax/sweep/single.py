@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,7 +16,12 @@ from encdec_jax.files import compilation_cache, runs_root
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.signals import interrupts
-from encdec_jax.text import progress_console
+from encdec_jax.text import amount, progress_console
+
+if TYPE_CHECKING:
+    from encdec_jax.train.loop import Progress as Seen
+
+PERIOD = 30.0  # seconds between two lines of progress, where there is no terminal
 
 
 def train_one(run: RunConfig, folder: Path | None) -> int:
@@ -37,22 +44,46 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation_cache()
     from encdec_jax.train.loop import train
 
-    console = progress_console()
-    columns = (TextColumn("updates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with lease, interrupts() as stopped, progress as bar:
-        task = bar.add_task("train", total=None)
-        summary = train(
-            run,
-            where,
-            stop=stopped,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    ended = (where / "summary.json").exists()
+    with lease, interrupts() as stopped, _Teller() as tell:
+        summary = train(run, where, stop=stopped, progress=tell)
     if summary is None:
         print(f"interrupted and saved: {where}; give the same command again to go on", file=sys.stderr)
         return 130
     rate = summary["suffix_bits_per_byte"]
     score = "" if rate is None else f", {rate:.4f} bits per byte of held-out suffixes"
-    print(f"{summary['status']}: {summary['tokens_seen']:,} tokens in {summary['updates']} updates{score}")
+    if ended:
+        print("this run had ended already; nothing was done", file=sys.stderr)
+    print(f"{summary['status']}: {summary['tokens_seen']:,} tokens in {summary['updates']:,} updates{score}")
     print(f"run: {where}")
     return 0
+
+
+class _Teller:
+    """On a terminal a bar, with loss and speed; elsewhere a line of them now and then."""
+
+    def __init__(self) -> None:
+        self._console = progress_console()
+        shown = TextColumn("loss {task.fields[loss]}, {task.fields[speed]} tokens/s")
+        columns = (TextColumn("updates"), BarColumn(), MofNCompleteColumn(), shown, TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task("train", total=None, loss="-", speed="-")
+        self._last: float | None = None
+
+    def __enter__(self) -> _Teller:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+    def __call__(self, seen: Seen) -> None:
+        if self._last is None:
+            self._last = time.monotonic()
+            begun = f"goes on behind update {seen.updates:,}" if seen.updates else "begins"
+            self._console.print(f"{begun}, of {seen.total:,} updates; the first call compiles")
+        loss, speed = f"{seen.loss:.4f}", amount(seen.tokens_per_s)
+        self._bar.update(self._task, completed=seen.updates, total=seen.total, loss=loss, speed=speed)
+        if self._bar.disable and (time.monotonic() - self._last >= PERIOD or seen.updates == seen.total):
+            self._last = time.monotonic()
+            self._console.print(f"update {seen.updates:,} of {seen.total:,}: loss {loss}, {speed} tokens/s")

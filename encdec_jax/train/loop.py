@@ -31,12 +31,28 @@ from encdec_jax.train.trainer import Trainer
 from encdec_jax.train.versions import code, commit, versions
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+      updates, total: updates done, and in all.
+      loss: nats a loss token, the mean of the last updates; NaN before the first.
+      tokens_per_s: over all updates so far, without compilation; 0 before the first.
+    """
+
+    updates: int
+    total: int
+    loss: float
+    tokens_per_s: float
+
+
 def train(
     run: RunConfig,
     folder: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[Progress], None] = lambda seen: None,
 ) -> dict[str, Any] | None:
     """Train and score one run in `folder`; a folder with an earlier part of the same run is taken up where it ends.
 
@@ -47,7 +63,7 @@ def train(
       run: the configuration, written to config.json.
       folder: of the run: gets config.json, metrics.jsonl, timing.jsonl, checkpoints, suffix_bits.npy and summary.json.
       stop: asked between calls; true saves a checkpoint and ends early.
-      progress: told updates done and in all.
+      progress: told at once how much is done already, and after each call how much is then.
 
     Returns:
       the summary, or None where `stop` ended the run early.
@@ -104,14 +120,14 @@ class _Loop:
         self._note_execution()
         self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
 
-    def advance(self, stop: Callable[[], bool], progress: Callable[[int, int], None]) -> str | None:
+    def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
         """Train to the end. Returns the status, or None if stopped before."""
         per_call = self.run.train.steps_per_call
         schedule = hyper(self.run.optim, self.total)
         saved = done = self.first
         batches = self.batches.chunk(done, per_call)
         while done < self.total:
-            progress(done, self.total)
+            progress(self._progress(done))
             if _any_process(stop()):
                 if saved < done:
                     self._save(done)
@@ -135,7 +151,7 @@ class _Loop:
         if saved < done:
             self._save(done)
         self.checkpoints.close()
-        progress(done, self.total)
+        progress(self._progress(done))
         return "done"
 
     def summarise(self, status: str) -> dict[str, Any]:
@@ -163,7 +179,7 @@ class _Loop:
             "suffix_bits_se": error,
             "wall_s": wall,
             "step_s": self.carried.step_s,
-            "tokens_per_s": done * self.tokens_per_update / max(self.carried.step_s, 1e-9),
+            "tokens_per_s": self._progress(done).tokens_per_s,
             "data_hash": self.carried.data_hash,
             "cache_digest": self.cache.digest,
             "execution": self.carried.execution,
@@ -172,6 +188,10 @@ class _Loop:
             "versions": versions(),
             "error": None if status == "done" else "the loss or its gradient is not finite",
         }
+
+    def _progress(self, done: int) -> Progress:
+        rate = done * self.tokens_per_update / max(self.carried.step_s, 1e-9)
+        return Progress(done, self.total, self.carried.train_loss, rate)
 
     def _meanwhile(self, done: int, n: int) -> Any:
         """Host work while the devices compute: the hash of the tokens in use, and the next batches."""

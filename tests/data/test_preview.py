@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from data.fake import FakeCache, pair_cache
@@ -11,6 +12,7 @@ from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.preview import preview, show
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.train.config import TrainConfig
 
 TEXT = FakeCache({"train": {"targets": [[*ByteVocab().encode("abcdefgh\n"), 1] * 2]}})  # two windows of ten
@@ -78,7 +80,15 @@ def test_preview_opens_the_cache_on_disk(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="encdec prepare --task pairs"):
         preview(run, 1, console)
     vocab = ByteVocab()
-    write_cache("pairs", vocab, ("inputs", "targets"), {"train": [(vocab.encode("left"), vocab.encode("right"))]})
+    pair = [(vocab.encode("left"), vocab.encode("right"))]
+    write_cache("pairs", vocab, ("inputs", "targets"), {"train": pair, "validation": pair})
+    for wrong, message in (
+        (run, "model.vocab_size = 64 is not accepted: at least 259"),
+        (replace(run, model=model_config("prefix_lm", vocab_size=259)), "evaluate.windows = 512 .*at most 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            preview(wrong, 1, console)
+    run = replace(run, model=model_config("prefix_lm", vocab_size=259), evaluate=EvalConfig(windows=1))
     preview(run, 1, console)
     text = console.file.getvalue()
     assert lines(text, "target")[:2] == [

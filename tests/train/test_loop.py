@@ -74,13 +74,14 @@ def start(data: Path, run, folder: Path, before: str = "", flags: str = "", **mo
 def test_a_run_leaves_its_row(data):
     run = tiny_run(updates=12)
     seen = []
-    summary = train(run, data / "run", progress=lambda done, total: seen.append((done, total)))
+    summary = train(run, data / "run", progress=seen.append)
     assert summary == json.loads((data / "run/summary.json").read_text())
     assert json.loads((data / "run/config.json").read_text()) == to_dict(run)
     assert (summary["status"], summary["updates"], summary["tokens_seen"]) == ("done", 12, 12 * 128)
     assert summary["loss_tokens"] == 12 * 128
     assert 3 < summary["suffix_bits_per_byte"] < 9
-    assert seen == [(0, 12), (5, 12), (10, 12), (12, 12)]
+    assert [(one.updates, one.total) for one in seen] == [(0, 12), (5, 12), (10, 12), (12, 12)]
+    assert (seen[-1].loss, seen[-1].tokens_per_s) == (summary["train_loss"], summary["tokens_per_s"])
     steps = [json.loads(line)["step"] for line in (data / "run/metrics.jsonl").read_text().splitlines()]
     assert steps == [5, 10, 12]
     assert list((data / "run/tensorboard").glob("events*"))
