@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import grain
@@ -27,22 +28,23 @@ class Batches:
 
     Attributes:
       layout: of the rows.
-      rows: of a batch, on all hosts.
+      rows: of a batch, on all hosts together.
       epoch: windows (or packed rows) in one pass over the split.
+      here: places in a batch of the windows of this host's rows, int64 [windows here].
       dropped: pairs that have no room in a row; 0 for text.
     """
 
-    def __init__(self, cache: TokenCache, run: RunConfig, *, host_index: int = 0, host_count: int = 1) -> None:
+    def __init__(self, cache: TokenCache, run: RunConfig, rows: Sequence[int] | np.ndarray | None = None) -> None:
         """Open the split; pairs are packed here, once.
 
         Args:
           cache: of the task's tokens.
           run: its architecture, data, objective, batch size and seed.
-          host_index: which host's rows to give: rows are dealt to hosts in equal runs.
-          host_count: hosts there are.
+          rows: of the batch to give, in the order to give them in: those that this host's devices address
+            (`encdec_jax.train.sharding.rows_by_process`); None for all.
 
         Raises:
-          UserError: the split does not fit the objective or the lengths, or the batch does not divide.
+          UserError: the split does not fit the objective or the lengths.
         """
         data, batch_size, seed = run.data, run.train.batch_size, run.train.seed
         require(seed >= 0, "train.seed", seed, "at least 0")
@@ -51,15 +53,9 @@ class Batches:
         accepted = "an even number: random cuts come in pairs"
         require(batch_size % shape.draw == 0, "train.batch_size", batch_size, accepted)
         self.layout, self.rows = shape.layout, shape.rows
-        require(
-            self.rows % host_count == 0,
-            "train.batch_size",
-            batch_size,
-            f"a number whose {self.rows} rows divide by the {host_count} hosts",
-        )
         self._arch, self._batch_size = run.model.choices, batch_size
-        share = batch_size // host_count
-        self._mine = np.arange(host_index * share, (host_index + 1) * share)
+        given = np.arange(self.rows) if rows is None else np.asarray(rows, np.int64)
+        self.here = (given[:, None] * self.layout.windows + np.arange(self.layout.windows)).reshape(-1)
         self._read: _Text | _Packed
         if run.objective.name == "seq2seq":
             self._read = _Packed(cache, data, seed)
@@ -74,21 +70,31 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """This host's rows of a step, numpy."""
-        return self._batch(step * self._batch_size + self._mine)
+        return self._batch(step * self._batch_size + self.here)
 
     def chunk(self, first: int, n: int) -> Batch:
         """This host's rows of n steps: leaves [n, rows, ...]."""
         steps = np.arange(first, first + n)[:, None] * self._batch_size
-        return _stacked(self._batch((steps + self._mine).reshape(-1)), n)
+        return _stacked(self._batch((steps + self.here).reshape(-1)), n)
 
     def windows(self, step: int) -> np.ndarray:
-        """The tokens behind a step on all hosts, before any objective or architecture.
+        """The tokens behind this host's rows of a step, before any objective or architecture.
 
         Returns:
-          int32 [batch_size, length + 1], or for pairs [batch_size, source_length + target_length].
+          int32 [windows here, length + 1], or for pairs [rows here, source_length + target_length].
         """
-        places = step * self._batch_size + np.arange(self._batch_size)
-        return self._read.raw(self._numbers(places))
+        return self._read.raw(self._numbers(step * self._batch_size + self.here))
+
+    def digests(self, step: int) -> np.ndarray:
+        """What this host's windows of a step hold, each at its place in the training order.
+
+        Returns:
+          uint8 [windows here, 32]: SHA-256 of the place and of the window's tokens.
+        """
+        places = (step * self._batch_size + self.here).astype("<i8")
+        windows = self.windows(step).astype("<i4")
+        hashes = [hashlib.sha256(p.tobytes() + w.tobytes()).digest() for p, w in zip(places, windows, strict=True)]
+        return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
 
     def _batch(self, places: np.ndarray) -> Batch:
         row, segments = self._read.segments(self._numbers(places), places)
@@ -100,9 +106,15 @@ class Batches:
         return np.array([self._order[place] for place in places.tolist()], np.int64)
 
 
-def extend_hash(hex: str, windows: np.ndarray) -> str:
-    """SHA-256, hexadecimal, of the hash so far ('' at first) and one step's windows."""
-    return hashlib.sha256(bytes.fromhex(hex) + windows.astype("<i4").tobytes()).hexdigest()
+def combine(digests: np.ndarray, so_far: str = "") -> str:
+    """The hash of a set of windows: the sum of their digests modulo 2^256, which hosts can add up in any order.
+
+    Args:
+      digests: uint8 [windows, 32], as `Batches.digests` gives them; each knows its place in the training order.
+      so_far: the hash of other windows, 64 hexadecimal digits, '' for none.
+    """
+    total = int(so_far or "0", 16) + sum(int.from_bytes(one.tobytes()) for one in digests)
+    return f"{total % 2**256:064x}"
 
 
 class _Text:

@@ -12,10 +12,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from encdec_jax.config import RunConfig, execution, to_dict
-from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
@@ -23,6 +22,7 @@ from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.hosts import any_host, check_batch, summed
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
@@ -107,17 +107,20 @@ class _Loop:
         self.code, self.commit = code(), commit()
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
         check_vocab_size(run, self.cache.vocab)
-        self.batches = Batches(self.cache, run, host_index=jax.process_index(), host_count=jax.process_count())
-        self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
         shape = geometry(run)
         self.tokens_per_update, self.total = shape.update_tokens, shape.updates
         self.trainer = Trainer(run)
+        self.batches = Batches(self.cache, run, self.trainer.here)
+        self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
         if jax.process_index() == 0:
             write_json(folder / "config.json", to_dict(run))
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.carried = _Carried()
         self.state, self.first = self._restore()
         self._note_execution()
+        # Of the windows seen so far that this process answers for; those seen before a restart are process 0's.
+        self.hash = self.carried.data_hash if jax.process_index() == 0 else ""
+        self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
         self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
@@ -125,10 +128,11 @@ class _Loop:
         per_call = self.run.train.steps_per_call
         schedule = hyper(self.run.optim, self.total)
         saved = done = self.first
+        check_batch(self.batches.digests(done), self.batches.here, self.run.train.batch_size)
         batches = self.batches.chunk(done, per_call)
         while done < self.total:
             progress(self._progress(done))
-            if _any_process(stop()):
+            if any_host(stop()):
                 if saved < done:
                     self._save(done)
                 self.checkpoints.close()
@@ -180,7 +184,7 @@ class _Loop:
             "wall_s": wall,
             "step_s": self.carried.step_s,
             "tokens_per_s": self._progress(done).tokens_per_s,
-            "data_hash": self.carried.data_hash,
+            "data_hash": summed(self.hash),
             "cache_digest": self.cache.digest,
             "execution": self.carried.execution,
             "code": self.code,
@@ -196,7 +200,7 @@ class _Loop:
     def _meanwhile(self, done: int, n: int) -> Any:
         """Host work while the devices compute: the hash of the tokens in use, and the next batches."""
         for step in range(done, done + n):
-            self.carried.data_hash = extend_hash(self.carried.data_hash, self.batches.windows(step))
+            self.hash = combine(self.batches.digests(step)[self.answers_for], self.hash)
         return self.batches.chunk(done + n, self.run.train.steps_per_call)
 
     def _log(self, done: int, n: int, seen: Any) -> bool:
@@ -223,7 +227,7 @@ class _Loop:
         return self.carried.wall_s + time.perf_counter() - self.started
 
     def _save(self, done: int) -> None:
-        meta = {**self.carried.__dict__, "wall_s": self._wall()}
+        meta = {**self.carried.__dict__, "wall_s": self._wall(), "data_hash": summed(self.hash)}
         self.checkpoints.save(done, self.state, meta)
 
     def _restore(self) -> tuple[State, int]:
@@ -239,13 +243,6 @@ class _Loop:
         now, before = execution(self.trainer.run), self.carried.execution
         if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
             before.append({**now, "update": self.first})
-
-
-def _any_process(told: bool) -> bool:
-    """Whether any process was told to stop: all must leave the loop at the same call."""
-    if jax.process_count() == 1:
-        return told
-    return bool(multihost_utils.process_allgather(np.asarray(told)).any())
 
 
 def _save_array(path: Path, values: np.ndarray) -> None:

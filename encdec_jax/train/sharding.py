@@ -37,6 +37,10 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         str(config),
         f"at most {len(given)} devices in all, as many as there are; this mesh has {size}",
     )
+    if devices is None and jax.process_count() > 1:
+        require(
+            size == len(given), "mesh", str(config), f"all {len(given)} devices of the {jax.process_count()} processes"
+        )
     order = np.asarray(given[:size]).reshape(shape)
     if size == len(given):
         try:
@@ -84,9 +88,35 @@ def rows_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, ROWS))
 
 
-def put_rows(tree: Any, sharding: NamedSharding) -> Any:
-    """This process's rows (numpy leaves) as global arrays."""
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), tree)
+def rows_by_process(mesh: Mesh, rows: int) -> dict[int, np.ndarray]:
+    """The rows of a batch of `rows` that the devices of each process address, rising: what each process must load.
+
+    An axis that does not divide rows (tensor) may run across processes; then several of them address the same rows.
+    """
+    found: dict[int, set[int]] = {}
+    placed: Any = rows_sharding(mesh).devices_indices_map((rows,))
+    for device, (part,) in placed.items():
+        found.setdefault(device.process_index, set()).update(range(*part.indices(rows)))
+    return {process: np.array(sorted(held), np.int64) for process, held in sorted(found.items())}
+
+
+def put_rows(tree: Any, sharding: NamedSharding, rows: int, here: np.ndarray) -> Any:
+    """A process's rows of a batch as global arrays.
+
+    Args:
+      tree: numpy leaves [..., rows here, tokens].
+      sharding: of the whole.
+      rows: of the whole, on axis -2.
+      here: which of them the leaves hold, as `rows_by_process` gives them.
+    """
+
+    def put(leaf: np.ndarray) -> jax.Array:
+        def part(index: Any) -> np.ndarray:  # rows alone are divided
+            return leaf.take(np.searchsorted(here, np.arange(rows)[index[-2]]), axis=-2)
+
+        return jax.make_array_from_callback((*leaf.shape[:-2], rows, leaf.shape[-1]), sharding, part)
+
+    return jax.tree.map(put, tree)
 
 
 def put_same(tree: Any, sharding: NamedSharding) -> Any:

@@ -25,7 +25,15 @@ from encdec_jax.model.streams import Stream
 from encdec_jax.train.axes import axes_of, decay_mask
 from encdec_jax.train.optimizer import optimizer, rates_of
 from encdec_jax.train.schedule import Hyper
-from encdec_jax.train.sharding import make_mesh, parameter_sharding, put_rows, put_same, replicated, rows_sharding
+from encdec_jax.train.sharding import (
+    make_mesh,
+    parameter_sharding,
+    put_rows,
+    put_same,
+    replicated,
+    rows_by_process,
+    rows_sharding,
+)
 from encdec_jax.train.step import Metrics, State, forward, make_update, several
 
 log = logging.getLogger(__name__)
@@ -37,6 +45,8 @@ class Trainer:
     Attributes:
       run: the configuration, its attention resolved to the kernel that the devices have.
       mesh: the run's devices.
+      here: rows of a batch that this process's devices address, and which it must therefore load.
+      answers_for: bool, as `here`: which of them no process before it loads too.
       abstract: a `State` of shapes, types and shardings, to restore checkpoints onto.
       compile_s: seconds spent compiling so far.
     """
@@ -54,6 +64,11 @@ class Trainer:
         self.mesh = make_mesh(run.mesh, devices)
         self.run = run = replace(run, model=_with_kernel(run.model, self.mesh.devices.flat[0].platform))
         check_rows(run)
+        self.rows = geometry(run).rows
+        held = rows_by_process(self.mesh, self.rows)
+        self.here = held[jax.process_index()] if devices is None else np.arange(self.rows)
+        before = [row for process, rows in held.items() if process < jax.process_index() for row in rows]
+        self.answers_for = ~np.isin(self.here, before)
         self.compile_s = 0.0
         self._graph = graph(run.model)
         shapes = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
@@ -75,7 +90,7 @@ class Trainer:
 
         The given state is consumed. Returns before the devices have finished.
         """
-        placed = put_rows(batches, self._rows)
+        placed = put_rows(batches, self._rows, self.rows, self.here)
         count = jnp.asarray(n, jnp.int32)
         if self._calls is None:
             start = time.perf_counter()

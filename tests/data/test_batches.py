@@ -4,7 +4,7 @@ from data.fake import pair_cache, text_cache
 from support import model_config
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.batches import Batches, extend_hash
+from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
@@ -29,9 +29,9 @@ def run_of(arch: str, data: DataConfig, objective: ObjectiveConfig, **train: int
     return RunConfig(model_config(arch), data, objective, train=TrainConfig(**train))
 
 
-def make(arch: str, objective: str, batch_size: int = 8, seed: int = 0, **hosts: int) -> Batches:
+def make(arch: str, objective: str, batch_size: int = 8, seed: int = 0, rows=None) -> Batches:
     cache = PAIRS if objective == "seq2seq" else TEXT
-    return Batches(cache, run_of(arch, DATA, OBJECTIVES[objective], batch_size=batch_size, seed=seed), **hosts)
+    return Batches(cache, run_of(arch, DATA, OBJECTIVES[objective], batch_size=batch_size, seed=seed), rows)
 
 
 def leaves(batch: Batch) -> list[np.ndarray]:
@@ -44,11 +44,11 @@ def same(one: list[np.ndarray], two: list[np.ndarray]) -> bool:
 
 
 @every_case
-def test_any_number_of_hosts_gives_the_same_global_batch(arch, objective):
-    whole = leaves(make(arch, objective)(5))
-    for count in (2, 4):
-        hosts = [leaves(make(arch, objective, host_index=i, host_count=count)(5)) for i in range(count)]
-        assert same([np.concatenate(parts) for parts in zip(*hosts, strict=True)], whole)
+def test_the_rows_of_a_host_are_those_of_the_whole_batch(arch, objective):
+    batches = make(arch, objective)
+    whole, n = leaves(batches(5)), batches.rows
+    for rows in ([0], [n - 1], list(range(n // 2)), [0, n - 1], list(range(n))):
+        assert same(leaves(make(arch, objective, rows=rows)(5)), [leaf[rows] for leaf in whole])
 
 
 @every_case
@@ -167,26 +167,34 @@ def test_the_next_seed_does_not_begin_with_this_seeds_second_epoch():
     assert not np.array_equal(second, first)
 
 
-def test_windows_are_of_all_hosts():
-    one, two = make("enc_dec", "half"), make("enc_dec", "half", host_index=1, host_count=2)
-    np.testing.assert_array_equal(one.windows(3), two.windows(3))
+@pytest.mark.parametrize("objective", ["half", "random", "seq2seq"])
+def test_hosts_hashes_add_up_to_one_hosts(objective):
+    whole = make("enc_dec", objective)
+    hosts = [make("enc_dec", objective, rows=rows) for rows in ([1, 3], [0, 2])]
+    assert whole.rows == 8 // whole.layout.windows
+    if objective == "half":
+        hosts.append(make("enc_dec", objective, rows=[4, 5, 6, 7]))
+    elif objective == "seq2seq":
+        hosts.append(make("enc_dec", objective, rows=[7, 6, 5, 4]))
+    parts = [combine(host.digests(3)) for host in hosts]
+    total = combine(whole.digests(3))
+    assert f"{sum(int(part, 16) for part in parts) % 2**256:064x}" == total
+    assert combine(whole.digests(4), total) == combine(whole.digests(3), combine(whole.digests(4)))
 
 
-def test_hash_chain_knows_tokens_and_order():
-    batches = make("enc_dec", "half")
-    a, b = batches.windows(0), batches.windows(1)
-    changed = b.copy()
-    changed[0, 0] += 1
-    chain = [extend_hash(extend_hash("", x), y) for x, y in ((a, b), (b, a), (a, changed), (changed, b))]
-    assert len(set(chain)) == 4
-    assert extend_hash(extend_hash("", a.astype(np.int64)), b) == chain[0]
-    assert len(chain[0]) == 64
+def test_the_hash_knows_tokens_and_their_places():
+    whole = make("enc_dec", "half")
+    digests = whole.digests(0)
+    assert len({one.tobytes() for one in digests}) == 8
+    assert combine(digests) != combine(whole.digests(1))
+    again = make("enc_dec", "half", batch_size=16)  # the same windows at the same places, by another batch
+    assert combine(again.digests(0)) == combine(whole.digests(1), combine(digests))
+    assert combine(make("causal_lm", "causal_lm").digests(0)) == combine(digests)  # whatever reads them
 
 
 @pytest.mark.parametrize(
     ("objective", "changes", "message"),
     [
-        ("half", {"batch_size": 6, "host_count": 4}, "train.batch_size = 6"),
         ("random", {"batch_size": 5}, "train.batch_size = 5"),
         ("half", {"batch_size": 4, "seed": -1}, "train.seed = -1"),
     ],

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from itertools import product
+from math import prod
+
+import numpy as np
+import pytest
+from tiny import environment, write_noise
+
+from encdec_jax.aot.topology import devices, topology
+from encdec_jax.errors import UserError
+from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.hosts import check_batch
+from encdec_jax.train.sharding import make_mesh, rows_by_process
+
+ROWS = 8
+# The first batch as every mesh holds it, over whatever processes there are, and on some meshes an update; process 0
+# prints what came of them.
+PROGRAM = """
+import json, sys
+import jax
+rank, processes, port, meshes = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+if processes > 1:
+    jax.distributed.initialize(f"127.0.0.1:{port}", processes, rank)
+import hashlib
+from dataclasses import replace
+import numpy as np
+from tiny import tiny_run
+from encdec_jax.data.batches import Batches, combine
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.model.presets import preset
+from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.hosts import check_batch, summed
+from encdec_jax.train.schedule import hyper
+from encdec_jax.train.sharding import put_rows, replicated, rows_sharding
+from encdec_jax.train.trainer import Trainer
+base = replace(
+    tiny_run("enc_dec", batch_size=8, steps_per_call=1),
+    model=preset("enc_dec", d_model=16, dec_layers=1, head_dim=2, vocab_size=264),
+)
+for mesh, update in meshes:
+    run = replace(base, mesh=MeshConfig(*mesh))
+    trainer = Trainer(run)
+    cache = TokenCache.open(run.data.task, run.data.vocab)
+    batches = Batches(cache, run, trainer.here)
+    check_batch(batches.digests(0), batches.here, 8)
+    placed = put_rows(batches(0), rows_sharding(trainer.mesh), 8, trainer.here)
+    whole = jax.jit(lambda batch: batch, out_shardings=replicated(trainer.mesh))(placed)
+    held = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(whole))).hexdigest()
+    hashed = summed(combine(batches.digests(0)[trainer.answers_for]))
+    found = [held, hashed]
+    if update:
+        _, seen = trainer(trainer.init(), batches.chunk(0, 1), hyper(run.optim, 60), 1)
+        found += [float(seen.loss[0]), float(seen.loss_tokens[0])]
+    if rank == 0:
+        print("found", json.dumps([mesh, found]), flush=True)
+"""
+
+
+def shapes(size: int) -> list[tuple[int, ...]]:
+    """Every mesh of `size` devices."""
+    return [shape for shape in product(range(1, size + 1), repeat=3) if prod(shape) == size]
+
+
+def batches(processes: int, each: int, meshes: list[tuple[tuple[int, ...], bool]]) -> dict[tuple[int, ...], list]:
+    """What each mesh holds of the first batch, over `processes` of `each` devices, and what an update gives there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    flags = f"--xla_force_host_platform_device_count={each} --xla_backend_optimization_level=0"
+    env = environment(XLA_FLAGS=flags)
+    arguments = [str(processes), port, json.dumps(meshes)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(rank), *arguments], env=env, stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(processes)
+    ]
+    said = [process.communicate(timeout=600)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes
+    lines = [line.removeprefix("found") for line in said[0].splitlines() if line.startswith("found")]
+    return {tuple(mesh): found for mesh, found in map(json.loads, lines)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [4, 8])
+def test_on_every_mesh_of_several_processes_the_batch_is_that_of_one(folders, size):
+    """Also where an axis that does not divide rows (tensor) runs across processes."""
+    write_noise()
+    (alone,) = batches(1, 1, [((1, 1, 1), True)]).values()
+    for processes in (2, 4):
+        # tensor across all processes, and across some of them
+        updated = [(1, 1, size), (2, 1, size // 2)] if processes == 2 else [(2, 1, size // 2)]
+        found = batches(processes, size // processes, [(mesh, mesh in updated) for mesh in shapes(size)])
+        assert set(found) == set(shapes(size))
+        for mesh, (held, hashed, *update) in found.items():
+            assert [held, hashed] == alone[:2], mesh
+            assert bool(update) == (mesh in updated)
+            if update:
+                assert update == pytest.approx(alone[2:], rel=1e-6), mesh
+
+
+@pytest.mark.parametrize("name", ["v5e:16x16", "v5p:8x8x8"])
+def test_every_host_of_a_pod_loads_what_its_devices_address(name):
+    """By libtpu's assignment of chips to hosts."""
+    pytest.importorskip("libtpu")
+    found = devices(topology(name))
+    for mesh in ((16, 4, len(found) // 64), (4, 4, len(found) // 16), (len(found), 1, 1), (1, 1, len(found))):
+        rows = 2 * mesh[0] * mesh[1]
+        made = make_mesh(MeshConfig(*mesh), found)
+        held = rows_by_process(made, rows)
+        assert set(held) == {device.process_index for device in found}
+        assert set(np.concatenate(list(held.values()))) == set(range(rows))
+        for at, device in np.ndenumerate(made.devices):
+            shard = at[0] * mesh[1] + at[1]
+            assert set(held[device.process_index]) >= {2 * shard, 2 * shard + 1}
+
+
+def test_rows_that_hosts_load_twice_must_agree(monkeypatch):
+    from encdec_jax.train import hosts
+
+    digests = np.arange(4 * 32, dtype=np.uint8).reshape(4, 32)
+
+    def gathered(*others):
+        def gather(value):
+            return np.stack([value, *others])
+
+        return gather
+
+    def filled(here, digests):
+        value = np.zeros((4, 33), np.uint8)
+        value[here, :32], value[here, 32] = digests, 1
+        return value
+
+    monkeypatch.setattr(hosts, "_gathered", gathered(filled([1, 2, 3], digests[1:])))
+    check_batch(digests[:2], np.array([0, 1]), 4)
+    monkeypatch.setattr(hosts, "_gathered", gathered(filled([1, 2, 3], digests[1:] + 1)))
+    with pytest.raises(UserError, match="window 1 of the first batch differs between processes 0 and 1"):
+        check_batch(digests[:2], np.array([0, 1]), 4)
+    monkeypatch.setattr(hosts, "_gathered", gathered(filled([1], digests[1:2])))
+    with pytest.raises(UserError, match="window 2 of the first batch was loaded by no process"):
+        check_batch(digests[:2], np.array([0, 1]), 4)
