@@ -40,6 +40,7 @@ ORDER = (
     "tables",
     "cli",
 )
+BEHIND = ORDER[ORDER.index("train") + 1 :]
 HEAVY = {"jax", "flax", "optax", "orbax", "grain", "tensorflow", "seqio"}
 
 
