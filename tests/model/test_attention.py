@@ -37,12 +37,14 @@ def test_parity_with_an_independent_implementation(heads, kv_heads):
 
 
 def test_softmax_is_float32_under_bfloat16():
-    """Scores that bfloat16 can't tell apart still weigh differently."""
-    q, k, v, mask = inputs(2, 2, dtype=jnp.bfloat16)
-    exact = attention(*(x.astype(jnp.float32) for x in (q, k, v)), mask)
-    out = attention(q, k, v, mask)
-    assert out.dtype == jnp.bfloat16
-    np.testing.assert_allclose(out.astype(jnp.float32), exact, rtol=0, atol=0.03)
+    """Scores of 64 and 64.25, which bfloat16 can't tell apart, still weigh differently."""
+    dtype = jnp.bfloat16
+    q = jnp.asarray([16.0, 2.0, 0.0, 0.0], dtype).reshape(1, 1, 1, 4)
+    k = jnp.asarray([[8.0, 0.0, 0.0, 0.0], [8.0, 0.25, 0.0, 0.0]], dtype).reshape(1, 2, 1, 4)
+    v = jnp.asarray([[0.0] * 4, [1.0] * 4], dtype).reshape(1, 2, 1, 4)
+    out = attention(q, k, v, jnp.ones((1, 1, 2), bool))
+    assert out.dtype == dtype
+    np.testing.assert_allclose(out.astype(jnp.float32), 1 / (1 + np.exp(-0.25)), rtol=2**-8)
 
 
 def test_what_is_hidden_does_not_enter():
