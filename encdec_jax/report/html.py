@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from encdec_jax.files import atomic_write
 from encdec_jax.report import (
-    approaches,
     choices,
     ledgers,
     pictures,
     plots,
     provenance,
+    robustness,
     sections,
     serving,
     verdicts,
@@ -151,9 +151,9 @@ def _sections(
         sections.optima(findings, pictures.isoflops(findings, said)),
         sections.laws(findings, pictures.laws(findings, said)),
         sections.crossovers(findings, pictures.crossovers(findings, said)),
-        approaches.side_by_side(seen),
-        approaches.parabolas(seen),
-        approaches.held_out(seen),
+        robustness.side_by_side(seen),
+        robustness.parabolas(seen),
+        robustness.held_out(seen),
         choices.allocations(findings),
         choices.shapes(_sound(table, findings), experiment.pooled),
         choices.paired(pairs),
