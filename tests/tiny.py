@@ -12,6 +12,8 @@ import numpy as np
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.corpus import FEATURES
+from encdec_jax.data.origin import shipped
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.presets import preset
@@ -37,7 +39,8 @@ def write_noise(task: str = "noise") -> None:
     """A token cache of random letters, under ENCDEC_CACHE."""
     random = np.random.default_rng(0)
     texts = {"train": random.integers(100, 126, (20, 400)), "validation": random.integers(100, 126, (4, 400))}
-    write_cache(task, ByteVocab(), ("targets",), {split: [(row,) for row in rows] for split, rows in texts.items()})
+    splits = {split: [(row,) for row in rows] for split, rows in texts.items()}
+    write_cache(task, ByteVocab(), ("targets",), splits, shipped if task in FEATURES else dict)
 
 
 def tiny_run(

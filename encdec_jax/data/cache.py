@@ -1,7 +1,7 @@
 """The token cache: each split's documents, tokenised once, as memory-mapped arrays under a manifest of hashes.
 
     <cache root>/tokens/<task>-<vocab>/
-        manifest.json                    what is here, and the SHA-256 of every file
+        manifest.json                    what is here, the SHA-256 of every file, and what it was made from
         <split>.<feature>.bin            token ids of all documents, one after the other
         <split>.<feature>.offsets        int64 [documents + 1]: where each one starts, and the end of the last
         vocab.model                      the SentencePiece model, where there is one
@@ -18,13 +18,16 @@ import os
 import shutil
 import tempfile
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from encdec_jax.data import corpus
+from encdec_jax.data.origin import Origin, changed, shipped
 from encdec_jax.data.vocab import MODEL_FILE, Vocab, vocab_in
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, sha256_file, write_json
@@ -36,7 +39,14 @@ Document = Sequence[ArrayLike]  # token ids of each feature
 
 def cache_folder(task: str, vocab: str) -> Path:
     """Where the tokens of a task in a vocabulary are, or would be."""
-    return cache_root() / "tokens" / f"{task.replace(os.sep, '_')}-{vocab}"
+    return cache_root() / "tokens" / f"{quote(task, safe='')}-{quote(vocab, safe='')}"  # no two tasks in one
+
+
+def made_from(task: str, vocab: str) -> Origin | str | None:
+    """What the tokens of a task in a vocabulary were made from, as their manifest says; None if there are none."""
+    path = cache_folder(task, vocab) / "manifest.json"
+    found = read_json(path) if path.exists() else None
+    return found.get("source") if isinstance(found, dict) else None
 
 
 class TokenCache:
@@ -61,10 +71,10 @@ class TokenCache:
 
     @classmethod
     def open(cls, task: str, vocab: str) -> TokenCache:
-        """The cache of a task in a vocabulary, each file checked against the manifest.
+        """The cache of a task in a vocabulary, each file checked by the manifest, its origin by what is there.
 
         Raises:
-          UserError: there is none, or it is damaged.
+          UserError: there is none, it is damaged, or what it was made from has changed.
         """
         folder = cache_folder(task, vocab)
         if not (folder / "manifest.json").exists():
@@ -82,6 +92,10 @@ class TokenCache:
                 raise _damaged(folder, f"{name} has {path.stat().st_size} bytes, not {entry['bytes']}", task, vocab)
             if sha256_file(path) != entry["sha256"]:
                 raise _damaged(folder, f"{name} has another SHA-256 than its manifest", task, vocab)
+        what = _changed(task, manifest["source"])
+        if what is not None:
+            again = _command(task, vocab, manifest["source"])
+            raise UserError(f"data.task = {task!r}: {what} since its tokens were made: first {again}")
         return cls(folder, manifest)
 
     def tokens(self, split: str, feature: str) -> np.memmap:
@@ -107,7 +121,11 @@ class TokenCache:
 
 
 def write_cache(
-    task: str, vocab: Vocab, features: tuple[str, ...], splits: Mapping[str, Iterable[Document]], source: str = ""
+    task: str,
+    vocab: Vocab,
+    features: tuple[str, ...],
+    splits: Mapping[str, Iterable[Document]],
+    source: Callable[[], Origin] = dict,
 ) -> TokenCache:
     """Write a cache whole or not at all, in place of any that is there.
 
@@ -116,12 +134,34 @@ def write_cache(
       vocab: what the ids are of.
       features: of every document, in its order.
       splits: each split's documents, read once.
-      source: a hash of what the documents were made from, if known.
+      source: gives what the documents were made from, if that is known, once they are read.
 
     Raises:
-      UserError: the folder can't be written to, the disk is full, a split is empty, or an id is none of the vocabulary.
+      UserError: the folder can't be written to, the disk is full, a split is empty, or an id is none of the vocabulary
+        or stands for no text.
     """
     folder = cache_folder(task, vocab.name)
+    with _made(folder, task, vocab, features, splits, source) as (temporary, _):
+        _put(temporary, folder)
+    return TokenCache.open(task, vocab.name)
+
+
+def digest_of(task: str, vocab: Vocab, features: tuple[str, ...], splits: Mapping[str, Iterable[Document]]) -> str:
+    """The digest that a cache of these documents would have; leaves nothing. Arguments and errors as `write_cache`."""
+    with _made(cache_folder(task, vocab.name), task, vocab, features, splits, dict) as (_, digest):
+        return digest
+
+
+@contextlib.contextmanager
+def _made(
+    folder: Path,
+    task: str,
+    vocab: Vocab,
+    features: tuple[str, ...],
+    splits: Mapping[str, Iterable[Document]],
+    source: Callable[[], Origin],
+) -> Iterator[tuple[Path, str]]:
+    """A whole cache in a temporary folder beside `folder`, and its digest."""
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -139,17 +179,17 @@ def write_cache(
             "dtype": dtype.str,
             "features": list(features),
             "splits": counts,
-            "source": source,
+            "source": source(),
             "files": written,
         }
-        write_json(temporary / "manifest.json", manifest | {"digest": _digest(manifest)})
-        _put(temporary, folder)
+        digest = _digest(manifest)
+        write_json(temporary / "manifest.json", manifest | {"digest": digest})
+        yield temporary, digest
     except OSError as error:
         raise UserError(f"can't write {folder}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-    return TokenCache.open(task, vocab.name)
 
 
 def _write_split(
@@ -158,20 +198,37 @@ def _write_split(
     offsets = [array("q", [0]) for _ in features]
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / f"{split}.{feature}.bin").open("wb")) for feature in features]
-        for document in documents:
+        for number, document in enumerate(documents):
             for file, starts, ids in zip(files, offsets, document, strict=True):
                 row = np.asarray(ids, np.int64)
                 if not row.size or row[-1] != vocab.eos_id:
                     row = np.append(row, vocab.eos_id)
-                if row.min() < 0 or row.max() >= vocab.size:
-                    worst = int(row.min() if row.min() < 0 else row.max())
-                    raise UserError(f"token id = {worst} in split {split!r} is not accepted: 0 to {vocab.size - 1}")
+                _check_ids(row[:-1], vocab, f"example {number} of split {split!r}")
                 file.write(row.astype(dtype).tobytes())
                 starts.append(starts[-1] + row.size)
     require(len(offsets[0]) > 1, f"split {split!r}", "no documents", "at least one document")
     for feature, starts in zip(features, offsets, strict=True):
         np.asarray(starts, "<i8").tofile(folder / f"{split}.{feature}.offsets")
     return {"documents": len(offsets[0]) - 1, "tokens": {f: s[-1] for f, s in zip(features, offsets, strict=True)}}
+
+
+def _check_ids(ids: np.ndarray, vocab: Vocab, where: str) -> None:
+    """Refuse ids that are none, and those that stand for no text: a model would learn what no text says."""
+    outside = ids[(ids < 0) | (ids >= vocab.size)]
+    if outside.size:
+        raise UserError(f"token id = {outside[0]} in {where} is not accepted: 0 to {vocab.size - 1}")
+    empty = ids[vocab.token_bytes(ids) == 0]
+    if empty.size:
+        raise UserError(
+            f"token id = {empty[0]} in {where} is not accepted: padding, the unknown, an end before the last place and"
+            " other ids that stand for no text can't be told from text that is lost"
+        )
+
+
+def _changed(task: str, source: Origin | str) -> str | None:
+    if task in corpus.FEATURES and source != shipped():
+        return "the shipped text, or how it is split, has changed"
+    return changed(source, whole=False) if isinstance(source, dict) and source else None
 
 
 def _digest(manifest: dict[str, Any]) -> str:
@@ -190,8 +247,10 @@ def _put(temporary: Path, folder: Path) -> None:
         os.rename(temporary, folder)
 
 
-def _command(task: str, vocab: str) -> str:
-    return f"encdec prepare --task {task}" + ("" if vocab == "bytes" else f" --vocab {vocab}")
+def _command(task: str, vocab: str, source: Origin | str = "") -> str:
+    module = source.get("module") if isinstance(source, dict) else None
+    options = ("" if vocab == "bytes" else f" --vocab {vocab}") + (f" --module {module}" if module else "")
+    return f"encdec prepare --task {task}{options}"
 
 
 def _damaged(folder: Path, what: str, task: str, vocab: str) -> UserError:

@@ -92,8 +92,7 @@ class Pairs:
         self._tokens = {name: np.asarray(cache.tokens(split, name)) for name in ("inputs", "targets")}
         self._offsets = {name: np.asarray(cache.offsets(split, name)) for name in ("inputs", "targets")}
         self.sources, self.targets = (np.diff(self._offsets[name]) for name in ("inputs", "targets"))
-        ok = (self.sources > 0) & (self.sources <= data.source_length)
-        ok &= (self.targets > 0) & (self.targets <= data.target_length)
+        ok = _fitting(cache, split, data)
         self.fitting = np.flatnonzero(ok)
         self.dropped = int(len(ok) - len(self.fitting))
         require(
@@ -114,6 +113,22 @@ class Pairs:
         lengths = self._offsets[name][numbers + 1] - first
         owner, within = ragged(lengths)
         return self._tokens[name][first[owner] + within].astype(np.int32), lengths
+
+
+def dropped_pairs(cache: TokenCache, split: str, data: DataConfig) -> tuple[int, int]:
+    """How many pairs of a split fit no row, and how many there are; (0, number of documents) for text."""
+    fits = (
+        _fitting(cache, split, data)
+        if "inputs" in cache.features
+        else np.ones(len(cache.offsets(split, "targets")) - 1)
+    )
+    return int(len(fits) - fits.sum()), len(fits)
+
+
+def _fitting(cache: TokenCache, split: str, data: DataConfig) -> np.ndarray:
+    """Which pairs have a source and a target that are neither empty nor too long: bool [pairs]."""
+    sources, targets = (np.diff(np.asarray(cache.offsets(split, name))) for name in ("inputs", "targets"))
+    return (sources > 0) & (sources <= data.source_length) & (targets > 0) & (targets <= data.target_length)
 
 
 def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: Segments) -> Batch:

@@ -11,11 +11,8 @@ This module imports TensorFlow, so only `prepare` may import it.
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ import seqio
 import tensorflow as tf
 
 from encdec_jax.data import tasks  # noqa: F401 (registers the shipped tasks)
+from encdec_jax.data.origin import load, origin
 from encdec_jax.data.vocab import ByteVocab, SentencePieceVocab, Vocab
 from encdec_jax.errors import UserError, require
 
@@ -46,8 +44,7 @@ class Reading:
     """
 
     def __init__(self, name: str, module: str | None) -> None:
-        if module is not None:
-            _import(module)
+        sources = {} if module is None else load(module)
         names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
         if name not in names:
             near = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or sorted(names)[:5]
@@ -63,6 +60,7 @@ class Reading:
             self.features,
             "('targets',) or ('inputs', 'targets')",
         )
+        self.origin = origin(module, sources, self._patterns())
 
     def examples(self, split: str) -> int | None:
         """How many examples a split has, where the task says so."""
@@ -75,28 +73,33 @@ class Reading:
         """The text of each feature, example by example.
 
         Raises:
-          UserError: a feature is not text and keeps none, or the task fails.
+          UserError: a feature is not text and keeps none, a text is not UTF-8, or the task fails.
         """
         dataset = self._dataset(split)
         keys = tuple(self._text_key(feature, dataset.element_spec) for feature in self.features)
         rows = dataset.map(lambda example: tuple(example[key] for key in keys)).batch(BATCH)
+        number = 0
         for batch in self._examples(split, rows):
             for row in zip(*batch, strict=True):
-                yield tuple(text.decode(errors="replace") for text in row)
+                yield tuple(self._decoded(text, split, number) for text in row)
+                number += 1
 
-    def ids(self, split: str) -> Iterator[tuple[np.ndarray, ...]]:
-        """The token ids of each feature, example by example: int arrays of one dimension.
+    def ids(self, split: str) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[str | None, ...]]]:
+        """The token ids of each feature, int arrays of one dimension, and the text that the task keeps of each, if any.
 
         Raises:
-          UserError: a feature is not token ids, or the task fails.
+          UserError: a feature is not token ids, a text is not UTF-8, or the task fails.
         """
         dataset = self._dataset(split)
         for feature in self.features:
             spec = dataset.element_spec[feature]
             whole = spec.dtype.is_integer and spec.shape.rank == 1
             require(whole, f"feature {feature!r} of task {self.name!r}", _kind(spec), "token ids, for vocab 'own'")
-        for example in self._examples(split, dataset):
-            yield tuple(example[feature] for feature in self.features)
+        keys = tuple(f"{feature}_pretokenized" for feature in self.features)
+        kept = {key for key in keys if key in dataset.element_spec and _is_text(dataset.element_spec[key])}
+        for number, example in enumerate(self._examples(split, dataset)):
+            texts = tuple(self._decoded(example[key], split, number) if key in kept else None for key in keys)
+            yield tuple(example[feature] for feature in self.features), texts
 
     def vocabulary(self) -> Vocab:
         """The task's own vocabulary, under the name 'own'.
@@ -138,15 +141,44 @@ class Reading:
         except tf.errors.OpError as error:
             raise self._unreadable(split, error) from error
 
+    def _decoded(self, text: bytes, split: str, number: int) -> str:
+        try:
+            return text.decode()
+        except UnicodeDecodeError as error:
+            what = f"byte {error.start} is {text[error.start]:#04x}, no UTF-8"
+            raise UserError(
+                f"example {number} of split {split!r} of task {self.name!r} is not accepted: {what}"
+            ) from error
+
+    def _patterns(self) -> Iterator[str]:
+        """Names of the data files that the task's sources tell of; those of other machines are none of ours."""
+        for task in self._task.tasks if isinstance(self._task, seqio.Mixture) else [self._task]:
+            given = getattr(task.source, "_split_to_filepattern", None)
+            for split in self.splits:
+                try:
+                    named = task.source.list_shards(split) if given is None else given[split]
+                except Exception:  # of any data source; reading will say what is wrong
+                    continue
+                for name in [named] if isinstance(named, str | os.PathLike) else named:
+                    if "://" not in str(name) and str(name) != split:
+                        yield str(name)
+        for feature in self._task.output_features.values():
+            if isinstance(feature.vocabulary, seqio.SentencePieceVocabulary):
+                yield feature.vocabulary.sentencepiece_model_file
+
     def _unreadable(self, split: str, error: Exception) -> UserError:
         return UserError(f"can't read split {split!r} of task {self.name!r}: {_told(error)}")
 
     def _text_key(self, feature: str, spec: dict[str, tf.TensorSpec]) -> str:
         for key in (feature, f"{feature}_pretokenized"):
-            if key in spec and spec[key].dtype == tf.string and spec[key].shape.rank == 0:
+            if key in spec and _is_text(spec[key]):
                 return key
         field = f"feature {feature!r} of task {self.name!r}"
         raise UserError(f"{field} = {_kind(spec[feature])} is not accepted: text; for a task's own ids, --vocab own")
+
+
+def _is_text(spec: tf.TensorSpec) -> bool:
+    return bool(spec.dtype == tf.string and spec.shape.rank == 0)
 
 
 def _kind(spec: tf.TensorSpec) -> str:
@@ -157,32 +189,3 @@ def _told(error: Exception) -> str:
     """What an exception says, in a line."""
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
     return f"{type(error).__name__}: {reason}"
-
-
-def _import(module: str) -> None:
-    file = Path(module)
-    if file.suffix == ".py":
-        require(file.is_file(), "module", module, "a dotted name, or a Python file; there is no such file")
-    sys.path.insert(0, os.getcwd())
-    try:
-        if file.suffix == ".py":
-            _execute(file)
-        else:
-            importlib.import_module(module)
-    except Exception as error:
-        raise UserError(f"module = {module!r} is not accepted: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(os.getcwd())
-
-
-def _execute(file: Path) -> None:
-    """Import a file under its own name, from wherever it is; once in a process, as any module."""
-    path = str(file.resolve())
-    if getattr(sys.modules.get(file.stem), "__file__", None) == path:
-        return
-    spec = importlib.util.spec_from_file_location(file.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.modules[file.stem] = module

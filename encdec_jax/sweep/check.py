@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from encdec_jax.data import corpus
-from encdec_jax.data.cache import TokenCache, cache_folder
+from encdec_jax.data.cache import TokenCache, made_from
 from encdec_jax.data.demands import check_demands
+from encdec_jax.data.origin import shipped
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
@@ -29,7 +30,7 @@ def check_data(experiment: Experiment) -> list[Tokens]:
     """Check that the tokens of every run are there and whole, and that the run's fields fit them.
 
     Returns:
-      tokens of the shipped text that are not there yet, which `encdec run` prepares.
+      tokens of the shipped text that are not there yet, or of another text than ships now, which `encdec run` prepares.
 
     Raises:
       UserError: other tokens are not there, some are damaged, or a run does not fit them.
@@ -49,7 +50,7 @@ def check_data(experiment: Experiment) -> list[Tokens]:
 
 
 def _to_prepare(task: str, vocab: str) -> bool:
-    return task in corpus.FEATURES and not (cache_folder(task, vocab) / "manifest.json").exists()
+    return task in corpus.FEATURES and made_from(task, vocab) != shipped()
 
 
 def _of(experiment: Experiment, identity: str, error: UserError) -> UserError:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from encdec_jax.data.cache import TokenCache, cache_folder, write_cache
+from encdec_jax.data.cache import TokenCache, cache_folder, digest_of, write_cache
+from encdec_jax.data.origin import Origin, origin
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 
@@ -23,9 +24,9 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def written(text: str = "abc", source: str = "") -> TokenCache:
+def written(text: str = "abc", source: Origin | None = None) -> TokenCache:
     splits = {"train": [(VOCAB.encode(text),), ([],)], "validation": [(VOCAB.encode("d"),)]}
-    return write_cache("some", VOCAB, ("targets",), splits, source)
+    return write_cache("some", VOCAB, ("targets",), splits, lambda: source or {})
 
 
 def names(root) -> list[str]:
@@ -61,7 +62,7 @@ def test_large_vocabularies_take_int32(monkeypatch):
 
 def test_digest_follows_the_tokens_and_only_them():
     first = written().digest
-    assert written(source="elsewhere").digest == first
+    assert written(source=origin(None, {}, ["elsewhere"])).digest == first
     assert written("abd").digest != first
 
 
@@ -138,5 +139,27 @@ def test_unknown_splits_and_features_are_named():
         cache.offsets("train", "inputs")
 
 
-def test_names_with_slashes_stay_one_folder():
-    assert cache_folder("a/b", "bytes").name == "a_b-bytes"
+def test_every_name_has_a_folder_of_its_own(root):
+    """Names that differ in nothing but what a folder's name can't hold shared one, and with it their tokens."""
+    names = ["a/b", "a_b", "a%2Fb", "a b", "a:b", "..", "~x", "a-bytes"]
+    folders = {cache_folder(name, "bytes") for name in names}
+    assert len(folders) == len(names)
+    assert {folder.parent for folder in folders} == {root / "tokens"}
+    for place, name in enumerate(names):
+        write_cache(name, VOCAB, ("targets",), {"train": [([70 + place],)]})
+    for place, name in enumerate(names):
+        assert TokenCache.open(name, "bytes").tokens("train", "targets").tolist() == [70 + place, 1]
+
+
+@pytest.mark.parametrize("document", [[70, 1, 71], [0, 70], [70, 2]])
+def test_ids_that_stand_for_no_text_are_refused_with_their_example(root, document):
+    with pytest.raises(UserError, match=r"token id = [012] in example 1 of split 'train' is not accepted"):
+        write_cache("some", VOCAB, ("targets",), {"train": [([70],), (document,)]})
+    assert names(root) == []
+
+
+def test_the_digest_of_documents_is_that_of_their_cache(root):
+    splits = {"train": [([70, 71],), ([72],)]}
+    digest = digest_of("some", VOCAB, ("targets",), splits)
+    assert names(root) == []
+    assert digest == write_cache("some", VOCAB, ("targets",), splits).digest

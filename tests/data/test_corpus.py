@@ -95,6 +95,7 @@ for name in ("tensorflow", "seqio", "tensorflow_datasets", "tensorflow_text"):
     sys.modules[name] = None
 from encdec_jax.data.cache import TokenCache, write_cache
 from encdec_jax.data.corpus import documents
+from encdec_jax.data.origin import shipped
 from encdec_jax.data.prepare import prepare
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.data import batches, corpus, geometry, heldout, objectives, packing, pieces, preview
@@ -102,7 +103,7 @@ from encdec_jax.errors import UserError
 
 vocab = ByteVocab()
 splits = {"train": [(vocab.encode(d["targets"]),) for d in documents("bible_en", "test")]}
-write_cache("bible_en", vocab, ("targets",), splits, corpus.digest())
+write_cache("bible_en", vocab, ("targets",), splits, shipped)
 assert TokenCache.open("bible_en", "bytes").tokens("train", "targets").size > 400_000
 prepare("bible_en")
 try:

@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from tiny import encdec
 
 from encdec_jax.data import pieces, prepare
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.corpus import FEATURES, documents, verses
 from encdec_jax.data.prepare import vocab_name
 from encdec_jax.data.vocab import ByteVocab
@@ -58,6 +60,27 @@ task("temp_pieces", [seqio.preprocessors.tokenize], PIECES)
 task("temp_bare", BARE, CODEPOINTS, keys=("targets",))
 task("temp_inputs", [], TEXT, keys=("inputs",))
 task("temp_broken", [], TEXT, function=broken)
+
+
+def lines(name):
+    return lambda split, shuffle_files: tf.data.Dataset.from_tensor_slices({"targets": [b"fine", FAULTY[name]]})
+
+
+def own(name):
+    def function(split, shuffle_files):
+        ids, texts = OWN[name]
+        rows = {"targets": [[70, 71], ids], **({"targets_pretokenized": ["CD", texts]} if texts else {})}
+        return tf.data.Dataset.from_tensor_slices(rows)
+
+    return function
+
+
+FAULTY = {"latin": b"caf\\xe9", "block": "\\u2581 a space".encode()}
+OWN = {"eos": ([1, 71], None), "pad": ([0, 71], None), "unk": ([2, 71], None), "text_own": ([70, 71], "CE")}
+for name in FAULTY:
+    task(f"temp_{name}", [], TEXT, keys=("targets",), function=lines(name), splits=("train",))
+for name in OWN:
+    task(f"temp_{name}", [], BYTES, keys=("targets",), function=own(name), splits=("train",))
 
 
 def tfds(name, source):
@@ -190,6 +213,105 @@ def test_mistakes_are_one_line_and_leave_nothing(root, task, vocab, named, messa
         prepare.prepare(task, vocab, named)
     assert "\n" not in str(caught.value)
     assert list(root.rglob("*")) in ([], [root / "tokens"])
+
+
+USER = """
+import json
+import seqio
+import tensorflow as tf
+from encdec_jax.data.tasks import TEXT
+
+
+def read(split, shuffle_files):
+    with open("mine.json") as file:
+        return tf.data.Dataset.from_tensor_slices({"targets": json.load(file)})
+
+
+def native(split, shuffle_files):
+    return tf.data.TextLineDataset("native.txt").map(lambda line: {"targets": line})
+
+
+for name, function in (("mine", read), ("native", native)):
+    source = seqio.FunctionDataSource(function, splits=("train",))
+    seqio.TaskRegistry.add(name, source=source, preprocessors=[], output_features={"targets": TEXT})
+files = seqio.TextLineDataSource({"train": "lines*.txt"})
+named = [lambda ds: ds.map(lambda line: {"targets": line})]
+seqio.TaskRegistry.add("files", source=files, preprocessors=named, output_features={"targets": TEXT})
+"""
+
+
+def test_a_task_is_known_by_its_content(tmp_path, monkeypatch):
+    """An edited task or a changed data file said 'already prepared', and a module that is not there ended with 0."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user.py").write_text(USER)
+    (tmp_path / "mine.json").write_text('["ab"]')
+    (tmp_path / "native.txt").write_text("ab\n")
+    (tmp_path / "lines1.txt").write_text("ab\n")
+
+    def told(task: str, *more: str, module: str | None = "user") -> str:
+        named = () if module is None else ("--module", module)
+        done = encdec("prepare", "--task", task, *named, *more)
+        assert done.returncode in (0, 2)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    assert "prepared: " in told("mine")
+    assert "already prepared: " in told("mine")
+    assert "module = 'nowhere' is not accepted" in told("mine", module="nowhere")
+    assert "no such seqio Task" in told("mine", module=None)
+    (tmp_path / "mine.json").write_text('["cd", "e"]')
+    assert "train: 2 documents" in told("mine")
+    assert "checked: " in told("mine", "--check")
+    (tmp_path / "user.py").write_text(USER.replace("json.load(file)", "json.load(file)[:1]"))
+    assert "train: 1 documents" in told("mine")
+    assert "train: 1 documents" in told("files")
+    (tmp_path / "lines2.txt").write_text("cd\n")
+    assert "train: 2 documents" in told("files")
+    assert "train: 1 documents" in told("native")
+    (tmp_path / "native.txt").write_text("cd\nab\n")
+    assert "already prepared: " in told("native")  # TensorFlow opens it: only the whole check can see it
+    assert "task = 'native' does not give the tokens in" in told("native", "--check")
+
+
+@pytest.mark.parametrize(
+    ("task", "vocab", "message"),
+    [
+        ("temp_latin", "bytes", "example 1 of split 'train' of task 'temp_latin' is not accepted: byte 3 is 0xe9, no"),
+        ("temp_eos", "own", "token id = 1 in example 1 of split 'train' is not accepted"),
+        ("temp_pad", "own", "token id = 0 in example 1 of split 'train' is not accepted"),
+        ("temp_unk", "own", "token id = 2 in example 1 of split 'train' is not accepted"),
+    ],
+)
+def test_text_that_would_not_be_kept_is_refused_by_its_number(module, root, task, vocab, message):
+    with pytest.raises(UserError) as caught:
+        prepare.prepare(task, vocab, module)
+    assert message in str(caught.value)
+    assert list(root.rglob("*.bin")) == []
+
+
+def test_text_that_its_ids_do_not_stand_for_is_refused(module, root):
+    with pytest.raises(UserError, match="example 1 of split 'train' is not accepted in vocab 'own': 'E' is not kept"):
+        prepare.prepare("temp_text_own", "own", module)
+
+
+def test_what_sentencepiece_would_change_is_refused_and_bytes_keep(module, monkeypatch):
+    made = pieces.train("spm330", 330, LINES)  # the task has too little text to train on
+    monkeypatch.setattr(prepare.pieces, "train", lambda *_: made)
+    with pytest.raises(
+        UserError, match=r"example 1 of split 'train' is not accepted in vocab 'spm330': .* is not kept"
+    ):
+        prepare.prepare("temp_block", "spm330", module)
+    prepare.prepare("temp_block", "bytes", module)
+    assert len(stored(TokenCache.open("temp_block", "bytes"), "train", "targets")) == 2
+
+
+def test_pairs_too_long_are_counted(module, capsys, monkeypatch):
+    monkeypatch.setattr(prepare, "DataConfig", lambda: DataConfig(source_length=100, target_length=100))
+    prepare.prepare("temp_text", "bytes", module)
+    lengths = [len(line.encode()) + 1 for line in LINES]
+    told = f"train: {sum(n > 100 for n in lengths)} of {len(LINES)} pairs are dropped at data.source_length = 100"
+    out = capsys.readouterr().out
+    assert told in out
+    assert f"the longest have {max(lengths)} and {max(lengths)} tokens" in out
 
 
 @pytest.mark.parametrize(
