@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 TEXT = "fit a law to any table of losses: parameters and exponents with intervals, and a picture"
 EPILOG = """\
-Laws: chinchilla3 reads n and d; kaplan_n n; kaplan_d d; kaplan n and d; power and saturating c; encdec n-enc and
-n-dec; encdec_d those and d; data_constrained n, d and u; width_depth width, depth and d.
+Laws: chinchilla3, coupled and kaplan read n and d; kaplan_n n; kaplan_d and bansal d; power and saturating c; encdec
+n-enc and n-dec; encdec_d those and d; data_constrained n, d and u; width_depth width, depth and d.
 --hold-out fits the law again to the runs below a budget, and says how it predicts those at the budget and above. Which
 budget a run has, --c says, if given; else it is 6 n d.
 Exit code 1: the fit did not converge, and no numbers are given.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from encdec_jax.laws.constrained import DATA_CONSTRAINED
+from encdec_jax.laws.coupled import COUPLED, NOISY
 from encdec_jax.laws.form import Form, Sum, Term, coefficient, compute_optimal, exponent, floor
 from encdec_jax.laws.kaplan import KAPLAN
 
@@ -54,6 +55,7 @@ FORMS: dict[str, Form] = {
             terms=(Term("A", (("alpha", "n"),)), Term("B", (("beta", "d"),)), Term("E")),
             derive=compute_optimal,
         ),
+        COUPLED,
         Sum(
             name="kaplan_n",
             formula="L = A / n^alpha = (N_c / n)^alpha",
@@ -74,6 +76,7 @@ FORMS: dict[str, Form] = {
             terms=(Term("B", (("beta", "d"),)),),
             derive=_kaplan_d,
         ),
+        NOISY,
         KAPLAN,
         Sum(
             name="power",

@@ -22,7 +22,9 @@ def test_a_known_law_is_recovered():
     assert found.edges == found.warnings == ()
 
 
-@pytest.mark.parametrize("name", ["power", "saturating", "kaplan", "encdec", "encdec_d", "width_depth"])
+@pytest.mark.parametrize(
+    "name", ["power", "saturating", "kaplan", "encdec", "encdec_d", "width_depth", "coupled", "bansal"]
+)
 def test_every_law_recovers_its_own_parameters(name):
     truths = {
         "power": [80.0, 0.05],
@@ -31,6 +33,8 @@ def test_every_law_recovers_its_own_parameters(name):
         "encdec": [900.0, 1.4, 0.18, 0.26],
         "encdec_d": [900.0, 300.0, 1.4, 0.18, 0.26, 0.3],
         "width_depth": [30.0, 1.0, 400.0, 1.5, 0.6, 0.7, 0.3],
+        "coupled": [4000.0, 20000.0, 1.7, 0.5, 0.55, 0.6],
+        "bansal": [800.0, 2e-9, 0.28],
     }
     form = FORMS[name]
     columns = scattered(form, np.random.default_rng(1), 60)

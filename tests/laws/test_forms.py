@@ -121,3 +121,23 @@ def test_groups_lend_the_shared_parameters_in_turn():
 def test_a_joint_law_of_nothing_is_refused(groups, shared):
     with pytest.raises(UserError):
         joint(FORMS["chinchilla3"], groups, shared)
+
+
+def test_the_coupled_law_is_chinchillas_at_an_exponent_of_one():
+    truth = np.array([406.4, 410.7, 1.69, 0.34, 0.28])
+    columns = {"n": np.array([1e7, 1e9]), "d": np.array([1e10, 1e11])}
+    form = FORMS["coupled"]
+    assert form.predict(np.array([*truth, 1.0]), columns) == pytest.approx(FORMS["chinchilla3"].predict(truth, columns))
+    by_size, powered = (form.derived(np.array([*truth, gamma])) for gamma in (1.0, 0.5))
+    assert powered["n_exponent"] == by_size["n_exponent"]
+    assert powered["loss_exponent"] == by_size["loss_exponent"] / 2
+
+
+def test_noisy_data_end_at_a_loss_and_clean_data_are_a_power_law():
+    form, d = FORMS["bansal"], np.array([1e6, 1e30])
+    truth = np.array([800.0, 1e-9, 0.28])
+    found = form.derived(truth)
+    assert form.predict(truth, {"d": d})[1] == pytest.approx(found["loss_limit"])
+    assert found["d_noise"] == pytest.approx(1e9)
+    clean = form.predict(np.array([800.0, 1e-60, 0.28]), {"d": d})
+    assert clean == pytest.approx(FORMS["kaplan_d"].predict(np.array([800.0, 0.28]), {"d": d}))

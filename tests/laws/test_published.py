@@ -19,7 +19,7 @@ KEY = [*STEP, "val", "source_file"]
 def published(name: str) -> pl.DataFrame:
     if not (FOLDER / name).exists():
         pytest.skip(f"no published tables: {FOLDER / name} is absent (ENCDEC_PUBLISHED names their folder)")
-    return pl.read_csv(FOLDER / name)
+    return pl.read_parquet(FOLDER / name) if name.endswith(".parquet") else pl.read_csv(FOLDER / name)
 
 
 def optima() -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -78,3 +78,36 @@ def test_the_data_constrained_law_of_muennighoff_et_al():
     assert found.converged
     assert found.objective <= objective
     assert found.objective == pytest.approx(0.0158047, rel=1e-5)
+
+
+def best_of_li_et_al() -> pl.DataFrame:
+    """The least smoothed loss of each size and number of tokens (Li et al. 2025, arXiv 2503.04715)."""
+    runs = published("steplaw/dense_lr_bs_loss.csv")
+    return runs.group_by("N", "D", maintain_order=True).agg(pl.col("smooth loss").min().alias("loss"))
+
+
+def tuned_of_porian_et_al() -> pl.DataFrame:
+    step = {"dataset": "rw", "hparams": "tuned", "param_count": "standard", "val": "val"}
+    return published("porian/porian_isoflop_points.csv").filter(**step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "share"), [(best_of_li_et_al, 0.225), (tuned_of_porian_et_al, 0.714)])
+def test_an_exponent_over_both_terms_lowers_the_objective(table, share):
+    runs = table()
+    columns = {name.lower(): runs[name].to_numpy().astype(np.float64) for name in ("N", "D")}
+    plain, coupled = (fit(FORMS[name], columns, runs["loss"].to_numpy()) for name in ("chinchilla3", "coupled"))
+    assert plain.converged
+    assert coupled.converged
+    assert coupled.objective / plain.objective == pytest.approx(share, abs=1e-3)
+
+
+def test_the_law_of_bansal_et_al_holds_that_of_clean_data():
+    """Of the size with most runs in the table of Farseer: a loss that ends lies closer than a power law without end."""
+    runs = published("active-sl/farseer_train.parquet")
+    largest = runs.filter(pl.col("N") == pl.col("N").mode().max())
+    columns, loss = {"d": largest["D"].to_numpy()}, largest["loss"].to_numpy()
+    noisy, clean = (fit(FORMS[name], columns, loss) for name in ("bansal", "kaplan_d"))
+    assert noisy.converged
+    assert noisy.objective < clean.objective / 5
+    assert 0 < noisy.derived["loss_limit"] < loss.min()

@@ -116,7 +116,7 @@ def test_units_that_are_off_are_doubted():
 
 def test_a_table_with_other_names_becomes_a_results_table():
     theirs = RUNS.drop_nulls().with_columns(flops=pl.lit(1e18))
-    names = {"arch": "family", "n_params": "params", "tokens": "toks", "budget_flops": "flops"}
+    names = {"label": "family", "n_params": "params", "tokens": "toks", "budget_flops": "flops"}
     made = as_results(theirs, {**names, "suffix_bits_per_byte": "ce"}, "theirs")
     assert made.schema == SCHEMA
     assert made["status"].to_list() == ["done"] * 3
