@@ -52,7 +52,7 @@ class ModelConfig:
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
       rope_theta: the base of RoPE's wavelengths, in tokens.
-      mlp: the feed-forward sublayer.
+      mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's and T5 v1.1's).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
       scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.

@@ -208,12 +208,13 @@ class Attention(Layer):
 
 
 class MLP(Layer):
-    """The feed-forward sublayer: SwiGLU (Shazeer, arXiv 2002.05202) or GELU."""
+    """The feed-forward sublayer: SwiGLU (Shazeer, arXiv 2002.05202), or GELU (arXiv 1606.08415) in its tanh form."""
 
     def __call__(self, x: Array) -> Array:
         """x [batch, length, d_model], transformed; the shape stays."""
         up = x @ self.weight("up")
-        hidden = jax.nn.silu(x @ self.weight("gate")) * up if self.config.mlp == "swiglu" else jax.nn.gelu(up)
+        swiglu = self.config.mlp == "swiglu"
+        hidden = jax.nn.silu(x @ self.weight("gate")) * up if swiglu else jax.nn.gelu(up, approximate=True)
         return hidden @ self.weight("down")
 
 

@@ -18,7 +18,7 @@ class OptimConfig:
       lr: the peak learning rate, an update; above 0.
       schedule: behind the warm-up: half a cosine; stable, then a linear decay; inverse square root; or constant.
       warmup: fraction of the training tokens in linear warm-up, in [0, 1).
-      decay: fraction of the training tokens in the final linear decay of 'wsd', in [0, 1].
+      decay: fraction of the training tokens in the final linear decay of 'wsd', in [0, 1]; with the warm-up at most 1.
       final: the last learning rate over the peak, in [0, 1] ('cosine' and 'wsd').
       b1, b2: decay of AdamW's moments an update, in [0, 1).
       eps: AdamW's, above 0.
@@ -43,6 +43,8 @@ class OptimConfig:
         require(self.lr > 0, "optim.lr", self.lr, "above 0")
         require(0 <= self.warmup < 1, "optim.warmup", self.warmup, "a fraction of training in [0, 1)")
         require(0 <= self.decay <= 1, "optim.decay", self.decay, "a fraction of training in [0, 1]")
+        room = f"at most 1 - optim.warmup = {1 - self.warmup:g} with 'wsd', which else never reaches its rate"
+        require(self.schedule != "wsd" or self.warmup + self.decay <= 1 + 1e-9, "optim.decay", self.decay, room)
         require(0 <= self.final <= 1, "optim.final", self.final, "a fraction of lr in [0, 1]")
         require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
         require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")

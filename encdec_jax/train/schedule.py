@@ -12,7 +12,7 @@ from encdec_jax.train.config import OptimConfig
 
 
 class Hyper(NamedTuple):
-    """The numbers of a schedule, float32 scalars; durations in updates.
+    """The numbers of a schedule, scalars: float32, but durations int32, in updates; float32 can't count beyond 2^24.
 
     Attributes:
       lr: the peak.
@@ -23,30 +23,32 @@ class Hyper(NamedTuple):
     """
 
     lr: Array | np.float32
-    total: Array | np.float32
-    warmup: Array | np.float32
-    decay: Array | np.float32
+    total: Array | np.int32
+    warmup: Array | np.int32
+    decay: Array | np.int32
     final: Array | np.float32
 
 
 def hyper(optim: OptimConfig, updates: int) -> Hyper:
-    """The schedule's numbers for a run of `updates` updates."""
-    warmup, decay = max(1, round(optim.warmup * updates)), max(1, round(optim.decay * updates))
-    return Hyper(*(np.float32(x) for x in (optim.lr, updates, warmup, decay, optim.final)))
+    """The schedule's numbers for a run of `updates` updates; the decay of 'wsd' begins when the warm-up has ended."""
+    most = updates - 1 if optim.schedule == "wsd" else updates
+    warmup = max(1, min(round(optim.warmup * updates), most))
+    decay = max(1, min(round(optim.decay * updates), updates - warmup))
+    return Hyper(np.float32(optim.lr), np.int32(updates), np.int32(warmup), np.int32(decay), np.float32(optim.final))
 
 
 def learning_rate(schedule: str, hyper: Hyper, step: Array) -> Array:
-    """The learning rate of update `step` (0 for the first), float32.
+    """The learning rate of update `step` (int32, 0 for the first), float32.
 
     All rise linearly over the warm-up, to the peak at its last update. Then 'constant' stays; 'cosine' falls along half
     a cosine to `final` of the peak at the last update; 'wsd' stays, then falls linearly to `final` over the last
     `decay` updates (arXiv 2405.18392); 'rsqrt' falls with the inverse square root of the updates (T5, arXiv 1910.10683,
     section 3.1.2).
     """
-    t = step.astype(jnp.float32) + 1
+    t = step + 1
     rise = jnp.minimum(t / hyper.warmup, 1.0)
     if schedule == "cosine":
-        done = jnp.clip((t - hyper.warmup) / jnp.maximum(hyper.total - hyper.warmup, 1.0), 0.0, 1.0)
+        done = jnp.clip((t - hyper.warmup) / jnp.maximum(hyper.total - hyper.warmup, 1), 0.0, 1.0)
         shape = hyper.final + (1 - hyper.final) * 0.5 * (1 + jnp.cos(jnp.pi * done))
     elif schedule == "wsd":
         left = jnp.clip((hyper.total - t) / hyper.decay, 0.0, 1.0)

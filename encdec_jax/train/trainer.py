@@ -24,7 +24,7 @@ from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream
 from encdec_jax.train.axes import axes_of, decay_mask
 from encdec_jax.train.optimizer import optimizer, rates_of
-from encdec_jax.train.schedule import Hyper
+from encdec_jax.train.schedule import Hyper, hyper
 from encdec_jax.train.sharding import (
     make_mesh,
     parameter_sharding,
@@ -107,9 +107,11 @@ class Trainer:
         update = make_update(self.run, self._graph, self._optimizer)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
         step = jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
-        number: Any = jax.ShapeDtypeStruct((), np.float32, sharding=replicated(self.mesh))
+        schedule = jax.tree.map(
+            lambda n: jax.ShapeDtypeStruct((), n.dtype, sharding=replicated(self.mesh)), hyper(self.run.optim, 1)
+        )
         with jax.set_mesh(self.mesh):
-            return step.lower(self.abstract, self._abstract_batch(), Hyper(*[number] * len(Hyper._fields)))
+            return step.lower(self.abstract, self._abstract_batch(), schedule)
 
     def held_out_bits(self, params: nnx.State, rows: Batch) -> np.ndarray:
         """Bits of each held-out row's suffix, float64 [rows]; every process gives all rows and gets all bits."""

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encdec_jax.errors import UserError
 from encdec_jax.train.config import OptimConfig
 from encdec_jax.train.schedule import hyper, learning_rate
 
@@ -37,6 +38,26 @@ def test_wsd_is_stable_then_decays():
 def test_rsqrt_falls_with_the_root_of_the_updates():
     seen = curve(schedule="rsqrt", warmup=0.1)
     assert seen[39] == pytest.approx(1.0)  # four times the warm-up
+
+
+def test_updates_are_counted_beyond_what_float32_can_count():
+    """2^24 is the last whole number before its successor is lost: a long run's last updates come one by one."""
+    made = OptimConfig(lr=1.0, schedule="wsd", warmup=0.0, decay=100 / 18_000_003, final=0.0)
+    numbers = hyper(made, 18_000_003)
+    rates = np.array([learning_rate("wsd", numbers, jnp.int32(18_000_003 - left)) for left in range(101, 0, -1)])
+    np.testing.assert_allclose(rates, np.arange(100, -1, -1) / 100, rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("updates", [3, 5, 11, 100])
+def test_wsd_reaches_its_rate(warmup, updates):
+    assert curve(updates, schedule="wsd", warmup=warmup, decay=1 - warmup).max() == 2
+
+
+def test_a_decay_that_begins_in_the_warm_up_is_refused():
+    with pytest.raises(UserError, match=r"optim.decay = 0.5 is not accepted: at most 1 - optim.warmup = 0.1"):
+        OptimConfig(schedule="wsd", warmup=0.9, decay=0.5)
+    OptimConfig(schedule="cosine", warmup=0.9, decay=0.5)
 
 
 def test_numbers_are_arguments():
