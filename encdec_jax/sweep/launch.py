@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -85,13 +86,12 @@ def _check_writable(experiment: Experiment) -> None:
 @contextmanager
 def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Worker processes, at work; at the end those that still are get to save and are waited for."""
-    logs = experiment.root / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    (experiment.root / "logs").mkdir(parents=True, exist_ok=True)
     workers = []
     for place, share in enumerate(shares):
         command = [sys.executable, "-m", "encdec_jax.sweep.worker", str(experiment.folder)]
         command += ["--cpus", ",".join(map(str, share)), "--parent", str(os.getpid())]
-        with (logs / f"worker-{place}.log").open("wb") as log:
+        with (experiment.root / "logs" / f"{_ours()}-worker-{place}.log").open("wb") as log:
             # A session of their own: a terminal's Ctrl-C reaches this process alone, which then tells them.
             workers.append(
                 subprocess.Popen(
@@ -110,6 +110,11 @@ def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[s
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+
+
+def _ours() -> str:
+    """What this process's logs are named by: several may work on one experiment, from several machines."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _environment(share: list[int]) -> dict[str, str]:
@@ -159,8 +164,9 @@ class _Teller:
         spent = sum(self._flops[identity] * part for identity, part in share.items())
         self._bar.update(self._task, completed=spent, description=counts(states))
         ended = {identity for identity, state in states.items() if state.ended}
-        for identity in sorted(ended - self._ended) if self._ended is not None else []:
-            self._line(identity, states[identity], len(ended))
+        if self._ended is not None:
+            for place, identity in enumerate(sorted(ended - self._ended), start=len(self._ended) + 1):
+                self._line(identity, states[identity], place)
         self._ended = ended
 
     def _line(self, identity: str, state: RunState, ended: int) -> None:
@@ -187,7 +193,7 @@ def _report(experiment: Experiment, interrupted: bool) -> int:
     if failed:
         return 1
     if not all(state.ended for state in states.values()):
-        for log in sorted((experiment.root / "logs").glob("worker-*.log")):
+        for log in sorted((experiment.root / "logs").glob(f"{_ours()}-worker-*.log")):
             lines = log.read_text(errors="replace").strip().splitlines() or ["it left no word of why"]
             print(f"a worker ended before the runs did: {lines[-1]} ({log})", file=sys.stderr)
         return 1
