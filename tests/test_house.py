@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[1] / "encdec_jax"
 # Each may import itself and what stands before it.
@@ -168,3 +172,17 @@ def test_files_fit_in_the_head():
         if lines > 260:
             long[module] = lines
     assert not long
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE.parent / "tools").glob("constraints-*.txt")), ids=lambda path: path.stem
+)
+def test_a_lock_holds_one_version_of_all_that_is_required(path):
+    """Of all extras but bench, which is locked for the lowest Python alone; and no address to fetch from."""
+    first, *lines = path.read_text().splitlines()
+    assert f"Python {path.stem.partition('-')[2]} " in first
+    locked = [canonicalize_name(re.fullmatch(r"([\w.-]+)==[\w.!]+", line)[1]) for line in lines]
+    required = map(Requirement, distribution("encdec_jax").requires)
+    needed = {canonicalize_name(one.name) for one in required if "bench" not in str(one.marker)}
+    assert len(set(locked)) == len(locked)
+    assert needed <= set(locked)
