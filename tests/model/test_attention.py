@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encdec_jax.model.layers import attention
+from encdec_jax.model.layers import attention, rms
 
 
 def inputs(heads: int, kv_heads: int, queries: int = 9, keys: int = 13, dim: int = 8, dtype=jnp.float32):
@@ -45,6 +45,17 @@ def test_softmax_is_float32_under_bfloat16():
     out = attention(q, k, v, jnp.ones((1, 1, 2), bool))
     assert out.dtype == dtype
     np.testing.assert_allclose(out.astype(jnp.float32), 1 / (1 + np.exp(-0.25)), rtol=2**-8)
+
+
+def test_products_accumulate_in_float32_under_bfloat16():
+    """A CPU does so unasked, and so would hide on it what a TPU rounds."""
+    found = str(jax.make_jaxpr(attention)(*inputs(2, 2, dtype=jnp.bfloat16)))
+    assert found.count("dot_general[") == found.count("preferred_element_type=float32") == 2
+
+
+def test_norms_are_float32_under_bfloat16():
+    x = inputs(2, 2, dtype=jnp.bfloat16)[0]
+    np.testing.assert_array_equal(rms(x), rms(x.astype(jnp.float32)))
 
 
 def test_what_is_hidden_does_not_enter():
