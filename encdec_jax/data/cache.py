@@ -42,11 +42,11 @@ def cache_folder(task: str, vocab: str) -> Path:
     return cache_root() / "tokens" / f"{quote(task, safe='')}-{quote(vocab, safe='')}"  # no two tasks in one
 
 
-def made_from(task: str, vocab: str) -> Origin | str | None:
-    """What the tokens of a task in a vocabulary were made from, as their manifest says; None if there are none."""
+def manifest_of(task: str, vocab: str) -> dict[str, Any] | None:
+    """The manifest of the tokens of a task in a vocabulary, which are not looked at; None if there is none."""
     path = cache_folder(task, vocab) / "manifest.json"
     found = read_json(path) if path.exists() else None
-    return found.get("source") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and "digest" in found else None
 
 
 class TokenCache:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from encdec_jax.data import corpus
-from encdec_jax.data.cache import TokenCache, made_from
+from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.origin import shipped
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.store import run_state
 
 Tokens = tuple[str, str]  # a task and a vocabulary
 
@@ -33,7 +34,7 @@ def check_data(experiment: Experiment) -> list[Tokens]:
       tokens of the shipped text that are not there yet, or of another text than ships now, which `encdec run` prepares.
 
     Raises:
-      UserError: other tokens are not there, some are damaged, or a run does not fit them.
+      UserError: other tokens are not there, some are damaged, a run does not fit them, or ended on other ones.
     """
     caches: dict[Tokens, TokenCache | None] = {}
     for identity, run in experiment.runs.items():
@@ -44,13 +45,25 @@ def check_data(experiment: Experiment) -> list[Tokens]:
             cache = caches[tokens]
             if cache is not None:
                 check_demands(run, cache)
+                _check_ended(experiment, identity, cache)
         except UserError as error:
             raise _of(experiment, identity, error) from error
     return [tokens for tokens, cache in caches.items() if cache is None]
 
 
 def _to_prepare(task: str, vocab: str) -> bool:
-    return task in corpus.FEATURES and made_from(task, vocab) != shipped()
+    return task in corpus.FEATURES and (manifest_of(task, vocab) or {}).get("source") != shipped()
+
+
+def _check_ended(experiment: Experiment, identity: str, cache: TokenCache) -> None:
+    """Refuse to add runs to a study whose others, in the same folder, were made of other tokens."""
+    folder = experiment.run_folder(identity)
+    made = (run_state(folder).summary or {}).get("cache_digest", cache.digest)
+    if made != cache.digest and "cache_digest" not in experiment.pooled:
+        raise UserError(
+            f"{folder} was made of other tokens (digest is {made:.12} there, {cache.digest:.12} now): remove it,"
+            " or say in sweep.py why they may be pooled, as POOLED = {'cache_digest': '...'}"
+        )
 
 
 def _of(experiment: Experiment, identity: str, error: UserError) -> UserError:

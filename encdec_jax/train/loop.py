@@ -13,15 +13,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from encdec_jax.config import RunConfig, execution, to_dict
+from encdec_jax.config import RunConfig, execution
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.evaluate.fair import bits_per_byte
-from encdec_jax.files import atomic_write, read_json, write_json
+from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.folder import begin, finished
 from encdec_jax.train.hosts import any_host, check_batch, summed
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.schedule import hyper
@@ -61,7 +62,8 @@ def train(
 
     Args:
       run: the configuration, written to config.json.
-      folder: of the run: gets config.json, metrics.jsonl, timing.jsonl, checkpoints, suffix_bits.npy and summary.json.
+      folder: of the run: gets config.json, made_of.json, metrics.jsonl, timing.jsonl, checkpoints, suffix_bits.npy and
+        summary.json.
       stop: asked between calls; true saves a checkpoint and ends early.
       progress: told at once how much is done already, and after each call how much is then.
 
@@ -69,18 +71,19 @@ def train(
       the summary, or None where `stop` ended the run early.
 
     Raises:
-      UserError: the data is missing or damaged, or the configuration does not fit it or the devices.
+      UserError: the folder holds another run (`encdec_jax.train.folder.finished`), the data is missing or damaged, or
+        the configuration does not fit it or the devices.
     """
-    summary = folder / "summary.json"
-    if summary.exists():
-        return read_json(summary)
+    ended = finished(run, folder)
+    if ended is not None:
+        return ended
     loop = _Loop(run, folder)
     status = loop.advance(stop, progress)
     if status is None:
         return None
     result = loop.summarise(status)
     if jax.process_index() == 0:
-        write_json(summary, result)
+        write_json(folder / "summary.json", result)
     return result
 
 
@@ -113,7 +116,7 @@ class _Loop:
         self.batches = Batches(self.cache, run, self.trainer.here)
         self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
         if jax.process_index() == 0:
-            write_json(folder / "config.json", to_dict(run))
+            begin(run, folder, self.cache.digest)
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.carried = _Carried()
         self.state, self.first = self._restore()
