@@ -20,7 +20,9 @@ def add(verbs: Any) -> None:
     text = "copy a finished study's table and figure from the runs folder into the experiment folder"
     _add(verbs, "collect", _collect, text)
     text = "fit the laws and write report.html and figure.png into the experiment's runs folder"
-    _add(verbs, "report", _report, text)
+    report = _add(verbs, "report", _report, text)
+    text = "labels that pictures and tables show, beside the baseline; default: all. The answer is always of all"
+    report.add_argument("--labels", metavar="LABEL,...", default="", help=text)
 
 
 def _add(verbs: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -57,7 +59,7 @@ def _collect(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from encdec_jax.report.html import write_report
 
-    path = write_report(options.folder)
+    path = write_report(options.folder, [name.strip() for name in options.labels.split(",") if name.strip()])
     print(f"report: {path}")
     figure = path.with_name("figure.png")
     if figure.exists():

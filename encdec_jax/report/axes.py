@@ -13,10 +13,12 @@ from matplotlib.container import Container
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from encdec_jax.laws.interval import Interval
+from encdec_jax.report.style import Look
 from encdec_jax.report.words import flops
 from encdec_jax.text import amount
 
-PART = "_of|"  # begins the label of a part; legends pass over labels that begin with an underscore
+SEPARATOR = "\x1f"  # which no label holds
+PART = f"_of{SEPARATOR}"  # begins the label of a part; legends pass over labels that begin with an underscore
 _LINE = 0.052  # of a label's text, as a share of the axes' height
 LABEL = 9  # points, of labels beside curves
 
@@ -30,7 +32,7 @@ def part(drawn: Any, label: str, points: str = "") -> None:
       points: the key of what its markers show, for `encdec_jax.report.svg.inline`; empty if they show nothing alone.
     """
     if isinstance(drawn, Artist):
-        drawn.set_label(f"{PART}{label}|{points}")
+        drawn.set_label(f"{PART}{label}{SEPARATOR}{points}")
     elif isinstance(drawn, Container):
         line, *others = drawn  # of error bars: the markers, then caps and bars
         part(line, label, points)
@@ -65,21 +67,31 @@ def errors(found: list[Interval]) -> np.ndarray:
     return np.array(bars).T
 
 
-def label_right(axes: Axes, labels: list[tuple[float, str, str, str]]) -> None:
-    """Write labels beside the axes, moved apart where they would overlap: height (in y), text, colour, architecture."""
+def label_right(axes: Axes, labels: list[tuple[float, str, str, Look]]) -> None:
+    """Write labels beside the axes in the order of their heights, moved apart where they would overlap.
+
+    Args:
+      axes: to write beside.
+      labels: height (in y), text (its first line alone where they are many), label, and how that looks.
+    """
     to_share = axes.transData + axes.transAxes.inverted()
     x = axes.get_xlim()[1]
-    ordered = sorted(labels)
+    ordered = sorted(labels, key=lambda label: label[:3])
     places = [float(to_share.transform((x, y))[1]) for y, *_ in ordered]
-    heights = [_LINE * (text.count("\n") + 1.4) for _, text, *_ in ordered]
+    texts = [f"{look.glyph} {text}" for _, text, _, look in ordered]
+    heights = [_LINE * (text.count("\n") + 1.4) for text in texts]
+    if sum(heights) > 1:
+        texts = [text.partition("\n")[0] for text in texts]
+        heights = [1.4 * _LINE * min(1, 1 / (1.4 * _LINE * len(texts)))] * len(texts)
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + (heights[i - 1] + heights[i]) / 2)
     top = 1.0
     for i in reversed(range(len(places))):
         places[i] = min(places[i], top - heights[i] / 2)
         top = places[i] - heights[i] / 2
-    for (_, text, shade, label), place in zip(ordered, places, strict=True):
-        written = axes.text(1.015, place, text, transform=axes.transAxes, color=shade, va="center", fontsize=LABEL)
+    size = LABEL * min(1.0, min(heights, default=1.0) / (1.4 * _LINE))
+    for (_, _, label, look), text, place in zip(ordered, texts, places, strict=True):
+        written = axes.text(1.015, place, text, transform=axes.transAxes, color=look.ink, va="center", fontsize=size)
         part(written, label)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import matplotlib
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -26,9 +27,8 @@ from encdec_jax.files import atomic_write
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.joint import GROUP, Joint
 from encdec_jax.laws.read import read
-from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import panels
-from encdec_jax.report.style import RC, colour
+from encdec_jax.report.style import RC, looks
 from encdec_jax.report.words import flops
 from encdec_jax.study.findings import Findings, analyze
 from encdec_jax.study.foreign import as_results, with_near_budgets
@@ -83,14 +83,15 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def isoflops(source: Any, baseline: str = "causal_lm") -> Figure:
+def isoflops(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
     """Loss against parameters, a curve a budget, a panel an architecture.
 
     Args:
       source: a results table (a polars or pandas frame, or a path), or the `Findings` of one.
-      baseline: the architecture that the others are compared with, of a table.
+      baseline: the label that the others are compared with, of a table.
+      labels: that are shown, beside the baseline; all if none is named.
     """
-    findings = _findings(source, baseline)
+    findings = _findings(source, baseline).only(labels)
     columns = min(len(findings.labels), 3)
     rows = math.ceil(len(findings.labels) / columns)
     width = matplotlib.rcParams["figure.figsize"][0]
@@ -106,14 +107,14 @@ def isoflops(source: Any, baseline: str = "causal_lm") -> Figure:
     return figure
 
 
-def frontier(source: Any, baseline: str = "causal_lm") -> Figure:
+def frontier(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
     """Best loss against training FLOPs, with fitted laws and their bands. Arguments are those of `isoflops`."""
-    return _alone(panels.frontier, _findings(source, baseline))
+    return _alone(panels.frontier, _findings(source, baseline).only(labels))
 
 
-def gaps(source: Any, baseline: str = "causal_lm") -> Figure:
+def gaps(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
     """How far each architecture's best loss lies above the baseline's. Arguments are those of `isoflops`."""
-    return _alone(panels.gaps, _findings(source, baseline))
+    return _alone(panels.gaps, _findings(source, baseline).only(labels))
 
 
 def fitted(found: Estimate) -> Figure:
@@ -128,17 +129,20 @@ def fitted(found: Estimate) -> Figure:
     form, loss, value = found.fitted.form, found.points.loss, found.fitted.predict(found.columns)
     of = found.columns.get(GROUP, np.full(len(loss), ""))
     x, text = _abscissa(found, value)
-    dots: Any = {"marker": "o", "ms": 3.5, "mfc": "none", "mew": 0.8, "ls": "", "zorder": 3}
-    for place, name in enumerate(form.groups if isinstance(form, Joint) else ("",)):
-        here, shade = of == name, _shade(name, place)
-        left.plot(x[here], loss[here], color=shade, label=name, **dots)
+    names = form.groups if isinstance(form, Joint) else ("",)
+    ends: list[tuple[float, Artist]] = []  # of the laws, with what stands for them in the legend
+    for name, look in looks(names).items():
+        here, shade = of == name, look.colour
+        dots: Any = {"marker": look.marker, "ms": 3.5, "mfc": "none", "mew": 0.8, "ls": "", "zorder": 3}
+        (points,) = left.plot(x[here], loss[here], color=shade, label=name, **dots)
         right.plot(value[here], 100 * np.expm1(found.fitted.residuals[here]), color=shade, **dots)
         line = _line(found, x[here], {GROUP: np.full(_GRID, name)}, here)
         left.plot(line[0], line[1], color=shade)
+        ends.append((float(line[1][-1]), points))
         if len(found.draws):
             left.fill_between(line[0], line[2], line[3], color=shade, alpha=0.2, linewidth=0)
     if isinstance(form, Joint):
-        left.legend(frameon=False)
+        left.legend(handles=[points for _, points in sorted(ends, key=lambda end: -end[0])], frameon=False)
     right.axhline(0, color="#444444", lw=1)
     left.set(xlabel=text, ylabel="loss", title="Runs and law")
     right.set(xlabel="loss by the law", ylabel="loss above the law, %", title="Residuals")
@@ -183,11 +187,6 @@ def _line(found: Estimate, x: np.ndarray, label: dict[str, np.ndarray], here: np
     loss = form.predict(laws, law).reshape(len(laws), _GRID, -1).min(-1)
     low, high = np.quantile(loss[1:], [0.025, 0.975], axis=0) if len(loss) > 1 else (loss[0], loss[0])
     return grid, loss[0], low, high
-
-
-def _shade(label: str, place: int) -> str:
-    """An architecture's colour; of names that are not ours, one by their place."""
-    return colour(label) if label in ARCHS else f"C{place}"
 
 
 def _few_ticks(axis: Any) -> None:

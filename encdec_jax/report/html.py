@@ -26,7 +26,7 @@ from encdec_jax.report import (
 )
 from encdec_jax.report.learning import History, histories
 from encdec_jax.report.section import Section
-from encdec_jax.report.style import colour
+from encdec_jax.report.style import Look, looks
 from encdec_jax.report.tips import tips
 from encdec_jax.study import paired, pareto
 from encdec_jax.study.approaches import Sides, sides
@@ -41,12 +41,16 @@ SCORES = "suffix_bits.npy"
 _HERE = Path(__file__).parent
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
     """Collect an experiment's results, fit them, and write report.html and figure.png beside results.parquet.
 
     Where no run has ended, as in a clone, the results.parquet in the experiment's folder stands for them; learning
     curves are then left out. With too few runs for a fit, the report says what is missing; without a run done, there is
     no figure. The same results give the same bytes.
+
+    Args:
+      folder: of the experiment.
+      labels: that pictures and tables show, beside the baseline; all if none is named. The answer is of all.
 
     Returns:
       the path of report.html.
@@ -63,8 +67,10 @@ def write_report(folder: Path) -> Path:
     scored = score(registered(experiment.root), table)
     curves = histories(experiment, table)
     seen = sides(table, findings, {curve.run_id: (curve.flops, curve.loss) for curve in curves})
-    page = render(experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen)
-    figure = plots.png(findings, experiment.question) if findings.optima else None
+    page = render(
+        experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen, labels
+    )
+    figure = plots.png(findings.only(labels), experiment.question) if findings.optima else None
     if figure is not None:
         atomic_write(experiment.root / results.FIGURE, figure)
     path = experiment.root / REPORT
@@ -80,6 +86,7 @@ def render(
     scored: Sequence[Scored] = (),
     pairs: Sequence[Pair] = (),
     seen: Sequence[Sides] = (),
+    labels: Sequence[str] = (),
 ) -> str:
     """The report as HTML.
 
@@ -90,6 +97,7 @@ def render(
       curves: learning curves of the table's runs, as far as they are known.
       scored: losses that were predicted before the runs.
       pairs: of runs scored on the same windows.
+      labels: that pictures and tables show, beside the baseline; all if none is named.
       seen: what each approach says of each architecture's best sizes.
 
     Raises:
@@ -103,6 +111,8 @@ def render(
         lstrip_blocks=True,
     )
     place = experiment.folder.resolve()
+    drawn = findings.only(labels)
+    shown = table.filter(pl.col("label").is_in(drawn.labels)) if labels else table
     rows = provenance.download(table)
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
@@ -112,13 +122,30 @@ def render(
         question=experiment.question,
         answer=words.answer(findings),
         frontiers=words.frontiers(findings),
-        missing=sections.pooled(experiment, _sound(table, findings)) + sections.missing(experiment, table, findings),
-        labels=[(label, colour(label)) for label in findings.labels],
-        sections=_sections(experiment, table, findings, curves, scored, pairs, seen),
+        missing=sections.chosen(findings, drawn)
+        + sections.pooled(experiment, _sound(table, findings))
+        + sections.missing(experiment, table, findings),
+        legend=_legend(drawn),
+        sections=_sections(
+            experiment,
+            shown,
+            drawn,
+            [curve for curve in curves if not labels or curve.label in drawn.labels],
+            [one for one in scored if not labels or one.forecast.label in drawn.labels],
+            [pair for pair in pairs if not labels or pair.label in drawn.labels],
+            [side for side in seen if not labels or side.label in drawn.labels],
+        ),
         n_rows=len(table),
         csv=base64.b64encode(rows).decode(),
         digest=hashlib.sha256(rows).hexdigest(),
     )
+
+
+def _legend(findings: Findings) -> list[tuple[str, Look]]:
+    """Labels with their looks, in the order of their curves' right ends, the highest loss first."""
+    look = looks(findings.every)
+    ends = {optimum.label: optimum.loss.value for optimum in sorted(findings.optima, key=lambda one: one.budget)}
+    return [(label, look[label]) for label in sorted(findings.labels, key=lambda label: -ends[label])]
 
 
 def _sound(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
@@ -157,7 +184,7 @@ def _sections(
         choices.allocations(findings),
         choices.shapes(_sound(table, findings), experiment.pooled),
         choices.paired(pairs),
-        serving.section(fronts, pictures.fronts(fronts)),
+        serving.section(fronts, pictures.fronts(findings, fronts)),
         verdicts.predictions(experiment, findings),
         verdicts.forecasts(scored),
         sections.learning(experiment, len(curves), pictures.learnings(findings, curves)),

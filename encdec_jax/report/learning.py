@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from encdec_jax.errors import UserError
 from encdec_jax.report.axes import LABEL, part
-from encdec_jax.report.style import colour, ink
+from encdec_jax.report.style import Look
 from encdec_jax.report.words import flops
 from encdec_jax.sweep.experiment import Experiment
 
@@ -73,7 +73,7 @@ def thin(step: np.ndarray, loss: np.ndarray, points: int = _POINTS) -> tuple[np.
     return step[first + count - 1], np.add.reduceat(loss, first) / count
 
 
-def curves(axes: Axes, found: Sequence[History], label: str) -> None:
+def curves(axes: Axes, found: Sequence[History], label: str, look: Look) -> None:
     """Training loss against training FLOPs spent, a line a run of one architecture; larger budgets are darker.
 
     All architectures' panels have one scale of losses.
@@ -82,14 +82,14 @@ def curves(axes: Axes, found: Sequence[History], label: str) -> None:
     budgets = sorted({history.budget for history in own})
     for history in own:
         pale = _PALE * (1 - (budgets.index(history.budget) + 1) / len(budgets)) if len(budgets) > 1 else 0.0
-        shade = tuple((1 - pale) * value + pale for value in to_rgb(colour(label)))
+        shade = tuple((1 - pale) * value + pale for value in to_rgb(look.colour))
         part(axes.plot(history.flops, history.loss, color=shade, lw=1.1), label)
     for budget in budgets:
         least = min((h for h in own if h.budget == budget), key=lambda h: (h.loss[-1], h.run_id))
         end = (float(least.flops[-1]), float(least.loss[-1]))
         text = flops(budget) if np.isfinite(budget) else "no budget"
         axes.annotate(
-            text, end, (0, -6), textcoords="offset points", va="top", ha="right", color=ink(label), fontsize=LABEL
+            text, end, (0, -6), textcoords="offset points", va="top", ha="right", color=look.ink, fontsize=LABEL
         )
     losses = np.concatenate([history.loss for history in found])
     low, high = float(losses.min()) / 1.1, float(losses.max()) * 1.03
@@ -104,4 +104,4 @@ def curves(axes: Axes, found: Sequence[History], label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.set_xlabel("training FLOPs spent")
     axes.set_ylabel("training loss, nats a token (log)")
-    axes.set_title(label, color=ink(label))
+    axes.set_title(label, color=look.ink)

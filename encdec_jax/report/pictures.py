@@ -13,6 +13,7 @@ from encdec_jax.report import diagnostics, learning, ledgers, panels, serving
 from encdec_jax.report.learning import History
 from encdec_jax.report.ledgers import Spent
 from encdec_jax.report.section import Picture
+from encdec_jax.report.style import looks
 from encdec_jax.report.svg import Tips, inline
 from encdec_jax.study.findings import Findings
 
@@ -59,17 +60,17 @@ def crossovers(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
     return (_picture(title, tips, diagnostics.frontiers, findings),)
 
 
-def fronts(found: pl.DataFrame) -> tuple[Picture, ...]:
+def fronts(findings: Findings, found: pl.DataFrame) -> tuple[Picture, ...]:
     """Losses against costs, one picture a cost and ratio of input to output."""
-    said = serving.tips(found)
-    return tuple(_picture(serving.title(view), said, serving.front, view) for view in serving.views(found))
+    said, look = serving.tips(found), looks((*findings.every, *sorted(set(found["label"]))))
+    return tuple(_picture(serving.title(view), said, serving.front, view, look) for view in serving.views(found))
 
 
 def learnings(findings: Findings, found: Sequence[History]) -> tuple[Picture, ...]:
     """Learning curves, one picture an architecture, all of one scale."""
-    title = "{}: training loss against training FLOPs spent"
+    title, look = "{}: training loss against training FLOPs spent", looks(findings.every)
     labels = [label for label in findings.labels if any(history.label == label for history in found)]
-    return tuple(_picture(title.format(label), {}, learning.curves, found, label) for label in labels)
+    return tuple(_picture(title.format(label), {}, learning.curves, found, label, look[label]) for label in labels)
 
 
 def ledger(found: Sequence[Spent]) -> tuple[Picture, ...]:

@@ -140,6 +140,13 @@ def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section
     return Section("Learning curves", "", empty=gone)
 
 
+def chosen(findings: Findings, drawn: Findings) -> list[str]:
+    """Which labels of the study are shown, in a sentence, if not all."""
+    if drawn.labels == findings.labels:
+        return []
+    return [f"Shown are {', '.join(drawn.labels)}, of {len(findings.labels)} labels; the answer is of all."]
+
+
 def pooled(experiment: Experiment, table: pl.DataFrame) -> list[str]:
     """Where the table's runs differ in what made them, and why they are pooled, in sentences."""
     runs = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from encdec_jax.report.axes import part, round_steps
 from encdec_jax.report.section import Picture, Section
-from encdec_jax.report.style import colour, marker
+from encdec_jax.report.style import Look
 from encdec_jax.report.words import flops, number, share
 from encdec_jax.study.pareto import TOTAL
 from encdec_jax.text import amount
@@ -39,14 +39,14 @@ def title(view: pl.DataFrame) -> str:
     return f"Bits per byte against {COSTS[view['axis'][0]]}{_lengths(view.row(0, named=True))}"
 
 
-def front(axes: Axes, view: pl.DataFrame) -> None:
+def front(axes: Axes, view: pl.DataFrame, look: Mapping[str, Look]) -> None:
     """Every setting's loss against its cost; those that nothing beats are filled, and joined by a line."""
     best = view.filter("front").sort("cost")
     axes.step(best["cost"], best["loss"], where="post", color="#444444", lw=1.2, zorder=1)
     for label, on, runs in _marked(view):
-        fill = colour(label) if on else "white"
-        style: Any = {"ls": "", "ms": 6, "color": colour(label), "mfc": fill, "zorder": 3 + on}
-        part(axes.plot(runs["cost"], runs["loss"], marker(label), **style), label, _key(view, label, on))
+        fill = look[label].colour if on else "white"
+        style: Any = {"ls": "", "ms": 6, "color": look[label].colour, "mfc": fill, "zorder": 3 + on}
+        part(axes.plot(runs["cost"], runs["loss"], look[label].marker, **style), label, _key(view, label, on))
     low, high = float(np.min(view["cost"].to_numpy())), float(np.max(view["cost"].to_numpy()))
     row = view.row(0, named=True)
     spell = amount if row["axis"] == "kv_bytes" else flops

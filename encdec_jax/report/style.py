@@ -1,33 +1,26 @@
-"""How every picture looks: one colour and one marker an architecture, wherever it appears."""
+"""How every picture looks: one colour and one marker a label, wherever it appears on a page."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
-# Okabe and Ito's palette, told apart with every common colour blindness (jfly.uni-koeln.de/color, 2008).
-_COLOURS = {
-    "causal_lm": "#0072B2",
-    "enc_dec": "#D55E00",
-    "prefix_lm": "#009E73",
-    "enc_dec_causal": "#CC79A7",
-    "enc_dec_shared": "#E69F00",
-    "layerwise": "#56B4E9",
-    "coordinated": "#000000",
-}
-_MARKERS = {
-    "causal_lm": "o",
-    "enc_dec": "s",
-    "prefix_lm": "^",
-    "enc_dec_causal": "D",
-    "enc_dec_shared": "v",
-    "layerwise": "P",
-    "coordinated": "X",
-}
-_OTHER, _OTHER_MARKER = "#666666", "o"
+# A slot is a colour, a marker and the character that looks like it; the first are the architectures'. Okabe and Ito's
+# palette, told apart with every common colour blindness (jfly.uni-koeln.de/color, 2008), then five more colours.
+_ARCHS = ("causal_lm", "enc_dec", "prefix_lm", "enc_dec_causal", "enc_dec_shared", "layerwise", "coordinated")
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#332288", "#C51B7D", "#66A61E", "#8C510A", "#7F7F7F"),
+)
+_MARKERS = (
+    *(("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖")),
+    *(("<", "◀"), (">", "▶"), ("p", "⬟"), ("d", "♦"), ("h", "⬢")),
+)
 _READABLE = 4.5  # contrast of small text with its background that WCAG 2.2 (level AA, 1.4.3) asks for
 
 # Parts of one whole: Paul Tol's 'light' scheme (personal.sron.nl/~pault, 2021), which black text can be read on.
@@ -48,26 +41,53 @@ RC: Any = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
     "svg.fonttype": "path",
+    "text.parse_math": False,  # labels are anybody's words
     "figure.facecolor": "white",
 }
 
 
-def colour(label: str) -> str:
-    """The colour of an architecture's curves and points."""
-    return _COLOURS.get(label, _OTHER)
+@dataclass(frozen=True)
+class Look:
+    """What tells a label from the others of its study.
+
+    Attributes:
+      colour: of its curves and points.
+      marker: of its points.
+      glyph: the character that looks like the marker.
+    """
+
+    colour: str
+    marker: str
+    glyph: str
+
+    @property
+    def ink(self) -> str:
+        """The colour of its name: its own, darkened until it can be read on white."""
+        red, green, blue = (int(self.colour[i : i + 2], 16) for i in (1, 3, 5))
+        while contrast((red, green, blue)) < _READABLE:
+            red, green, blue = (int(0.95 * value) for value in (red, green, blue))
+        return f"#{red:02X}{green:02X}{blue:02X}"
 
 
-def marker(label: str) -> str:
-    """The marker of an architecture's points."""
-    return _MARKERS.get(label, _OTHER_MARKER)
+def looks(labels: Iterable[str]) -> dict[str, Look]:
+    """A look for each label: of twelve, no two share a colour or a marker; of 144, no two share both.
 
-
-def ink(label: str) -> str:
-    """The colour of an architecture's name: its own, darkened until it can be read on white."""
-    red, green, blue = (int(colour(label)[i : i + 2], 16) for i in (1, 3, 5))
-    while contrast((red, green, blue)) < _READABLE:
-        red, green, blue = (int(0.95 * value) for value in (red, green, blue))
-    return f"#{red:02X}{green:02X}{blue:02X}"
+    An architecture has the same look in every study, by itself or as the first of its splits; '' has that of the first.
+    """
+    slots: dict[str, int] = {}
+    labels = tuple(dict.fromkeys(labels))
+    for label in labels:
+        arch = label.partition(" ")[0] or _ARCHS[0]
+        if arch in _ARCHS and _ARCHS.index(arch) not in slots.values():
+            slots[label] = _ARCHS.index(arch)
+    n, taken = len(_COLOURS), set(slots.values())
+    free = (slot for slot in (*range(len(_ARCHS), n), *range(len(_ARCHS)), *range(n, n * n)) if slot not in taken)
+    for label in labels:
+        if label not in slots:
+            slots[label] = next(free)
+    return {
+        label: Look(_COLOURS[slots[label] % n], *_MARKERS[(slots[label] + slots[label] // n) % n]) for label in labels
+    }
 
 
 def contrast(rgb: tuple[int, int, int]) -> float:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from encdec_jax.report.axes import PART
+from encdec_jax.report.axes import PART, SEPARATOR
 from encdec_jax.report.style import RC
 
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -34,7 +34,7 @@ def inline(title: str, size: tuple[float, float], draw: Callable[[Figure], None]
         draw(figure)
         parts = {}
         for place, artist in enumerate(figure.findobj(lambda a: str(a.get_label()).startswith(PART))):
-            _, label, points = str(artist.get_label()).split("|", 2)
+            _, label, points = str(artist.get_label()).split(SEPARATOR, 2)
             artist.set_gid(f"part{place}")
             parts[f"part{place}"] = (label, tips.get(points, ()))
         buffer = io.StringIO()

@@ -59,9 +59,9 @@ def test_a_fit_is_drawn_with_its_law_and_residuals(law, columns, arch, text):
     figure = fitted(found)
     left, right = figure.axes
     assert left.get_xlabel().startswith(text)
-    shown = [line for line in left.lines if line.get_marker() == "o"]
+    shown = [line for line in left.lines if line.get_linestyle() == "None"]
     assert sum(len(line.get_xdata()) for line in shown) == len(TABLE)
-    assert sum(len(line.get_xdata()) for line in right.lines if line.get_marker() == "o") == len(TABLE)
+    assert sum(len(line.get_xdata()) for line in right.lines if line.get_linestyle() == "None") == len(TABLE)
     assert ("enc_dec" in texts(figure)) == (arch is not None)
 
 

@@ -3,6 +3,7 @@ import functools
 import io
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -275,3 +276,13 @@ def test_a_faulty_prediction_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="prediction 'broken'"):
         write_report(Path("experiments/quickstart"))
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_page_shows_chosen_labels_and_the_answer_of_all():
+    whole = analyze(TABLE, "causal_lm")
+    page = render(experiment(TABLE), TABLE, whole, labels=["prefix_lm"])
+    assert set(re.findall(r'data-label="(\w+)"', page)) == {"causal_lm", "prefix_lm"}
+    assert answer(whole) in unescape(page)
+    assert "Shown are causal_lm, prefix_lm, of 3 labels; the answer is of all." in unescape(page)
+    with pytest.raises(UserError, match="labels = 'rnn' is not accepted"):
+        render(experiment(TABLE), TABLE, whole, labels=["rnn"])

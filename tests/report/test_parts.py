@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import ledgers, style
 from encdec_jax.report.axes import part
+from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin
 from encdec_jax.report.svg import inline
 from encdec_jax.study.findings import analyze
@@ -16,10 +19,59 @@ from encdec_jax.study.findings import analyze
 TABLE = study({"causal_lm": Truth()}, noise=0.01)
 
 
-@pytest.mark.parametrize("arch", [*ARCHS, "another"])
-def test_names_can_be_read_on_white(arch):
-    red, green, blue = (int(style.ink(arch)[i : i + 2], 16) for i in (1, 3, 5))
-    assert style.contrast((red, green, blue)) >= 4.5
+TWELVE = ["causal_lm", "prefix_lm", *(f"{arch} {split}" for arch in ("enc_dec", "layerwise") for split in range(5))]
+
+
+@pytest.mark.parametrize("labels", [ARCHS, TWELVE])
+def test_names_can_be_read_on_white(labels):
+    for look in style.looks(labels).values():
+        red, green, blue = (int(look.ink[i : i + 2], 16) for i in (1, 3, 5))
+        assert style.contrast((red, green, blue)) >= 4.5
+
+
+def test_twelve_labels_are_told_apart_by_colour_and_by_marker():
+    found = style.looks(TWELVE)
+    assert len({look.colour for look in found.values()}) == len({look.marker for look in found.values()}) == 12
+    assert len({look.glyph for look in found.values()}) == 12
+    shades = np.array([[int(look.colour[i : i + 2], 16) for i in (1, 3, 5)] for look in found.values()])
+    apart = np.linalg.norm(shades[:, None] - shades[None], axis=-1) + 1e3 * np.eye(12)
+    assert apart.min() > 60  # of 442 between black and white
+    many = style.looks(str(i) for i in range(144))
+    assert len({(look.colour, look.marker) for look in many.values()}) == 144
+
+
+def test_an_architecture_looks_the_same_in_every_study():
+    alone = style.looks(["enc_dec"])["enc_dec"]
+    assert style.looks(["another", "causal_lm", "enc_dec 1/2"])["enc_dec 1/2"] == alone
+    assert style.looks(["enc_dec 1/3", "enc_dec 2/3"])["enc_dec 1/3"] == alone
+
+
+def test_labels_beside_curves_stand_in_their_order_however_many():
+    """By the right ends of the curves, apart from each other, inside the axes' height."""
+    truths = {label: Truth(scale=2 + 0.05 * place) for place, label in enumerate(TWELVE)}
+    figure = frontier(study(truths, noise=0.001))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    shown = {text.get_text()[2:]: text.get_window_extent() for text in axes.texts}
+    assert sorted(shown, key=lambda label: shown[label].y0) == TWELVE  # whose losses rise in this order
+    boxes = sorted(shown.values(), key=lambda box: box.y0)
+    assert all(low.y1 < high.y0 + 1 for low, high in pairwise(boxes))
+    assert all(text.get_color() == style.looks(TWELVE)[text.get_text()[2:]].ink for text in axes.texts)
+
+
+def test_figures_show_a_chosen_subset_as_the_whole_does():
+    truths = {label: Truth(scale=2 + 0.05 * place) for place, label in enumerate(TWELVE)}
+    findings = analyze(study(truths, noise=0.001), "causal_lm")
+    chosen = findings.only(["enc_dec 3"])
+    assert chosen.labels == ("causal_lm", "enc_dec 3")
+    assert chosen.comparison("enc_dec 3", 1e12) == findings.comparison("enc_dec 3", 1e12)
+    figure = frontier(findings, labels=["enc_dec 3"])
+    whole = {text.get_text()[2:]: text.get_color() for text in frontier(findings).axes[0].texts}
+    assert {text.get_text()[2:].partition("\n")[0] for text in figure.axes[0].texts} == set(chosen.labels)
+    for text in figure.axes[0].texts:
+        assert text.get_color() == whole[text.get_text()[2:].partition("\n")[0]]
+    with pytest.raises(UserError, match="labels = 'rnn' is not accepted: one of causal_lm"):
+        frontier(findings, labels=["rnn"])
 
 
 def test_contrast_is_that_of_the_guidelines():
