@@ -28,6 +28,7 @@ from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.joint import GROUP, Joint
 from encdec_jax.laws.read import read
 from encdec_jax.report import panels
+from encdec_jax.report.chosen import only
 from encdec_jax.report.style import RC, looks
 from encdec_jax.report.words import flops
 from encdec_jax.study.findings import Findings, analyze
@@ -91,7 +92,7 @@ def isoflops(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = (
       baseline: the label that the others are compared with, of a table.
       labels: that are shown, beside the baseline; all if none is named.
     """
-    findings = _findings(source, baseline).only(labels)
+    findings = only(_findings(source, baseline), labels)
     columns = min(len(findings.labels), 3)
     rows = math.ceil(len(findings.labels) / columns)
     width = matplotlib.rcParams["figure.figsize"][0]
@@ -109,12 +110,12 @@ def isoflops(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = (
 
 def frontier(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
     """Best loss against training FLOPs, with fitted laws and their bands. Arguments are those of `isoflops`."""
-    return _alone(panels.frontier, _findings(source, baseline).only(labels))
+    return _alone(panels.frontier, only(_findings(source, baseline), labels))
 
 
 def gaps(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
     """How far each architecture's best loss lies above the baseline's. Arguments are those of `isoflops`."""
-    return _alone(panels.gaps, _findings(source, baseline).only(labels))
+    return _alone(panels.gaps, only(_findings(source, baseline), labels))
 
 
 def fitted(found: Estimate) -> Figure:

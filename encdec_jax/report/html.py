@@ -24,6 +24,7 @@ from encdec_jax.report import (
     verdicts,
     words,
 )
+from encdec_jax.report.chosen import only
 from encdec_jax.report.learning import History, histories
 from encdec_jax.report.section import Section
 from encdec_jax.report.style import Look, looks
@@ -70,7 +71,7 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
     page = render(
         experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen, labels
     )
-    figure = plots.png(findings.only(labels), experiment.question) if findings.optima else None
+    figure = plots.png(only(findings, labels), experiment.question) if findings.optima else None
     if figure is not None:
         atomic_write(experiment.root / results.FIGURE, figure)
     path = experiment.root / REPORT
@@ -111,7 +112,7 @@ def render(
         lstrip_blocks=True,
     )
     place = experiment.folder.resolve()
-    drawn = findings.only(labels)
+    drawn = only(findings, labels)
     shown = table.filter(pl.col("label").is_in(drawn.labels)) if labels else table
     rows = provenance.download(table)
     return environment.get_template("report.html.j2").render(

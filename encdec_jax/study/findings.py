@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
-from encdec_jax.errors import Undecided, require
+from encdec_jax.errors import Undecided
 from encdec_jax.laws.frontier import Fit, Law, assess, fit_loss, fit_power
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study import health
@@ -95,25 +95,6 @@ class Findings:
     exclusions: tuple[Exclusion, ...]
     every: tuple[str, ...] = ()
 
-    def only(self, labels: Sequence[str]) -> Findings:
-        """The same findings, of some labels and the baseline; of all if none is named. Nothing is fitted anew.
-
-        Raises:
-          UserError: no run of a label is done.
-        """
-        for label in labels:
-            require(label in self.labels, "labels", label, "one of " + ", ".join(self.labels))
-        shown = {self.baseline, *(labels or self.labels)}
-        return replace(
-            self,
-            labels=tuple(label for label in self.labels if label in shown),
-            optima=tuple(one for one in self.optima if one.label in shown),
-            laws=tuple(one for one in self.laws if one.label in shown),
-            comparisons=tuple(one for one in self.comparisons if one.label in shown),
-            crossovers=tuple(one for one in self.crossovers if one.label in shown),
-            noise={label: one for label, one in self.noise.items() if label in shown},
-        )
-
     def optimum(self, label: str, budget: float) -> Optimum:
         """The best size of an architecture for a budget.
 
@@ -190,10 +171,9 @@ def study(experiment: Experiment, table: pl.DataFrame) -> Findings:
       UserError: as `analyze`, and as `health.check`.
     """
     rules = experiment.health
-    if rules is None:
-        return analyze(table, experiment.baseline, pooled=experiment.pooled)
-    excluded = health.check(rules, table, experiment.root)
-    return analyze(table, experiment.baseline, excluded, rules.drop_edges, experiment.pooled)
+    excluded = [] if rules is None else health.check(rules, table, experiment.root)
+    drop_edges = rules is not None and rules.drop_edges
+    return analyze(table, experiment.baseline, excluded, drop_edges, experiment.pooled)
 
 
 def analyze(

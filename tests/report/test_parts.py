@@ -11,6 +11,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import ledgers, style
 from encdec_jax.report.axes import part
+from encdec_jax.report.chosen import only
 from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin
 from encdec_jax.report.svg import inline
@@ -62,7 +63,7 @@ def test_labels_beside_curves_stand_in_their_order_however_many():
 def test_figures_show_a_chosen_subset_as_the_whole_does():
     truths = {label: Truth(scale=2 + 0.05 * place) for place, label in enumerate(TWELVE)}
     findings = analyze(study(truths, noise=0.001), "causal_lm")
-    chosen = findings.only(["enc_dec 3"])
+    chosen = only(findings, ["enc_dec 3"])
     assert chosen.labels == ("causal_lm", "enc_dec 3")
     assert chosen.comparison("enc_dec 3", 1e12) == findings.comparison("enc_dec 3", 1e12)
     figure = frontier(findings, labels=["enc_dec 3"])
