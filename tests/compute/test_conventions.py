@@ -106,6 +106,7 @@ def test_6nd_charges_an_encoder_decoder_for_weights_that_a_token_never_meets():
     model = preset("enc_dec", d_model=512, dec_layers=6, vocab_size=64)
     run = run_of(model, 128)
     exact = count(run).train_flops.mask
+    assert restate(run, "6ND").row == 6 * count(run).params.total * 128
     assert restate(run, "6ND").update / exact == pytest.approx(2, rel=0.1)
     decoder = run_of(preset("causal_lm", d_model=512, dec_layers=6, vocab_size=64), 128)
     assert restate(decoder, "6ND").update / count(decoder).train_flops.mask == pytest.approx(1, rel=0.05)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import Truth, study
@@ -20,6 +22,14 @@ def test_the_minimum_of_a_parabola_is_found():
     assert found.loss == pytest.approx(TRUTH.loss(1e11), rel=1e-4)
     assert found.d == pytest.approx(1e11 / 6 / TRUTH.best(1e11), rel=1e-3)
     assert found.reason == ""
+
+
+def test_a_size_weighs_as_many_runs_as_it_had_seeds():
+    (curve,), _ = curves(study({"causal_lm": TRUTH}, budgets=(1e11,)))
+    seeds = np.where(np.arange(len(curve.n)) % 2, 1, 4)
+    rough = replace(curve, seeds=seeds, loss=curve.loss + np.where(seeds > 1, 0.01, 0.0))
+    x = np.log(np.repeat(curve.n, seeds)) - np.log(curve.n).mean()
+    assert parabola(rough).coefficients[::-1] == pytest.approx(np.polyfit(x, np.repeat(rough.loss, seeds), 2))
 
 
 @pytest.mark.parametrize(("ratios", "end"), [((1.5, 2, 3, 5), "smallest"), ((0.1, 0.2, 0.4, 0.8), "largest")])
