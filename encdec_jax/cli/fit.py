@@ -13,10 +13,7 @@ from encdec_jax.errors import require
 from encdec_jax.files import expanded
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from encdec_jax.laws.estimate import Estimate
-    from encdec_jax.laws.holdout import HeldOut
 
 TEXT = "fit a law to any table of losses: parameters and exponents with intervals, and a picture"
 EPILOG = """\
@@ -28,6 +25,7 @@ Exit code 1: the fit did not converge, and no numbers are given.
 
   encdec fit runs.csv --law chinchilla3 --n params --d tokens --loss val_loss
   encdec fit runs.csv --law chinchilla3 --n params --d tokens --loss val_loss --where "family=t5" --json
+  encdec fit runs.csv --law coupled --n N --c flops --d-from c/6n --loss loss --fixed E=1.7 --predict n=7B,d=140B
   encdec fit runs.csv --law chinchilla3 --n N --d D --arch arch --shared E     a law an architecture, with one E
 """
 _ROLES = {
@@ -48,14 +46,22 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option = parser.add_argument
     option("table", type=expanded, metavar="TABLE", help="a row a run: a .csv with a header, or a .parquet")
     option("--law", required=True, metavar="NAME", help="see below")
-    option("--loss", required=True, metavar="COLUMN", help="of losses, above 0, in any unit")
+    option("--loss", required=True, metavar="COLUMN", help="of losses, above 0 but with --residuals loss, in any unit")
     for role, text in _ROLES.items():
         option(f"--{role}", metavar="COLUMN", help=f"of {text}")
     option("--weight", metavar="COLUMN", help="of weights of the rows, at least 0")
     option("--arch", metavar="COLUMN", help="of architectures: each gets a law of its own, but for --shared")
     option("--shared", metavar="NAME,...", default="", help="parameters that the architectures have in common")
     option("--where", action="append", default=[], metavar="CONDITION", help="COLUMN=VALUE; or !=, <, <=, >, >=")
-    option("--delta", type=float, default=1e-3, help="of the Huber loss, in ln(loss); default 1e-3")
+    option("--d-from", metavar="RULE", help="tokens where no column has them: c/6n is training FLOPs over 6 parameters")
+    option("--fixed", action="append", default=[], metavar="NAME=VALUE", help="hold a parameter of the law")
+    option(
+        "--residuals", default="log", metavar="KIND", help="of ln(loss): log (default); or of a loss of any sign: loss"
+    )
+    option("--delta", type=float, default=1e-3, help="of the Huber loss, in units of the residuals; default 1e-3")
+    text = "print the loss of such a run, as n=7e9,d=1.4T, with the interval that it would lie in"
+    option("--predict", action="append", default=[], metavar="COLUMN=NUMBER,...", help=text)
+    option("--extrapolate", action="store_true", help="predict runs more than 3 times beyond those fitted, too")
     option("--bootstrap", default="run", metavar="SCHEME", help="resample by run (default), seed, budget, hierarchical")
     for role, text in (
         ("seed", "seeds"),
@@ -79,7 +85,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _fit(options: argparse.Namespace) -> int:
+    from encdec_jax.laws.ahead import parsed
     from encdec_jax.laws.estimate import estimate
+    from encdec_jax.tables.fit import print_fit
     from encdec_jax.text import console
 
     columns = {role.replace("-", "_"): getattr(options, role.replace("-", "_")) for role in _ROLES}
@@ -97,6 +105,11 @@ def _fit(options: argparse.Namespace) -> int:
         resamples=options.resamples,
         kind=options.interval,
         delta=options.delta,
+        fixed=_fixed(options.fixed),
+        residuals=options.residuals,
+        d_from=options.d_from,
+        predict=[parsed(text) for text in options.predict],
+        extrapolate=options.extrapolate,
         hold_out=None if options.hold_out is None else _budget(options.hold_out),
         **{role: name for role, name in columns.items() if name is not None},
     )
@@ -105,21 +118,32 @@ def _fit(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"table": str(options.table), **found.json()}, indent=1))
     else:
-        _print(found, options, console())
+        print_fit(found, options.table, console())
         for path in pictures:
             print(f"picture: {path}")
     return 0 if found.converged else 1
 
 
+def _fixed(texts: list[str]) -> dict[str, float]:
+    from encdec_jax.laws.cells import number
+
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.rpartition("="))  # a joint law's names may hold the sign
+        held = number(value)
+        require(bool(name) and name not in found and held is not None, "fixed", text, "NAME=NUMBER, each name once")
+        found[name] = held if held is not None else math.nan
+    return found
+
+
 def _budget(text: str) -> float | Literal["largest"]:
     if text == "largest":
         return "largest"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    require(0 < value < math.inf, "hold-out", text, "FLOPs above 0, or 'largest'")
-    return value
+    from encdec_jax.laws.cells import number
+
+    value = number(text)
+    require(value is not None and 0 < value < math.inf, "hold-out", text, "FLOPs above 0, or 'largest'")
+    return value if value is not None else math.nan
 
 
 def _draw(found: Estimate, stem: Path) -> list[Path]:
@@ -128,55 +152,3 @@ def _draw(found: Estimate, stem: Path) -> list[Path]:
     with publication("page"):
         figure = fitted(found)
         return [save(figure, stem.with_name(f"{stem.name}{suffix}")) for suffix in (".png", ".svg")]
-
-
-def _print(found: Estimate, options: argparse.Namespace, console: Console) -> None:
-    from rich.text import Text
-
-    from encdec_jax.report.words import number
-    from encdec_jax.text import table
-
-    fit = found.fitted
-    console.print(f"{fit.form.name}: {fit.form.formula}  ({fit.form.source})", markup=False)
-    left_out = "".join(f"; {len(rows)} left out: {rule}" for rule, rows in found.points.excluded.items())
-    console.print(f"{options.table}: {fit.n_points} points{left_out}\n", markup=False)
-    if not found.converged:
-        console.print("The fit did not converge: there is no law to report.")
-    else:
-        out = table("", "value", "from", "to", left=1)
-        for name, one in (found.params | found.derived).items():
-            ends = (number(one.low), number(one.high)) if one.known else ("no interval", "")
-            out.add_row(Text(name), number(one.value), *ends)  # no markup: a name may hold brackets
-        console.print(out)
-        console.print(
-            f"\n95 % intervals; objective {fit.objective:.6g} (Huber, delta {fit.delta:g}, summed), residuals "
-            f"{number(100 * fit.residuals.std())} % of the loss, condition {fit.condition:.2g}; "
-            f"{fit.agree} of {fit.starts} starts agree; {len(found.draws)} resamples by {found.scheme}, {found.kind}"
-        )
-    if found.held_out is not None:
-        _print_held_out(found.held_out, "training FLOPs" if options.c else "6 n d", console)
-    for text in found.warnings:
-        console.print(f"warning: {text}", markup=False)
-
-
-def _print_held_out(found: HeldOut, counted: str, console: Console) -> None:
-    """How the law, fitted to the smaller budgets, predicts the runs of the largest."""
-    from encdec_jax.report.words import flops, number
-    from encdec_jax.text import table
-
-    known = math.isfinite(found.coverage)
-    out = table("held out", "runs", "fitted to", "error", "bias", "coverage", left=1)
-    out.add_row(
-        f"{counted} from {flops(found.start)}",
-        str(len(found.loss)),
-        str(found.fitted.n_points),
-        f"{number(100 * found.error)} %",
-        f"{100 * found.bias:+.3g} %",
-        f"{found.coverage:.0%}" if known else "no interval",
-    )
-    console.print()
-    console.print(out)
-    console.print(
-        "Error: root mean square of ln(loss / predicted); bias: its mean, above 0 where the law hopes for too much; "
-        "coverage: share of runs inside their 95 % prediction interval"
-    )

@@ -26,7 +26,7 @@ def checked(
     """
     for name in form.columns:
         require(name in columns, "columns", sorted(columns), f"the law {form.name} reads {', '.join(form.columns)}")
-    target = _numbers("loss", loss, 0.0)
+    target = _numbers("loss", loss, 0.0 if form.logarithmic else -np.inf)
     table = {
         name: np.asarray(columns[name]) if name == form.group else _numbers(name, columns[name], 0.0)
         for name in form.columns
@@ -52,7 +52,9 @@ def checked(
 
 
 def _numbers(name: str, values: np.ndarray, above: float | None) -> np.ndarray:
-    accepted = "numbers, finite and at least 0" if above is None else "numbers, finite and above 0"
+    accepted = (
+        "numbers, finite" if above == -np.inf else f"numbers, finite and {'at least' if above is None else 'above'} 0"
+    )
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError):

@@ -11,6 +11,7 @@ import numpy as np
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws import table
+from encdec_jax.laws.ahead import Ahead, ahead, near
 from encdec_jax.laws.bootstrap import Scheme, leave_out, units, weights
 from encdec_jax.laws.checks import checked
 from encdec_jax.laws.fit import BASINS, DELTA, Fitted, fit, refit
@@ -20,10 +21,13 @@ from encdec_jax.laws.holdout import HeldOut
 from encdec_jax.laws.holdout import hold_out as predicted_from_below
 from encdec_jax.laws.interval import Interval, Kind
 from encdec_jax.laws.joint import GROUP, Joint, joint
+from encdec_jax.laws.linear import in_loss
 from encdec_jax.laws.read import read
 from encdec_jax.laws.table import Points
 
 RESAMPLES = 1000
+Residuals = Literal["log", "loss"]
+D_FROM = "c/6n"
 _UNKNOWN = Interval(math.nan)
 _ENOUGH = 0.9  # of the resamples, that converge: intervals of fewer would be those of the easy ones
 _TIMES = 100.0  # between the ends of a factor's interval, and
@@ -44,6 +48,7 @@ class Estimate:
       kind: of the intervals.
       warnings: a line each.
       held_out: how the law, fitted to the budgets below, predicts the largest; None unless asked for.
+      predicted: runs that are not in the table.
     """
 
     fitted: Fitted
@@ -55,6 +60,7 @@ class Estimate:
     kind: Kind
     warnings: tuple[str, ...]
     held_out: HeldOut | None = None
+    predicted: tuple[Ahead, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -69,6 +75,18 @@ class Estimate:
         low, high = np.quantile(self.fitted.form.predict(self.draws, columns), [0.025, 0.975], axis=0)
         return value, low, high
 
+    def _spread(self) -> dict[str, Any]:
+        """Standard errors of parameters and of what follows from them, and the parameters' covariance, of the draws."""
+        drawn = _quantities(self.fitted.form, self.draws)
+        sure = len(self.draws) > 1 and self.converged
+        with np.errstate(all="ignore"):
+            errors = {name: float(values.std(ddof=1)) if sure else math.nan for name, values in drawn.items()}
+            matrix = np.atleast_2d(np.cov(self.draws.T)).tolist() if sure else []
+        return {
+            "standard_errors": {name: error if math.isfinite(error) else None for name, error in errors.items()},
+            "covariance": [[one if math.isfinite(one) else None for one in row] for row in matrix] or None,
+        }
+
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """The columns that the law reads, at the points, [points]."""
@@ -82,6 +100,9 @@ class Estimate:
             "formula": found.form.formula,
             "params": {name: self.params.get(name, _UNKNOWN).json() for name in found.form.names},
             "derived": {name: interval.json() for name, interval in self.derived.items()},
+            **self._spread(),
+            "fixed": found.fixed,
+            "residuals": "log" if found.form.logarithmic else "loss",
             "objective": found.objective if self.converged else None,
             "converged": found.converged,
             "condition": found.condition if math.isfinite(found.condition) else None,
@@ -94,6 +115,7 @@ class Estimate:
             "starts": found.starts,
             "starts_that_agree": found.agree,
             "hold_out": None if self.held_out is None else self.held_out.json(),
+            "predicted": [run.json() for run in self.predicted],
             "warnings": list(self.warnings),
         }
 
@@ -112,7 +134,12 @@ def estimate(
     resamples: int = RESAMPLES,
     kind: Kind = "percentile",
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
+    residuals: Residuals = "log",
+    d_from: str | None = None,
     hold_out: float | Literal["largest"] | None = None,
+    predict: Sequence[Mapping[str, float | str]] = (),
+    extrapolate: bool = False,
     **columns: str,
 ) -> Estimate:
     """Fit a law to a table, with intervals by the bootstrap.
@@ -129,9 +156,14 @@ def estimate(
       scheme: what is resampled: 'run', 'seed', 'budget' or 'hierarchical'; runs of one trunk stay together.
       resamples: at least 0; 0 gives no intervals.
       kind: of the intervals: 'percentile', 'basic' or 'bca'.
-      delta: of the Huber loss, in ln(loss).
+      delta: of the Huber loss, in units of the residuals.
+      fixed: natural parameters that are held, by name.
+      residuals: 'log', of ln(loss), or 'loss', of the loss itself, which may then be negative.
+      d_from: 'c/6n' takes tokens for training FLOPs over 6 n, where the table has no column of them.
       hold_out: fit the law also to the runs below a budget (FLOPs; 'largest': below 95 % of the largest), and predict
         those from it on. Their budgets are the column c, or 6 n d where there is none.
+      predict: runs to predict the loss of, each with a value for every column that the law reads.
+      extrapolate: predict runs more than 3 times beyond those fitted, too.
       **columns: the law's columns: role -> name, as in n="params", d="tokens".
 
     Raises:
@@ -139,12 +171,22 @@ def estimate(
     """
     require(law in FORMS, "law", law, f"one of {', '.join(FORMS)}")
     form = FORMS[law]
-    missing = [name for name in form.columns if name not in columns]
+    require(d_from in (None, D_FROM), "d-from", d_from, f"{D_FROM}: training FLOPs over 6 parameters")
+    if d_from is not None:
+        sound = {"c", "n"} <= set(columns) and "d" not in columns
+        require(sound, "d-from", d_from, "a table with columns c and n, and none named for d")
+    missing = [name for name in form.columns if name not in columns and not (name == "d" and d_from)]
     require(not missing, "columns", ", ".join(columns) or "none", f"{law} reads {', '.join(form.columns)}")
     require(kind in get_args(Kind), "interval", kind, f"one of {', '.join(get_args(Kind))}")
+    require(residuals in get_args(Residuals), "residuals", residuals, f"one of {', '.join(get_args(Residuals))}")
     require(resamples >= 0, "resamples", resamples, "at least 0")
     named = {**(labels or {}), **({} if arch is None else {GROUP: arch})}
-    found = table.points(read(source), columns, loss, weight=weight, labels=named, where=where)
+    signed = residuals == "loss"
+    found = table.points(read(source), columns, loss, weight=weight, labels=named, where=where, signed=signed)
+    if d_from is not None:
+        found = replace(found, columns={**found.columns, "d": found.columns["c"] / (6 * found.columns["n"])})
+    if signed:
+        form = in_loss(form, found.loss)
     require(
         arch is not None or not shared, "shared", ", ".join(shared), "parameters in common of architectures: name arch"
     )
@@ -152,12 +194,17 @@ def estimate(
         archs = found.labels[GROUP]
         require(None not in archs, "arch", arch, "a column with an architecture in every row")
         form = joint(form, sorted(set(archs)), shared)
-    made = of(found, form, scheme=scheme, resamples=resamples, kind=kind, delta=delta)
-    if hold_out is None or not made.converged:
+    for run in predict:
+        near(form, {**found.columns, **found.labels}, run, extrapolate)
+    made = of(found, form, scheme=scheme, resamples=resamples, kind=kind, delta=delta, fixed=fixed)
+    if not made.converged:
+        return made
+    made = replace(made, predicted=tuple(ahead(made.fitted, made.draws, run) for run in predict))
+    if hold_out is None:
         return made
     start = None if hold_out == "largest" else hold_out
-    ahead = _ahead(found, form, start, scheme=scheme, resamples=resamples, delta=delta)
-    return replace(made, held_out=ahead, warnings=(*made.warnings, *ahead.warnings))
+    held = _held_out(found, form, start, scheme=scheme, resamples=resamples, delta=delta, fixed=fixed)
+    return replace(made, held_out=held, warnings=(*made.warnings, *held.warnings))
 
 
 def of(
@@ -168,15 +215,16 @@ def of(
     resamples: int = RESAMPLES,
     kind: Kind = "percentile",
     delta: float = DELTA,
+    fixed: Mapping[str, float] | None = None,
     starts: np.ndarray | None = None,
     basins: int = BASINS,
 ) -> Estimate:
-    """The same, of points and a form; `starts` and `basins` as in `encdec_jax.laws.fit`."""
+    """The same, of points and a form; `fixed`, `starts` and `basins` as in `encdec_jax.laws.fit`."""
     groups = {"run": points.rows, **points.labels}
     columns = {**points.columns, **points.labels}
-    checked(form, columns, points.loss, points.weights, {})  # before the scheme, whose errors say less
+    checked(form, columns, points.loss, points.weights, fixed or {})  # before the scheme, whose errors say less
     times = weights(groups, scheme, resamples) if resamples else np.empty((0, len(points.loss)))
-    fitted = fit(form, columns, points.loss, weights=points.weights, delta=delta, starts=starts)
+    fitted = fit(form, columns, points.loss, weights=points.weights, fixed=fixed, delta=delta, starts=starts)
     warnings = [*points.warnings, *fitted.warnings, *fitted.edges]
     none = np.empty((0, len(form.names)))
     if not fitted.converged:
@@ -213,7 +261,16 @@ def of(
     )
 
 
-def _ahead(points: Points, form: Form, start: float | None, *, scheme: Scheme, resamples: int, delta: float) -> HeldOut:
+def _held_out(
+    points: Points,
+    form: Form,
+    start: float | None,
+    *,
+    scheme: Scheme,
+    resamples: int,
+    delta: float,
+    fixed: Mapping[str, float] | None,
+) -> HeldOut:
     """The law's prediction of the budgets from `start` on."""
     columns = {**points.columns, **points.labels}
     if "c" not in columns and not {"n", "d"} <= set(columns):
@@ -226,6 +283,7 @@ def _ahead(points: Points, form: Form, start: float | None, *, scheme: Scheme, r
         resamples,
         start=start,
         weights=points.weights,
+        fixed=fixed,
         groups={"run": points.rows, **points.labels},
         scheme=scheme,
         delta=delta,
@@ -235,13 +293,14 @@ def _ahead(points: Points, form: Form, start: float | None, *, scheme: Scheme, r
 def _weak(form: Form, intervals: Mapping[str, Interval]) -> list[str]:
     """A line on what the points hardly determine, by the width of the intervals; none if all is determined."""
     exponents = {parameter.name for parameter in form.parameters if not parameter.log}
+    any_sign = {parameter.name for parameter in form.parameters if parameter.any_sign}
 
     def wide(name: str, one: Interval) -> bool:
         if name in exponents or name.partition("[")[0].endswith(("exponent", "share")):
             return one.high - one.low > _SHARE * abs(one.value)
         return one.high > _TIMES * one.low
 
-    found = [name for name, one in intervals.items() if one.known and wide(name, one)]
+    found = [name for name, one in intervals.items() if one.known and name not in any_sign and wide(name, one)]
     return [f"hardly determined by these points, as the intervals show: {', '.join(found)}"] if found else []
 
 

@@ -36,7 +36,7 @@ class Fitted:
       converged: whether the best start ended at a minimum. Parameters of a fit that did not converge are no result.
       condition: of the weighted Jacobian at the optimum, its columns scaled to length 1: large where the points don't
         tell parameters apart. Infinite where one of them is not determined at all.
-      residuals: ln(loss) - ln(law), [points].
+      residuals: ln(loss) - ln(law), or loss - law, as the law has them, [points].
       starts: number of starts.
       agree: how many of them ended at the objective, to 1e-4 of it.
       edges: parameters at the edge of what the law allows, in words; they are not determined by the table.
@@ -80,6 +80,15 @@ class Fitted:
     def params(self) -> dict[str, float]:
         """Natural parameters by name."""
         return dict(zip(self.form.names, self.natural.tolist(), strict=True))
+
+    def runs(self, laws: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Losses of runs [draws, points] where laws say `laws` [draws, points]: each with a residual of the fit.
+
+        Residuals are smaller than the noise, as the parameters were fitted to it: they are widened for that.
+        """
+        free = len(self.form.names) - len(self.fixed)
+        widened = self.residuals[self.weights > 0] * np.sqrt(self.n_points / (self.n_points - free))
+        return self.form.moved(laws, random.choice(widened, laws.shape))
 
     @property
     def derived(self) -> dict[str, float]:
@@ -135,7 +144,7 @@ def fit(
       loss: above 0, [points].
       weights: of the points, at least 0, [points]; 1 unless given.
       fixed: natural parameters that are held, by name.
-      delta: of the Huber loss, in ln(loss).
+      delta: of the Huber loss, in units of the residuals.
       starts: internal, [starts, params]; the law's own grid unless given.
 
     Raises:
@@ -146,13 +155,14 @@ def fit(
     table, target, point_weights = checked(form, columns, loss, weights, held)
     require(np.isfinite(delta) and delta > 0, "delta", delta, "a number above 0")
     free = np.array([name not in held for name in form.names])
-    problem = Problem(form.bind(table), np.log(target), point_weights[None], free, delta)
+    problem = Problem(form.bind(table), _aim(form, target), point_weights[None], free, delta)
     grid = np.array(_starts(form, problem, table) if starts is None else starts, np.float64)
     grid[:, ~free] = form.to_internal(np.array([held.get(name, 1.0) for name in form.names]))[~free]
     grid = np.unique(grid, axis=0)
     solved = minimise(problem, grid, np.zeros(len(grid), int))
     best = int(solved.objective.argmin())
-    log_loss, jacobian = problem.evaluate(solved.params[best : best + 1])
+    value, jacobian = problem.evaluate(solved.params[best : best + 1])
+    scale = 1.0 if form.logarithmic else float(np.abs(target).mean())
     bound = solved.objective[best] * (1 + _SAME) + np.finfo(float).eps * len(target)
     return Fitted(
         form=form,
@@ -160,10 +170,10 @@ def fit(
         objective=float(solved.objective[best]),
         converged=bool(solved.converged[best]),
         condition=_condition(jacobian[0, free] * np.sqrt(point_weights)),
-        residuals=np.log(target) - log_loss[0],
+        residuals=problem.target - value[0],
         starts=len(grid),
         agree=int((solved.objective <= bound).sum()),
-        edges=_edges(form, solved.params[best], jacobian[0], free),
+        edges=_edges(form, solved.params[best], jacobian[0] / scale, free),
         warnings=tuple(filter(None, [tokens_per_parameter(table)])),
         columns=table,
         loss=target,
@@ -191,13 +201,17 @@ def refit(fitted: Fitted, weights: np.ndarray, basins: int = BASINS) -> Refits:
     )
     free = np.array([name not in fitted.fixed for name in fitted.form.names])
     evaluate = fitted.form.bind(fitted.columns)
-    problem = Problem(evaluate, np.log(fitted.loss), rows * fitted.weights, free, fitted.delta)
+    problem = Problem(evaluate, _aim(fitted.form, fitted.loss), rows * fitted.weights, free, fitted.delta)
     starts = fitted.basins[:basins]
     count, tried = len(rows), len(starts)
     solved = minimise(problem, np.tile(starts, (count, 1)), np.repeat(np.arange(count), tried))
     best = solved.objective.reshape(count, tried).argmin(1) + tried * np.arange(count)
     natural = fitted.form.to_natural(solved.params[best])
     return Refits(fitted.form, natural, solved.objective[best], solved.converged[best])
+
+
+def _aim(form: Form, loss: np.ndarray) -> np.ndarray:
+    return np.log(loss) if form.logarithmic else loss
 
 
 def _starts(form: Form, problem: Problem, table: Columns) -> np.ndarray:
@@ -250,8 +264,10 @@ def _edges(form: Form, internal: np.ndarray, jacobian: np.ndarray, free: np.ndar
             continue
         if felt < _VANISHED:
             found.append(f"{parameter.name} is not determined: no point's loss depends on it")
-        elif not parameter.log and value <= 0:
+        elif parameter.log or parameter.any_sign:
+            continue
+        elif value <= 0:
             found.append(f"{parameter.name} = {value:.3g} is not above 0: the loss does not fall with its column")
-        elif not parameter.log and value > _STEEP:
+        elif value > _STEEP:
             found.append(f"{parameter.name} = {value:.3g} is a step, not a power law")
     return tuple(found)

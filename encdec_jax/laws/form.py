@@ -14,7 +14,8 @@ from itertools import product
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
-# Takes internal parameters [k, params]; returns ln L [k, points] and its Jacobian [k, params, points].
+# Takes internal parameters [k, params]; returns ln L [k, points] and its Jacobian [k, params, points]. Of a law that is
+# not logarithmic, L and its Jacobian.
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 # The grid of Chinchilla's Approach 3 (Hoffmann et al. 2022, arXiv 2203.15556, appendix D.3).
@@ -31,11 +32,13 @@ class Parameter:
       name: natural, such as 'A' or 'alpha'.
       log: whether the internal parameter is the logarithm of the natural one.
       starts: internal values, of which the grid of starts is made.
+      any_sign: whether it means the same below 0 as above: a floor of losses that may be negative.
     """
 
     name: str
     log: bool
     starts: tuple[float, ...]
+    any_sign: bool = False
 
 
 def coefficient(name: str, starts: tuple[float, ...] = _COEFFICIENTS) -> Parameter:
@@ -88,6 +91,11 @@ class Form(ABC):
         """The column, of any type, that says which parameters a point has; None if all have the same."""
         return None
 
+    @property
+    def logarithmic(self) -> bool:
+        """Whether residuals are those of ln L, and L is above 0."""
+        return True
+
     @abstractmethod
     def bind(self, columns: Columns) -> Evaluate:
         """The law at given points, each column [points]."""
@@ -113,8 +121,17 @@ class Form(ABC):
     def predict(self, natural: np.ndarray, columns: Columns) -> np.ndarray:
         """The loss [..., points] by natural parameters [..., params]."""
         internal = self.to_internal(np.asarray(natural, np.float64))
-        log_loss, _ = self.bind(columns)(internal.reshape(-1, internal.shape[-1]))
-        return np.exp(log_loss).reshape(*internal.shape[:-1], -1)
+        with np.errstate(all="ignore"):  # resamples may lie where a law overflows
+            value, _ = self.bind(columns)(internal.reshape(-1, internal.shape[-1]))
+            return (np.exp(value) if self.logarithmic else value).reshape(*internal.shape[:-1], -1)
+
+    def residuals(self, loss: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """ln(loss / predicted), or loss - predicted of a law that is not logarithmic."""
+        return np.log(loss / predicted) if self.logarithmic else loss - predicted
+
+    def moved(self, predicted: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+        """The losses that have these residuals."""
+        return predicted * np.exp(residuals) if self.logarithmic else predicted + residuals
 
 
 def compute_optimal(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

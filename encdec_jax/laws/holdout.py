@@ -86,6 +86,7 @@ def hold_out(
     *,
     start: float | None = None,
     weights: np.ndarray | None = None,
+    fixed: Mapping[str, float] | None = None,
     groups: Mapping[str, np.ndarray] | None = None,
     scheme: Scheme = "run",
     delta: float = DELTA,
@@ -102,6 +103,7 @@ def hold_out(
       resamples: of the smaller budgets' runs; 0 gives no intervals.
       start: runs at this budget or above are held out; 95 % of the largest unless given.
       weights: of the points in the fit, at least 0, [points]; points of weight 0 are not predicted either.
+      fixed: natural parameters that are held, by name.
       groups, scheme: what is resampled, as in `encdec_jax.laws.bootstrap.weights`; single runs unless given.
       delta, starts, basins: as in `encdec_jax.laws.fit`.
 
@@ -121,7 +123,7 @@ def hold_out(
         require(not new, form.group, ", ".join(map(str, new)), f"architectures with runs below {begin:.4g} FLOPs")
     point_weights = None if weights is None else np.asarray(weights, np.float64)[below]
     smaller = {name: np.asarray(columns[name])[below] for name in form.columns}
-    fitted = fit(form, smaller, loss[below], weights=point_weights, delta=delta, starts=starts)
+    fitted = fit(form, smaller, loss[below], weights=point_weights, fixed=fixed, delta=delta, starts=starts)
     require(fitted.converged, "law", form.name, "one whose fit to the smaller budgets converges")
     held = above if weights is None else above & (np.asarray(weights) > 0)
     require(bool(held.any()), "weights", 0, "a weight above 0 of a run that is held out")
@@ -129,7 +131,7 @@ def hold_out(
     predicted = fitted.predict(ahead)
     units = {name: np.asarray(values)[below] for name, values in (groups or {"run": np.arange(len(loss))}).items()}
     low, high = _ends(fitted, ahead, resampled(units, scheme, resamples) if resamples else None, basins)
-    miss = np.log(loss[held] / predicted)
+    miss = form.residuals(loss[held], predicted)
     known = bool(np.isfinite(low).all())
     return HeldOut(
         fitted,
@@ -153,10 +155,6 @@ def _ends(fitted: Fitted, ahead: Columns, times: np.ndarray | None, basins: int)
     refits = refit(fitted, times, basins)
     if refits.converged.mean() < _ENOUGH:
         return none, none
-    # Residuals are smaller than the noise, as the parameters were fitted to it.
-    scale = np.sqrt(fitted.n_points / (fitted.n_points - len(fitted.form.names)))
-    draws = refits.predict(ahead)[refits.converged]
-    residuals = fitted.residuals[fitted.weights > 0]
-    draws = draws * np.exp(scale * np.random.default_rng(_SEED).choice(residuals, draws.shape))
+    draws = fitted.runs(refits.predict(ahead)[refits.converged], np.random.default_rng(_SEED))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high

@@ -33,6 +33,11 @@ class Joint(Form):
         """See `Form.group`."""
         return GROUP
 
+    @property
+    def logarithmic(self) -> bool:
+        """See `Form.logarithmic`."""
+        return self.form.logarithmic
+
     def bind(self, columns: Columns) -> Evaluate:
         """See `Form.bind`.
 

@@ -54,6 +54,7 @@ def points(
     weight: str | None = None,
     labels: Mapping[str, str] | None = None,
     where: Sequence[str] = (),
+    signed: bool = False,
 ) -> Points:
     """The points of a table.
 
@@ -67,6 +68,7 @@ def points(
       loss: name of the loss's column.
       weight: name of the column of the points' weights.
       labels: role -> name of its column.
+      signed: whether losses of 0 and below are sound.
       where: conditions such as 'arch=enc_dec' or 'C>=1e18' (=, !=, <, <=, >, >=), all of which hold for a point.
 
     Raises:
@@ -85,7 +87,7 @@ def points(
     gone = len(table) - len(left)
     require(len(left) > 0, "table", f"{len(table)} rows, {gone} left out", "at least one row to fit")
     kept, rows = table[left], left + 1
-    found = {role: numbers_of(kept[name], role, rows) for role, name in numeric.items()}
+    found = {role: numbers_of(kept[name], role, rows, signed and role == "loss") for role, name in numeric.items()}
     weights, losses = found.pop("weight", None), found.pop("loss")
     return Points(
         columns=found,
@@ -136,13 +138,14 @@ def _label(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def numbers_of(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
+def numbers_of(column: pl.Series, role: str, rows: np.ndarray, signed: bool = False) -> np.ndarray:
     """A column as finite numbers above 0 (weights: at least 0).
 
     Args:
       column: of any type.
       role: of the column, as an error names it.
       rows: of the table, [points].
+      signed: whether numbers of 0 and below are sound.
 
     Raises:
       UserError: a cell is missing or is no such number.
@@ -150,13 +153,13 @@ def numbers_of(column: pl.Series, role: str, rows: np.ndarray) -> np.ndarray:
     text = f"{role} (column {column.name!r})"
     read = numbers_in(column, text, rows)
     values = read.to_numpy()
-    least = values >= 0 if role == "weight" else values > 0
+    least = signed | (values >= 0 if role == "weight" else values > 0)
     broken = read.is_null().to_numpy() | ~(np.isfinite(values) & least)
     if broken.any():
         place = int(broken.argmax())
         shown = "nothing" if read[place] is None else f"{values[place]:g}"
         others = f" ({broken.sum()} such rows)" if broken.sum() > 1 else ""
-        accepted = "finite, at least 0" if role == "weight" else "finite, above 0"
+        accepted = "finite" if signed else "finite, at least 0" if role == "weight" else "finite, above 0"
         raise UserError(f"{text}, row {rows[place]} = {shown} is not accepted: {accepted}{others}")
-    require(bool(values.any()), text, 0, "at least one weight above 0")
+    require(signed or bool(values.any()), text, 0, "at least one weight above 0")
     return values

@@ -136,7 +136,8 @@ def fitted(found: Estimate) -> Figure:
         here, shade = of == name, look.colour
         dots: Any = {"marker": look.marker, "ms": 3.5, "mfc": "none", "mew": 0.8, "ls": "", "zorder": 3}
         (points,) = left.plot(x[here], loss[here], color=shade, label=name, **dots)
-        right.plot(value[here], 100 * np.expm1(found.fitted.residuals[here]), color=shade, **dots)
+        apart = found.fitted.residuals[here]
+        right.plot(value[here], 100 * np.expm1(apart) if form.logarithmic else apart, color=shade, **dots)
         line = _line(found, x[here], {GROUP: np.full(_GRID, name)}, here)
         left.plot(line[0], line[1], color=shade)
         ends.append((float(line[1][-1]), points))
@@ -146,12 +147,12 @@ def fitted(found: Estimate) -> Figure:
         left.legend(handles=[points for _, points in sorted(ends, key=lambda end: -end[0])], frameon=False)
     right.axhline(0, color="#444444", lw=1)
     left.set(xlabel=text, ylabel="loss", title="Runs and law")
-    right.set(xlabel="loss by the law", ylabel="loss above the law, %", title="Residuals")
-    for axes in (left, right):
-        axes.set_xscale("log")
-        _few_ticks(axes.xaxis)
-    left.set_yscale("log")
-    _few_ticks(left.yaxis)
+    unit = ", %" if form.logarithmic else ""
+    right.set(xlabel="loss by the law", ylabel=f"loss above the law{unit}", title="Residuals")
+    for axes, name, values in ((left, "x", x), (right, "x", value), (left, "y", loss)):
+        if (values > 0).all():  # losses of any sign have no logarithm
+            axes.set(**{f"{name}scale": "log"})
+            _few_ticks(getattr(axes, f"{name}axis"))
     return figure
 
 
@@ -174,7 +175,7 @@ def _read(found: Estimate) -> dict[str, np.ndarray]:
 def _line(found: Estimate, x: np.ndarray, label: dict[str, np.ndarray], here: np.ndarray) -> tuple[np.ndarray, ...]:
     """The law, or the frontier, over the range of x: x, loss, and the ends of the band (NaN without resamples)."""
     columns = _read(found)
-    grid = np.geomspace(x.min(), x.max(), _GRID)
+    grid = (np.geomspace if x.min() > 0 else np.linspace)(x.min(), x.max(), _GRID)
     if set(columns) == {"n", "d"}:
         sizes = np.geomspace(columns["n"][here].min(), columns["n"][here].max(), _GRID)
         n, c = (axis.ravel() for axis in np.meshgrid(sizes, grid))

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from encdec_jax.errors import require
+from encdec_jax.laws.ahead import REACH as REACH
 from encdec_jax.laws.frontier import Law
 from encdec_jax.laws.interval import LEVEL, Interval
 
-REACH = 3.0  # times beyond the measured budgets, either way, that a law is trusted
 _GRID = 200  # budgets at which the frontiers are compared
 
 

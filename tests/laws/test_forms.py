@@ -7,11 +7,14 @@ from losses import scattered
 from encdec_jax.errors import UserError
 from encdec_jax.laws.forms import FORMS
 from encdec_jax.laws.joint import joint
+from encdec_jax.laws.linear import in_loss
 
 LAWS = {
     **FORMS,
     "joint": joint(FORMS["chinchilla3"], ["enc_dec", "causal_lm"], ["alpha", "E"]),
     "joint kaplan": joint(FORMS["kaplan"], ["enc_dec", "causal_lm"]),
+    "in loss": in_loss(FORMS["coupled"], np.array([-1.0, 2.0])),
+    "joint in loss": joint(in_loss(FORMS["chinchilla3"], np.array([-1.0, 2.0])), ["enc_dec", "causal_lm"], ["E"]),
 }
 
 
@@ -24,10 +27,11 @@ def test_jacobians_are_the_derivatives(form, seed):
     middle = np.array([np.mean(parameter.starts) for parameter in form.parameters])
     params = middle * random.uniform(0.2, 1, (3, len(middle)))
     evaluate, step = form.bind(columns), 1e-6
-    _, jacobian = evaluate(params)
+    value, jacobian = evaluate(params)
+    scale = 1.0 if form.logarithmic else np.maximum(1, np.abs(value))  # differences are as exact as the values
     for i, move in enumerate(np.eye(len(middle)) * step):
         numeric = (evaluate(params + move)[0] - evaluate(params - move)[0]) / (2 * step)
-        np.testing.assert_allclose(jacobian[:, i], numeric, atol=1e-6)
+        np.testing.assert_allclose(jacobian[:, i] / scale, numeric / scale, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", LAWS.values(), ids=LAWS)
@@ -39,7 +43,8 @@ def test_a_batch_is_the_same_as_one_by_one_and_natural_parameters_go_both_ways(f
     for i in range(5):
         assert (form.bind(columns)(params[i : i + 1])[0][0] == together[i]).all()
     assert form.to_internal(form.to_natural(params)) == pytest.approx(params)
-    assert form.predict(form.to_natural(params), columns) == pytest.approx(np.exp(together))
+    predicted = np.exp(together) if form.logarithmic else together
+    assert form.predict(form.to_natural(params), columns) == pytest.approx(predicted)
 
 
 def test_chinchilla_grid_is_the_published_one():
