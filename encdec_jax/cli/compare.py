@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TEXT = "print two results tables side by side: runs they share, differences of loss, optima, laws and gaps"
 EPILOG = """\
-  encdec compare experiments/quickstart/results.parquet runs/quickstart/results.parquet
+  encdec compare experiments/quickstart/results.parquet runs/experiments/quickstart/results.parquet
   encdec compare ours.parquet theirs.csv --n params --c flops --loss bpb      both tables name their columns so
 """
 _COLUMNS = {

@@ -72,8 +72,7 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
         experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen, labels
     )
     figure = plots.png(only(findings, labels), experiment.question) if findings.optima else None
-    if figure is not None:
-        atomic_write(experiment.root / results.FIGURE, figure)
+    results.put_figure(experiment, figure, table)
     path = experiment.root / REPORT
     atomic_write(path, page)
     return path

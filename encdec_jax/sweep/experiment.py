@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ class Experiment:
     """A loaded experiment.
 
     Attributes:
-      name: of its folder, and of the folder of its runs.
+      name: of the experiment and of its runs' folder: sweep.py's NAME, else the path of its folder in the project.
       folder: that holds sweep.py.
       question: that it asks.
       baseline: the label that the others are compared with.
@@ -56,7 +57,7 @@ class Experiment:
 
     @property
     def root(self) -> Path:
-        """Folder of the experiment's runs, of its results and of its report."""
+        """Folder of the experiment's runs, of its results and of its report; no other experiment's."""
         return runs_root() / self.name
 
     def run_folder(self, run_id: str) -> Path:
@@ -68,8 +69,8 @@ def load(folder: Path) -> Experiment:
     """Read an experiment folder.
 
     Raises:
-      UserError: there is no such folder or no sweep.py in it; sweep.py raises an exception, lacks a name, or gives
-        something other than distinct `RunConfig`s.
+      UserError: there is no such folder or no sweep.py in it; sweep.py raises an exception, lacks a name, gives
+        something other than distinct `RunConfig`s, or other runs when it is run again.
     """
     require(folder.is_dir(), "experiment folder", str(folder), "a folder that holds a sweep.py")
     script = folder / "sweep.py"
@@ -77,11 +78,18 @@ def load(folder: Path) -> Experiment:
     module = execute(script)
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)
+    again = _runs(execute(script), script)
+    if set(again) != set(runs):
+        other = len(set(runs) - set(again))
+        raise UserError(
+            f"{script}: runs() gives other runs each time: {other} of {len(runs)} ids were others the second time;"
+            " draw from generators with a seed, as random.Random(0)"
+        )
     labels = _labels(module, script, runs)
     accepted = "one of its runs' labels: " + ", ".join(sorted(set(labels.values())))
     require(named["BASELINE"] in labels.values(), f"{script}: BASELINE", named["BASELINE"], accepted)
     return Experiment(
-        name=folder.resolve().name,
+        name=_name(module, script),
         folder=folder,
         question=named["QUESTION"],
         baseline=named["BASELINE"],
@@ -92,6 +100,26 @@ def load(folder: Path) -> Experiment:
         pooled=_pooled(module, script),
         health=getattr(module, "HEALTH", None),
     )
+
+
+def _name(module: ModuleType, script: Path) -> str:
+    """What tells an experiment from all others that keep their runs in one place.
+
+    The project is the nearest parent with .git, pyproject.toml or setup.py; else the working directory. Outside of both
+    the whole path counts.
+    """
+    accepted = "names of folders, joined by /, of letters, digits, '.', '_' and '-', the first one not 'single'"
+    if hasattr(module, "NAME"):
+        name = module.NAME
+        sound = isinstance(name, str) and re.fullmatch(r"(?!single(/|$))\w[\w.-]*(/\w[\w.-]*)*", name) is not None
+        require(sound, f"{script}: NAME", name, accepted)
+        return str(name)
+    folder = script.parent.resolve()
+    marked = (p for p in folder.parents if any((p / mark).exists() for mark in (".git", "pyproject.toml", "setup.py")))
+    project = next(marked, Path.cwd())
+    name = folder.relative_to(project if project in folder.parents else folder.anchor).as_posix()
+    require(name.partition("/")[0] != "single", "experiment folder", str(folder), f"one of another name: {accepted}")
+    return name
 
 
 def _named(module: ModuleType, script: Path, name: str) -> Any:

@@ -24,6 +24,7 @@ from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import RunState, counts, forgive, run_state
+from encdec_jax.sweep.worker import digest
 from encdec_jax.text import duration, progress_console, shape
 
 PERIOD = 0.5  # seconds between two looks at the runs
@@ -90,7 +91,7 @@ def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[s
     workers = []
     for place, share in enumerate(shares):
         command = [sys.executable, "-m", "encdec_jax.sweep.worker", str(experiment.folder)]
-        command += ["--cpus", ",".join(map(str, share)), "--parent", str(os.getpid())]
+        command += ["--cpus", ",".join(map(str, share)), "--parent", str(os.getpid()), "--runs", digest(experiment)]
         with (experiment.root / "logs" / f"{_ours()}-worker-{place}.log").open("wb") as log:
             # A session of their own: a terminal's Ctrl-C reaches this process alone, which then tells them.
             workers.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -19,6 +20,7 @@ from encdec_jax.sweep.store import RunState, run_state
 
 TABLE = "results.parquet"
 FIGURE = "figure.png"
+SHOWN = "figure.rows"  # digest of the rows that the figure shows
 
 # Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
 # of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
@@ -181,7 +183,7 @@ def collect_into(folder: Path) -> int:
       0, the exit code.
 
     Raises:
-      UserError: runs are not finished, or a folder can't be written to.
+      UserError: runs are not finished, the figure shows other rows, or a folder can't be written to.
     """
     experiment = load_experiment(folder)
     states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
@@ -191,10 +193,24 @@ def collect_into(folder: Path) -> int:
         raise UserError(
             f"experiment {folder} is not finished: {counts} of {len(states)} runs; give: encdec run {folder}"
         )
-    collect(experiment)
+    table, figure, shown = collect(experiment), experiment.root / FIGURE, experiment.root / SHOWN
+    if figure.exists() and (not shown.exists() or shown.read_text(encoding="utf-8") != digest(table)):
+        raise UserError(f"{figure} does not show the rows that the study has now: first encdec report {folder}")
     for name in (TABLE, FIGURE):
         source = experiment.root / name
         if source.exists():
             atomic_write(folder / name, source.read_bytes())
             print(f"wrote {folder / name}")
     return 0
+
+
+def digest(table: pl.DataFrame) -> str:
+    """SHA-256 of a table's rows."""
+    return hashlib.sha256(table.write_csv().encode()).hexdigest()
+
+
+def put_figure(experiment: Experiment, figure: bytes | None, table: pl.DataFrame) -> None:
+    """Write the report's figure and what rows it shows; without one, leave none that shows others."""
+    for name, data in ((FIGURE, figure), (SHOWN, None if figure is None else digest(table))):
+        path = experiment.root / name
+        path.unlink(missing_ok=True) if data is None else atomic_write(path, data)

@@ -9,6 +9,7 @@ SIGINT let the run save a checkpoint, then release it. A worker whose parent is 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -86,6 +87,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=expanded, help="the experiment folder, which holds a sweep.py")
     parser.add_argument("--cpus", type=_ids, help="ids of the CPUs to keep to, as in 0,1; default: no limit")
+    parser.add_argument("--runs", help="digest of the runs' ids, as `encdec run` sees them; default: any")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="stop when this pid is no longer the parent")
     options = parser.parse_args()
     if options.cpus:
@@ -93,6 +95,11 @@ def main() -> int:
     try:
         with interrupts() as told:
             experiment = load(options.folder)
+            if options.runs not in (None, digest(experiment)):
+                script = experiment.folder / "sweep.py"
+                raise UserError(
+                    f"{script}: runs() gives other runs in every process: no set, hash, clock or pid decides"
+                )
             from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
             from encdec_jax.train.sharding import present
 
@@ -102,6 +109,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def digest(experiment: Experiment) -> str:
+    """SHA-256 of the runs' ids, whatever their order."""
+    return hashlib.sha256("".join(sorted(experiment.runs)).encode()).hexdigest()
 
 
 def _ids(text: str) -> list[int]:

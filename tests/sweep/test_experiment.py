@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tiny import SWEEP, write_experiment
+from tiny import SWEEP, encdec, write_experiment, write_noise
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.experiment import load
@@ -44,3 +46,44 @@ def test_one_line_says_what_is_wrong_with_the_script(folders, change, message):
     with pytest.raises(UserError, match=message) as caught:
         load(write_experiment(folders / "study", SWEEP.replace(*change)))
     assert "\n" not in str(caught.value)
+
+
+def test_its_name_is_its_path_in_the_project_or_one_it_states(folders, monkeypatch):
+    """Two folders of one name shared runs, report and figure."""
+    write_experiment(folders / "one/study")
+    (folders / "two").mkdir()
+    (folders / "two/pyproject.toml").touch()
+    assert load(folders / "one/study").name == "one/study"
+    assert load(write_experiment(folders / "two/deep/study")).name == "deep/study"
+    monkeypatch.chdir(folders / "one")
+    assert load(Path("study")).name == "study"
+    assert load(Path("../one/study")).name == "study"
+    monkeypatch.chdir(folders / "two")
+    assert load(folders / "one/study").name == (folders / "one/study").relative_to("/").as_posix()
+    named = load(write_experiment(folders / "one/study", 'NAME = "lr/second"\n' + SWEEP))
+    assert named.root == folders / "runs/lr/second"
+
+
+@pytest.mark.parametrize("name", ["''", "'/tmp'", "'../a'", "'a/../b'", "'a//b'", "'single'", "'single/a'", "3"])
+def test_a_name_is_one_of_folders(folders, name):
+    with pytest.raises(UserError, match=r"NAME = .* is not accepted: names of folders"):
+        load(write_experiment(folders / "study", f"NAME = {name}\n{SWEEP}"))
+
+
+def test_runs_that_change_are_refused(folders):
+    """Each worker drew other runs, which nobody collects."""
+    drawn = SWEEP.replace("tiny_run(arch, d_model)", "tiny_run(arch, d_model, lr=random.uniform(1e-3, 1e-2))")
+    with pytest.raises(UserError, match=r"runs\(\) gives other runs each time: 4 of 4 ids were others the second time"):
+        load(write_experiment(folders / "study", f"import random\n{drawn}"))
+    seeded = drawn.replace("def runs():", "def runs():\n    random.seed(0)")
+    assert len(load(write_experiment(folders / "study", f"import random\n{seeded}")).runs) == 4
+
+
+def test_runs_that_differ_between_processes_are_refused_by_the_workers(folders):
+    """A set of texts has another order in each process, which no second look within one shows."""
+    write_noise()
+    drawn = SWEEP.replace("tiny_run(arch, d_model)", "tiny_run(arch, d_model, lr=1e-3 * (1 + os.getpid() % 100_000))")
+    done = encdec("run", write_experiment(folders / "study", f"import os\n{drawn}"), "-j", 1)
+    assert done.returncode == 1
+    assert "runs() gives other runs in every process" in done.stderr
+    assert not list((folders / "runs").rglob("config.json"))

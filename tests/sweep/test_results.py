@@ -1,10 +1,16 @@
+import json
+from pathlib import Path
+
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from synthetic import Truth, study
+from tiny import write_experiment
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.experiment import Experiment
-from encdec_jax.sweep.results import load
+from encdec_jax.sweep.experiment import load as load_experiment
+from encdec_jax.sweep.results import collect_into, ended, load, put_figure
 
 TABLE = study({"causal_lm": Truth()})
 
@@ -25,3 +31,40 @@ def test_what_is_no_results_table_is_one_line(tmp_path, name):
     with pytest.raises(UserError, match="lacks columns: tokens" if name == "poor.parquet" else "can't read") as caught:
         load(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def study_of(folders, place: str) -> Path:
+    """An experiment whose runs have all ended, with a report."""
+    folder = write_experiment(folders / place / "study")
+    experiment = load_experiment(folder)
+    for identity, run in experiment.runs.items():
+        experiment.run_folder(identity).mkdir(parents=True)
+        summary = {"status": "done", "tokens_seen": run.train.tokens, "versions": {}, "wall_s": float(len(place))}
+        (experiment.run_folder(identity) / "summary.json").write_text(json.dumps(summary))
+    put_figure(experiment, place.encode(), ended(experiment))
+    return folder
+
+
+def test_two_studies_of_one_folder_name_share_nothing(folders):
+    """`collect` copied the second one's figure into the first."""
+    first, second = (study_of(folders, place) for place in ("first", "second"))
+    for folder in (first, second, first):
+        collect_into(folder)
+    assert (first / "figure.png").read_bytes() == b"first"
+    assert (second / "figure.png").read_bytes() == b"second"
+    assert pl.read_parquet(first / "results.parquet")["wall_s"].unique().to_list() == [5.0]
+
+
+def test_a_figure_of_other_rows_is_not_collected(folders):
+    folder = study_of(folders, "place")
+    experiment = load_experiment(folder)
+    summary = experiment.run_folder(next(iter(experiment.runs))) / "summary.json"
+    summary.write_text(summary.read_text().replace("5.0", "6.0"))
+    with pytest.raises(
+        UserError, match=r"figure.png does not show the rows that the study has now: first encdec report"
+    ):
+        collect_into(folder)
+    assert not (folder / "results.parquet").exists()
+    put_figure(experiment, None, ended(experiment))
+    assert not (experiment.root / "figure.png").exists()
+    collect_into(folder)
