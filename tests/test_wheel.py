@@ -75,6 +75,11 @@ def test_it_plans_the_quickstart_outside_the_repository(place):
     assert "quickstart: 36 runs, " in encdec(place, "plan", "quickstart")
 
 
+def test_its_configurations_are_found_from_everywhere(place):
+    assert encdec(place, "count", "configs/base.py:enc_dec").count("encoder") > 0
+    assert encdec(place, "count", "configs/ladder.py:150m-causal_lm")
+
+
 def test_it_is_the_core_alone_and_typed(place):
     code = (
         "import encdec_jax, importlib.util as found, pathlib\n"

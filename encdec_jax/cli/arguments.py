@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,21 @@ def _file(given: str) -> tuple[Path, str | None]:
     """The file of CONFIG and its argument, if any: of the places that a colon leaves open, the longest path wins."""
     parts = given.split(":")
     for n in range(len(parts), 0, -1):
-        file = expanded(":".join(parts[:n]))
-        if file.is_file():
-            return file, ":".join(parts[n:]) if n < len(parts) else None
+        path = ":".join(parts[:n])
+        for file in (expanded(path), *_shipped(path)):
+            if file.is_file():
+                return file, ":".join(parts[n:]) if n < len(parts) else None
     name = given.rpartition(".py:")[0] + ".py" if ".py:" in given else given
     what = "" if Path(name).exists() else "there is no such file; "
     accepted = f"{what}a Python file with a function get_config, or a run's config.json"
     raise UserError(f"CONFIG = {name!r} is not accepted: {accepted}")
+
+
+def _shipped(path: str) -> Iterator[Path]:
+    """What the installed package has under the name `configs/FILE`, which need not stand where the user is."""
+    folder, _, name = path.rpartition("/")
+    if folder == "configs" and (found := find_spec("encdec_jax.configs")) is not None:
+        yield from (Path(place) / name for place in found.submodule_search_locations or ())
 
 
 def _data(file: Path, argument: str | None) -> dict[str, Any]:
