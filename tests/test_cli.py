@@ -158,6 +158,9 @@ def test_plan_prints_what_a_run_will_cost(capsys, folders):
     code, out, _ = encdec(capsys, "plan", write_experiment(folders / "study"))
     assert code == 0
     assert out.count("pending") == 4
+    assert re.search(r"label +layers x width +seed +lr +parameters", out)
+    assert re.search(r"enc_dec \S+ +1\+1 x 16 +0 +0.01 ", out)
+    assert re.search(r"seed +lr +budget", encdec(capsys, "status", folders / "study")[1])
     assert "study: 4 runs, " in out
     assert "left: 4 runs, about " in out
     assert not (folders / "runs").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from encdec_jax.errors import UserError
@@ -32,3 +34,20 @@ def budgets(values: np.ndarray, what: str) -> np.ndarray:
             )
         middle[group == one] = near[(len(near) - 1) // 2]
     return middle[place]
+
+
+def printed(value: float, known: Sequence[float]) -> float:
+    """The known budget that a value means, itself or rounded to two digits or more, as 3.8e11 is of 3.78e11.
+
+    Args:
+      value: FLOPs.
+      known: budgets.
+
+    Returns:
+      the value, if it is none of them, or rounds several.
+    """
+    if value in known:
+        return value
+    digits = max(len(f"{value:.16e}".partition("e")[0].replace(".", "").rstrip("0")), 2)
+    near = [one for one in known if float(f"{one:.{digits - 1}e}") == float(f"{value:.{digits - 1}e}")]
+    return near[0] if len(near) == 1 else value

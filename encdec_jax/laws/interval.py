@@ -24,6 +24,10 @@ class Interval:
     low: float = math.nan
     high: float = math.nan
 
+    def __str__(self) -> str:
+        ends = f" [{self.low:.3g}, {self.high:.3g}]" if self.known else ""
+        return f"{self.value:.3g}{ends}"
+
     @classmethod
     def of(
         cls,

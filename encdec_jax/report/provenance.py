@@ -86,6 +86,7 @@ def results(table: pl.DataFrame) -> Section:
         "run_id": "run",
         "label": "architecture",
         "budget_flops": "budget (FLOPs)",
+        "layers": "layers",
         "d_model": "width",
         "n_params": "parameters",
         "tokens_seen": "tokens seen",
@@ -98,6 +99,8 @@ def results(table: pl.DataFrame) -> Section:
         "train_loss": "training loss (own objective, nats)",
         "wall_s": "wall clock (s)",
     }
+    layers = pl.when(pl.col("enc_layers") > 0).then(pl.format("{}+{}", "enc_layers", "dec_layers"))
+    table = table.with_columns(layers=layers.otherwise(pl.col("dec_layers").cast(pl.String)))
     chosen = table.sort(_ORDER, nulls_last=True).select(*columns)
     rows = [[_cell(name, value) for name, value in zip(columns, row, strict=True)] for row in chosen.iter_rows()]
     return Section("All runs", "", tuple(columns.values()), rows, "No run has ended.")

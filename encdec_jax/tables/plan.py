@@ -12,7 +12,8 @@ from encdec_jax.sweep.speed import elapsed, measured_speed
 from encdec_jax.sweep.store import run_state
 from encdec_jax.text import amount, console, duration, shape, table
 
-_COLUMNS = ("run", "status", "label", "layers x width", "parameters", "tokens", "updates", "FLOPs", "budget")
+_TEXT = ("run", "status", "label", "layers x width")
+_NUMBERS = ("seed", "lr", "parameters", "tokens", "updates", "FLOPs", "budget", "mismatch", "time (est.)")
 
 
 def print_plan(folder: Path) -> int:
@@ -30,7 +31,7 @@ def print_plan(folder: Path) -> int:
     check_costs(experiment)
     check_data(experiment)
     speed = measured_speed(experiment)
-    out = table(*_COLUMNS, "mismatch", "time (est.)", left=4)
+    out = table(*_TEXT, *_NUMBERS, left=len(_TEXT))
     spent, left = 0.0, []
     for identity, run in experiment.runs.items():
         due, status = cost(run), run_state(experiment.run_folder(identity)).status
@@ -43,6 +44,8 @@ def print_plan(folder: Path) -> int:
             status,
             experiment.labels[identity],
             shape(run),
+            str(run.train.seed),
+            f"{run.optim.lr:.3g}",
             amount(due.n_params),
             amount(run.train.tokens),
             str(due.updates),

@@ -10,6 +10,8 @@ from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.store import RunState, counts, run_state
 from encdec_jax.text import amount, console, shape, table
 
+_NUMBERS = ("seed", "lr", "budget", "tokens", "bits/byte")
+
 
 def print_status(folder: Path) -> int:
     """Print each run's state, and how many there are of each.
@@ -22,7 +24,7 @@ def print_status(folder: Path) -> int:
     """
     experiment = load(folder)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
-    out = table("run", "status", "label", "layers x width", "budget", "tokens", "bits/byte", "error", left=4)
+    out = table("run", "status", "label", "layers x width", *_NUMBERS, "error", left=4)
     out.columns[-1].justify, out.columns[-1].no_wrap, out.columns[-1].overflow = "left", False, "fold"
     for identity, state in states.items():
         out.add_row(identity, *_cells(experiment, identity, state))
@@ -40,6 +42,8 @@ def _cells(experiment: Experiment, identity: str, state: RunState) -> list[str]:
         state.status,
         experiment.labels[identity],
         shape(run),
+        str(run.train.seed),
+        f"{run.optim.lr:.3g}",
         "-" if run.budget_flops is None else f"{run.budget_flops:.3g}",
         f"{share:.0%} of {amount(run.train.tokens)}",
         "" if rate is None else f"{rate:.4f}",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 from planned import experiment
@@ -129,6 +131,23 @@ def test_nothing_is_wider_than_the_screen_or_cut_off(opened, width):
     page = opened(width)
     assert page.evaluate(WIDE) == [0]
     assert page.evaluate(CUT) == []
+
+
+def test_a_table_wider_than_a_phone_shows_that_it_scrolls(opened):
+    """Dark at the edge behind which there is more: first on the right, at the end on the left."""
+    page = opened(390)
+    box = page.locator("#all-runs .wide")
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth")
+
+    def edges() -> tuple[float, float]:
+        pixels = matplotlib.image.imread(io.BytesIO(box.screenshot()))[-60:, :, :3].mean(axis=2)
+        return tuple(float(np.median(side)) for side in (pixels[:, :2], pixels[:, -2:]))
+
+    left, right = edges()
+    assert right < 0.9 < left
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    left, right = edges()
+    assert left < 0.9 < right
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -21,6 +21,7 @@ from encdec_jax.report.plots import png
 from encdec_jax.report.words import answer
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import analyze
+from encdec_jax.study.findings import study as of_experiment
 from encdec_jax.study.predictions import Forecast, Prediction, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment
@@ -128,6 +129,14 @@ def test_it_holds_what_a_reader_needs():
         assert identity in text
 
 
+def test_all_runs_say_their_layers():
+    runs = usual_page().partition('id="all-runs"')[2]
+    layers = {f"{one['enc_layers']}+{one['dec_layers']}" for one in TABLE.filter(arch="enc_dec").to_dicts()}
+    assert ">layers" in runs
+    assert layers
+    assert all(f">{text}<" in runs for text in layers)
+
+
 def test_what_users_write_is_escaped():
     evil = "<script>alert('x')</script> & <b>"
     table = TABLE.with_columns(
@@ -209,7 +218,7 @@ def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
     ids=["empty", "one run", "no baseline", "one budget", "all diverged", "no budget", "all equal", "no versions"],
 )
 def test_any_table_makes_a_report(table):
-    findings = analyze(table, "causal_lm")
+    findings = of_experiment(experiment(table), table)
     source = render(experiment(predictions=[]), table, findings)
     assert f"<h1>{answer(findings)}</h1>" in source.replace("&#39;", "'")
     assert ("nothing to draw yet" in source) == (not findings.optima)

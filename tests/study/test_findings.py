@@ -1,8 +1,10 @@
+import re
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from planned import experiment
 from synthetic import BUDGETS, Truth, study
 
 from encdec_jax.errors import Undecided, UserError
@@ -10,6 +12,7 @@ from encdec_jax.laws.frontier import Law
 from encdec_jax.study.comparison import compare, crossover
 from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.findings import analyze
+from encdec_jax.study.findings import study as of_experiment
 
 BASE = Truth()
 # Needs 1.3 times the compute for the same loss, everywhere.
@@ -49,6 +52,45 @@ def test_no_crossover_in_the_range_is_an_answer():
     assert found.compute is None
     assert not found.beyond
     assert found.share < 0.05
+
+
+def test_a_table_may_be_a_frame_or_a_file(tmp_path):
+    table = study(TRUTHS, noise=0.01)
+    table.write_parquet(tmp_path / "results.parquet")
+    expected = analyze(table, "causal_lm").law("enc_dec").slope
+    for source in (table.to_pandas(), tmp_path, str(tmp_path / "results.parquet")):
+        assert analyze(source, "causal_lm").law("enc_dec").slope == expected
+    bare = table.select("label", "budget_flops", "n_params", "tokens", "suffix_bits_per_byte")
+    bare.write_csv(tmp_path / "bare.csv")
+    assert analyze(tmp_path / "bare.csv", "causal_lm").law("enc_dec").slope.value == pytest.approx(expected.value)
+
+
+def test_an_unknown_baseline_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match=r"baseline = 'causal' is not accepted: .*: causal_lm, enc_dec, prefix_lm"):
+        analyze(study(TRUTHS), "causal")
+
+
+def test_a_budget_is_taken_as_it_is_printed():
+    table = study(TRUTHS).with_columns(budget_flops=pl.col("budget_flops") * 1.26)
+    found = analyze(table, "causal_lm")
+    budget = found.budgets[0]
+    assert budget != float(f"{budget:.1e}")
+    for text in (f"{budget:.1e}", f"{budget:.3g}"):
+        assert found.optimum("enc_dec", float(text)).budget == budget
+        assert found.comparison("enc_dec", float(text)).budget == budget
+    with pytest.raises(Undecided, match=re.escape(f"baseline causal_lm; budgets {budget:.3g}, ")):
+        found.optimum("enc_dec", budget * 1.1)
+    with pytest.raises(Undecided, match="they show labels causal_lm, enc_dec"):
+        found.law("encdec")
+
+
+def test_what_was_found_shows_itself_in_a_line():
+    found = analyze(study(TRUTHS, noise=0.01), "causal_lm")
+    for one in (found, found.optima[0], found.laws[0]):
+        assert len(repr(one)) < 260
+        assert "array" not in repr(one)
+    law = found.law("enc_dec")
+    assert f"{law.slope.value:.3g} [{law.slope.low:.3g}, {law.slope.high:.3g}]" in repr(law)
 
 
 def crossing_laws(crossings: list[float]) -> tuple[Law, Law]:
@@ -229,8 +271,9 @@ def test_few_runs_leave_questions_undecided_but_raise_nothing_else():
     assert one_budget.comparison("enc_dec", 1e11).gap.known
     with pytest.raises(Undecided):
         one_budget.crossover("enc_dec")
+    alone = table.filter(pl.col("arch") == "enc_dec")  # of the baseline no run has ended
     with pytest.raises(Undecided):
-        analyze(table.filter(pl.col("arch") == "enc_dec"), "causal_lm").comparison("enc_dec", 1e11)
+        of_experiment(experiment(alone), alone).comparison("enc_dec", 1e11)
     assert analyze(table.clear(), "causal_lm").labels == ()
     assert analyze(table.head(1), "causal_lm").optima[0].isoflop.shape == "too few sizes"
 

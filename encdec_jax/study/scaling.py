@@ -1,0 +1,133 @@
+"""Laws of what a table shows of single budgets, and labels beside the baseline along them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from encdec_jax.laws.frontier import Fit, Law, assess, fit_loss, fit_power
+from encdec_jax.laws.interval import Interval
+from encdec_jax.study.comparison import REACH, Comparison, Crossover, compare, crossover, parameter_ratio
+from encdec_jax.study.isoflop import IsoFlop, tokens_at
+from encdec_jax.study.noise import Draws
+
+Pairs = list[tuple[IsoFlop, Draws]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """A law of one architecture's optima.
+
+    Attributes:
+      label: the architecture.
+      quantity: what the law gives: 'loss' (bits per byte), 'n' (parameters) or 'd' (tokens).
+      fit: the law, and how well it fits.
+      floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs.
+      draws: the laws of the resampled studies, [resamples].
+    """
+
+    label: str
+    quantity: str
+    fit: Fit
+    floor: Interval
+    scale: Interval
+    slope: Interval
+    draws: Law
+
+    def __repr__(self) -> str:
+        laws = f"floor {self.floor}, scale {self.scale} at {self.fit.law.reference:.3g} FLOPs, slope {self.slope}"
+        return f"Scaling({self.quantity} of {self.label}: {laws})"
+
+
+def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scaling | None:
+    """A law of one architecture; None with fewer than two budgets.
+
+    An optimum that is not the parabola's own still bounds the loss, but says nothing of the best size.
+    """
+    if quantity != "loss":
+        pairs = [pair for pair in pairs if pair[0].converged]
+    if len(pairs) < 2:
+        return None
+    compute = np.array([isoflop.curve.budget for isoflop, _ in pairs])
+    y = np.array([getattr(isoflop, quantity) for isoflop, _ in pairs])
+    drawn = np.stack([_values(quantity, *pair) for pair in pairs], axis=-1)
+    fitter = fit_loss if quantity == "loss" else fit_power
+    law, draws = fitter(compute, y, reference), fitter(compute, drawn, reference)
+    return Scaling(
+        label,
+        quantity,
+        assess(law, compute, y),
+        Interval.of(float(law.floor), draws.floor),
+        Interval.of(float(law.scale), draws.scale),
+        Interval.of(float(law.slope), draws.slope),
+        draws,
+    )
+
+
+def _values(quantity: str, isoflop: IsoFlop, drawn: Draws) -> np.ndarray:
+    if quantity == "loss":
+        return drawn.loss
+    return np.exp(drawn.ln_n) if quantity == "n" else tokens_at(isoflop.curve, drawn.ln_n)
+
+
+def comparisons(pairs: Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple[Comparison, ...]:
+    """Every label beside the baseline, at each budget that both were measured at."""
+    base = {isoflop.curve.budget: (isoflop, drawn) for isoflop, drawn in pairs if isoflop.curve.label == baseline}
+    losses, sizes = ({law.label: law for law in laws if law.quantity == quantity} for quantity in ("loss", "n"))
+    return tuple(
+        beside(
+            isoflop.curve.label,
+            isoflop.curve.budget,
+            (isoflop.loss, base[isoflop.curve.budget][0].loss),
+            (drawn.loss, base[isoflop.curve.budget][1].loss),
+            (losses.get(isoflop.curve.label), losses.get(baseline)),
+            sizes,
+            (min(base), max(base)),
+        )
+        for isoflop, drawn in pairs
+        if isoflop.curve.label != baseline and isoflop.curve.budget in base
+    )
+
+
+def beside(
+    label: str,
+    budget: float,
+    losses: tuple[float, float],
+    draws: tuple[np.ndarray, np.ndarray],
+    laws: tuple[Scaling | None, Scaling | None],
+    sizes: dict[str, Scaling],
+    measured: tuple[float, float],
+) -> Comparison:
+    """By the laws of the architecture and of the baseline that there are: of losses, and of best `sizes`."""
+    own, base = (law if law is not None and law.fit.converged else None for law in laws)
+    parameters = None
+    if own is not None and base is not None and label in sizes and base.label in sizes:
+        mine, theirs = sizes[label], sizes[base.label]
+        trusted = (measured[0] / REACH, max(measured[1], budget) * REACH)
+        point, drawn = (
+            parameter_ratio(budget, values, (loss, n), n_base, trusted)
+            for values, loss, n, n_base in (
+                (losses, own.fit.law, mine.fit.law, theirs.fit.law),
+                (draws, own.draws, mine.draws, theirs.draws),
+            )
+        )
+        parameters = Interval.of(float(point), drawn) if 0 < point < np.inf else None
+    multiplies = None if base is None else (base.fit.law, base.draws)
+    return compare(label, budget, losses, draws, multiplies, measured, parameters)
+
+
+def crossovers(pairs: Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple[Crossover, ...]:
+    """Where each label's law crosses the baseline's, of those that share two budgets with it."""
+    losses = {law.label: law for law in laws if law.quantity == "loss"}
+    budgets = {
+        label: {isoflop.curve.budget for isoflop, _ in pairs if isoflop.curve.label == label} for label in losses
+    }
+    found = []
+    for label, law in losses.items():
+        shared = budgets[label] & budgets.get(baseline, set())
+        if label != baseline and len(shared) >= 2:
+            base = losses[baseline]
+            measured = (min(shared), max(shared))
+            found.append(crossover(label, (law.fit.law, base.fit.law), (law.draws, base.draws), measured))
+    return tuple(found)
