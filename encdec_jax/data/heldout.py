@@ -25,7 +25,7 @@ def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalCo
       [windows].
 
     Raises:
-      UserError: the split is unknown, or too small for that many windows.
+      UserError: the split is unknown, too small for that many windows, or without a byte of text in what is scored.
     """
     require(data.eval_split in cache.splits, "data.eval_split", data.eval_split, "one of " + ", ".join(cache.splits))
     if "inputs" in cache.features:
@@ -36,6 +36,8 @@ def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalCo
     text = np.cumsum([0, *cache.vocab.token_bytes(segments.labels)])
     ends = np.cumsum(segments.target_lengths)
     nbytes = text[ends] - text[ends - segments.target_lengths]
+    accepted = "a split with text in what is scored; its labels stand for no byte, and bits per byte for nothing"
+    require(nbytes.sum() > 0, "data.eval_split", data.eval_split, accepted)
     return assemble(arch, shape, row, evaluate.windows, segments), nbytes.astype(np.int64)
 
 

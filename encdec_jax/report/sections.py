@@ -162,6 +162,10 @@ def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> 
     found = []
     if len(done) < len(experiment.runs):
         found.append(f"{len(done)} of {len(experiment.runs)} runs are done.")
+    for column, what in (("dropped", "trained on"), ("dropped_eval", "scored on")):
+        share = table.select(pl.col(column).max().cast(pl.Float64)).item()
+        if share:
+            found.append(f"Up to {share:.2%} of the pairs to be {what} are too long for a row, and dropped.")
     fitted = {(law.label, law.quantity) for law in findings.laws}
     for label in sorted(set(experiment.labels.values())):
         if (label, "loss") not in fitted:

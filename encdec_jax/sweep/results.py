@@ -25,7 +25,8 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
 # of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
 # of one `setting` are repetitions of each other, runs of one `label` a line of a figure. Columns with a dot are fields
-# of execution as the run ended with them; `executions` is how many ways of execution its parts had.
+# of execution as the run ended with them; `executions` is how many ways of execution its parts had. `dropped` and
+# `dropped_eval` are shares of pairs that are too long for a row, in training and in scoring.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
@@ -57,6 +58,8 @@ SCHEMA = pl.Schema(
         "wall_s": pl.Float64,
         "step_s": pl.Float64,
         "tokens_per_s": pl.Float64,
+        "dropped": pl.Float64,
+        "dropped_eval": pl.Float64,
         "data_hash": pl.String,
         "cache_digest": pl.String,
         "code": pl.String,
@@ -85,6 +88,8 @@ _MEASURED = (
     "wall_s",
     "step_s",
     "tokens_per_s",
+    "dropped",
+    "dropped_eval",
     "data_hash",
     "cache_digest",
     "code",

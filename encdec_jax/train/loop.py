@@ -19,6 +19,7 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives import check_vocab_size
+from encdec_jax.data.packing import dropped_pairs
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
@@ -164,6 +165,7 @@ class _Loop:
     def summarise(self, status: str) -> dict[str, Any]:
         """The run's summary; scores the held-out suffixes unless the run diverged."""
         rate = error = None
+        reason = None if status == "done" else "the loss or its gradient is not finite"
         if status == "done":
             rows, nbytes = self.held_out
             bits = self.trainer.held_out_bits(self.state.params, rows)
@@ -171,7 +173,7 @@ class _Loop:
             if jax.process_index() == 0:
                 _save_array(self.folder / "suffix_bits.npy", bits)
             if not math.isfinite(rate):
-                status, rate, error = "diverged", None, None
+                status, rate, error, reason = "diverged", None, None, "the loss of the held-out text is not finite"
         if self.metrics is not None:
             self.metrics.close()
         wall = self._wall()
@@ -193,8 +195,17 @@ class _Loop:
             "code": self.code,
             "commit": self.commit,
             "versions": versions(),
-            "error": None if status == "done" else "the loss or its gradient is not finite",
+            "dropped": self._dropped(self.run.data.split),
+            "dropped_eval": self._dropped(self.run.data.eval_split),
+            "error": reason,
         }
+
+    def _dropped(self, split: str) -> float | None:
+        """The share of a split's pairs that are too long for a row; None for text, which is cut."""
+        if "inputs" not in self.cache.features:
+            return None
+        dropped, pairs = dropped_pairs(self.cache, split, self.run.data)
+        return dropped / pairs
 
     def _progress(self, done: int) -> Progress:
         rate = done * self.tokens_per_update / max(self.carried.step_s, 1e-9)

@@ -67,3 +67,12 @@ def test_pairs_are_scored_on_their_targets_alone(arch):
         assert nbytes[row] == len(target) - 1
     with pytest.raises(UserError, match=r"evaluate\.windows = 31"):
         eval_batch(cache, ARCHS[arch], data, EvalConfig(windows=31))
+
+
+def test_text_of_no_bytes_is_refused_before_it_is_scored():
+    """Its rate was not a number, and the run 'diverged'."""
+    ends = FakeCache({split: {"inputs": [[70, 1]] * 30, "targets": [[1]] * 30} for split in ("train", "validation")})
+    with pytest.raises(
+        UserError, match=r"data\.eval_split = 'validation' is not accepted: a split with text in what is"
+    ):
+        eval_batch(ends, ARCHS["enc_dec"], DataConfig(), EVALUATE)

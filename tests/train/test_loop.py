@@ -15,6 +15,9 @@ import pytest
 from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.config import to_dict
+from encdec_jax.data.cache import write_cache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
 from encdec_jax.sweep.store import run_state
@@ -227,3 +230,20 @@ def test_two_processes_are_one(data):
     assert len(lines[0]) == len(lines[1])
     first = [json.loads(line[0])["loss"] for line in lines]
     assert first[0] == pytest.approx(first[1], abs=2e-6)
+
+
+def test_pairs_too_long_for_a_row_are_in_the_summary(folders):
+    long = {"train": (9, 40), "validation": (3, 40)}
+    splits = {name: [([70, 71], [72] * (60 if i < n else 5)) for i in range(of)] for name, (n, of) in long.items()}
+    write_cache("pairs", ByteVocab(), ("inputs", "targets"), splits)
+    data = DataConfig(task="pairs", source_length=32, target_length=32)
+    run = replace(tiny_run("enc_dec", updates=5), data=data, objective=ObjectiveConfig("seq2seq"))
+    summary = train(replace(run, evaluate=replace(run.evaluate, windows=16)), folders / "run")
+    assert (summary["dropped"], summary["dropped_eval"]) == (9 / 40, 3 / 40)
+
+
+def test_a_status_has_one_cause(data, monkeypatch):
+    monkeypatch.setattr(Trainer, "held_out_bits", lambda self, params, rows: np.full(len(rows.labels), np.nan))
+    summary = train(tiny_run(updates=5), data / "run")
+    assert (summary["status"], summary["error"]) == ("diverged", "the loss of the held-out text is not finite")
+    assert train(tiny_run(lr=1e30), data / "other")["error"] == "the loss or its gradient is not finite"
