@@ -16,9 +16,9 @@ import numpy as np
 from encdec_jax.config import RunConfig, execution
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
-from encdec_jax.data.objectives import check_vocab_size
 from encdec_jax.data.packing import dropped_pairs
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
@@ -110,7 +110,7 @@ class _Loop:
         self.run, self.folder = run, folder
         self.code, self.commit = code(), commit()
         self.cache = TokenCache.open(run.data.task, run.data.vocab)
-        check_vocab_size(run, self.cache.vocab)
+        check_demands(run, self.cache)
         shape = geometry(run)
         self.tokens_per_update, self.total = shape.update_tokens, shape.updates
         self.trainer = Trainer(run)
