@@ -28,7 +28,7 @@ def part(drawn: Any, label: str, points: str = "") -> None:
 
     Args:
       drawn: an artist, a container, or several of them.
-      label: the architecture.
+      label: of the runs.
       points: the key of what its markers show, for `encdec_jax.report.svg.inline`; empty if they show nothing alone.
     """
     if isinstance(drawn, Artist):

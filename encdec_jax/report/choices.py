@@ -34,7 +34,7 @@ def allocations(findings: Findings) -> Section:
             ratio = number(found.d.value / found.n.value)
             warning = found.warning or "-"
             rows.append([label, flops(compute), interval(found.n), interval(found.d), ratio, warning])
-    columns = ("architecture", "training FLOPs", "parameters", "tokens", "tokens / parameter", "warning")
+    columns = ("label", "training FLOPs", "parameters", "tokens", "tokens / parameter", "warning")
     empty = "Laws of the best size need two budgets whose best size lies inside the sizes tried."
     return Section("Allocation", note if rows else "", columns, rows, empty)
 
@@ -58,7 +58,7 @@ def paired(found: Sequence[Pair]) -> Section:
         "Best sizes trained, seed by seed, on the same held-out windows; runs of a seed read the same text in the same "
         "order. Difference: above 0 the baseline is better. Of windows: its interval under other held-out windows, for "
         "these very runs; apart: if each had been scored on windows of its own; of seeds: under other seeds, by "
-        "Student's t. Better on: share of windows that the architecture predicts better."
+        "Student's t. Better on: share of windows that the label predicts better."
     )
     rows = [
         [
@@ -74,7 +74,7 @@ def paired(found: Sequence[Pair]) -> Section:
         for pair in found
     ]
     measures = ("of windows", "apart", "of seeds", "correlation", "better on")
-    columns = ("architecture", "budget (FLOPs)", "seeds", *measures)
+    columns = ("label", "budget (FLOPs)", "seeds", *measures)
     empty = (
         "The runs' scores of single windows (suffix_bits.npy in their folders) are not here, or no seed has both runs."
     )
@@ -84,7 +84,7 @@ def paired(found: Sequence[Pair]) -> Section:
 def _shape(found: Choice) -> list[str]:
     return [
         found.axis,
-        found.label,
+        found.arch,
         flops(found.budget),
         amount(found.n),
         ", ".join(number(value) for value in found.tried),

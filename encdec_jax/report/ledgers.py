@@ -25,7 +25,7 @@ class Spent:
     """What one run's parameters and training FLOPs are spent on.
 
     Attributes:
-      label: the architecture.
+      label: of the runs.
       budget: training FLOPs.
       run_id, run: the run that stands for it.
       params: by group.
@@ -60,7 +60,7 @@ def spent(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> li
 def section(found: list[Spent], pictures: tuple[Picture, ...]) -> Section:
     """Parameters and training FLOPs by group, a row a group."""
     note = (
-        "Of the run closest to each architecture's best size at its largest budget: "
+        "Of the run closest to each label's best size at its largest budget: "
         + "; ".join(f"{s.label} {s.run_id} ({shape(s.run)}, {flops(s.budget)} FLOPs)" for s in found)
         + ". FLOPs are those of training, attention counted as the mask shows it. Scores: products of queries with "
         "keys, and sums of values; they have no parameters."

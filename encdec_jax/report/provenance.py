@@ -47,7 +47,7 @@ def matched(table: pl.DataFrame) -> Section:
             ]
         )
     columns = (
-        "architecture",
+        "label",
         "runs",
         "objective",
         "mismatch",
@@ -77,14 +77,14 @@ def exclusions(experiment: Experiment, table: pl.DataFrame, findings: Findings) 
     rows += [
         [f"budget {flops(o.budget)}", o.label, o.isoflop.reason] for o in findings.optima if not o.isoflop.converged
     ]
-    return Section("Left out, or in doubt", "", ("what", "architecture", "why"), rows, "Nothing.")
+    return Section("Left out, or in doubt", "", ("what", "label", "why"), rows, "Nothing.")
 
 
 def results(table: pl.DataFrame) -> Section:
     """All runs."""
     columns = {
         "run_id": "run",
-        "label": "architecture",
+        "label": "label",
         "budget_flops": "budget (FLOPs)",
         "layers": "layers",
         "d_model": "width",

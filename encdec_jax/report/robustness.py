@@ -18,14 +18,14 @@ def side_by_side(found: Sequence[Sides]) -> Section:
     note = (
         "Best parameters N* and tokens D* as powers of training FLOPs C, by the approaches of Hoffmann et al. 2022. "
         "Approach 1: the envelope of the learning curves; they are of each run's own training loss, not of the loss "
-        "that architectures are compared by, and before the learning rate has decayed. Approach 2: the parabolas above."
-        " Approach 3: L = E + A / N^alpha + B / D^beta through all runs of an architecture, with Huber's loss; its "
+        "that labels are compared by, and before the learning rate has decayed. Approach 2: the parabolas above."
+        " Approach 3: L = E + A / N^alpha + B / D^beta through all runs of a label, with Huber's loss; its "
         f"interval is of {RESAMPLES} resamples of the runs. Variable projection: the same law by least squares. The "
         "last two take C for 6 N D, which budgets here only come near to. Beside Approach 2: the difference of N*'s "
         "exponent, and whether it lies in Approach 2's interval."
     )
     rows = [_exponents(side, one) for side in found for one in side.exponents]
-    columns = ("architecture", "approach", "exponent of N*", "exponent of D*", "beside Approach 2", "remark")
+    columns = ("label", "approach", "exponent of N*", "exponent of D*", "beside Approach 2", "remark")
     text = tuple(_span(side) for side in found if side.span is not None)
     return Section("Laws side by side", note if rows else "", columns, rows, "No run is done.", text=text)
 
@@ -50,7 +50,7 @@ def parabolas(found: Sequence[Sides]) -> Section:
             values = (_percent(miss), _percent(by_width), f"{number(math.exp(width))}x")
             rows.append([side.label, flops(budget), number(n), *values, f"{number(math.exp(centre))}x", ""])
     columns = (
-        "architecture",
+        "label",
         "budget (FLOPs)",
         "N* by the law",
         "parabola's N* above it",
@@ -90,7 +90,7 @@ def held_out(found: Sequence[Sides]) -> Section:
         for side in found
         for one in side.ahead
     ]
-    columns = ("architecture", "law", "fitted to", "error", "bias", "inside", "remark")
+    columns = ("label", "law", "fitted to", "error", "bias", "inside", "remark")
     return Section("The largest budget held out", note if rows else "", columns, rows, "No run is done.")
 
 

@@ -26,14 +26,14 @@ def comparisons(findings: Findings, pictures: Pictures) -> Section:
         for c in findings.comparisons
     ]
     columns = (
-        "architecture",
+        "label",
         "budget (FLOPs)",
         f"bits per byte above {findings.baseline}",
         "compute needed",
         "parameters needed",
         "better",
     )
-    empty = "No budget has runs of two architectures."
+    empty = "No budget has runs of two labels."
     return Section("At each budget", note if rows else "", columns, rows, empty, pictures)
 
 
@@ -62,8 +62,8 @@ def laws(findings: Findings, pictures: Pictures) -> Section:
         ]
         for law in findings.laws
     ]
-    columns = ("architecture", "y", "law", "exponent", "A", "E", "budgets", "squared residuals (log)", "converged")
-    empty = "A law needs runs done at two budgets of one architecture."
+    columns = ("label", "y", "law", "exponent", "A", "E", "budgets", "squared residuals (log)", "converged")
+    empty = "A law needs runs done at two budgets of one label."
     return Section("Fitted laws", note if rows else "", columns, rows, empty, pictures)
 
 
@@ -71,7 +71,7 @@ def crossovers(findings: Findings, pictures: Pictures) -> Section:
     """Where the fitted frontiers cross the baseline's."""
     base = findings.baseline
     note = (
-        f"Each architecture's law of loss over {base}'s. A crossover counts in the range of budgets that both were "
+        f"Each label's law of loss over {base}'s. A crossover counts in the range of budgets that both were "
         "measured in; its interval holds the budgets at which the two can't be told apart. Share: of resampled studies "
         f"whose frontiers cross in that range. Dashed: up to {REACH:g}x the largest budget, where nothing was measured."
     )
@@ -86,8 +86,8 @@ def crossovers(findings: Findings, pictures: Pictures) -> Section:
         ]
         for found in findings.crossovers
     ]
-    columns = ("architecture", "measured (FLOPs)", "crossover", "share")
-    empty = "A crossover needs laws of two architectures over two budgets that both were given."
+    columns = ("label", "measured (FLOPs)", "crossover", "share")
+    empty = "A crossover needs laws of two labels over two budgets that both were given."
     return Section("Crossovers", note if rows else "", columns, rows, empty, pictures)
 
 
@@ -112,7 +112,7 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
         for o in findings.optima
     ]
     columns = (
-        "architecture",
+        "label",
         "budget (FLOPs)",
         "parameters",
         "tokens",
@@ -129,7 +129,7 @@ def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section
     """How the training losses fell; a section without pictures where the runs' folders are gone."""
     note = (
         "Means of the training loss between points spaced evenly in ln(updates). It is each run's own objective, in "
-        "nats a token: compare runs of one architecture, not architectures. Labels: the budget, at its lowest run."
+        "nats a token: compare runs of one label, not labels. Beside curves: the budget, at its lowest run."
     )
     gone = (
         f"The runs' folders (runs/{experiment.name}/RUN/metrics.jsonl) are not here, so there are no learning curves: "

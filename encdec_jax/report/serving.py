@@ -91,7 +91,7 @@ def section(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
     columns = (
         "cost",
         "tokens in / out",
-        "architecture",
+        "label",
         "parameters",
         "budget (FLOPs)",
         "cost is",

@@ -38,7 +38,7 @@ def forecasts(scored: Sequence[Scored]) -> Section:
         )
     columns = (
         "run",
-        "architecture",
+        "label",
         "predicted",
         "95 % interval",
         "observed",

@@ -88,7 +88,7 @@ def crossing(found: Crossover, baseline: str) -> str:
 def answer(findings: Findings) -> str:
     """The answer in one sentence, with intervals: who beats the baseline at the largest budget; or why it is open."""
     if not findings.comparisons:
-        return f"Not answered yet: no budget has runs done of both {findings.baseline} and another architecture."
+        return f"Not answered yet: no budget has runs done of both {findings.baseline} and another label."
     budget = max(comparison.budget for comparison in findings.comparisons)
     found = [comparison for comparison in findings.comparisons if comparison.budget == budget]
     return (

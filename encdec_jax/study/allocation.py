@@ -30,7 +30,7 @@ class Allocation:
     """The best use of compute by an architecture.
 
     Attributes:
-      label: the architecture.
+      label: of the runs.
       compute: training FLOPs.
       n, d: parameters and tokens, along their laws.
       extrapolated: whether the compute lies beyond what the laws are trusted for.
@@ -50,7 +50,7 @@ class Choice:
     """The best value of one choice of shape, at one budget and size.
 
     Attributes:
-      label: the architecture.
+      arch: the architecture: its shapes are compared with each other, whatever their labels.
       budget: training FLOPs.
       axis: the choice: the encoder's share of all layers, or layers, of both stacks together.
       n: parameters, geometric mean of the models compared; of 'encoder share' all sizes trained with the budget.
@@ -60,7 +60,7 @@ class Choice:
       warning: why `best` is a bound or in doubt; empty if it is neither.
     """
 
-    label: str
+    arch: str
     budget: float
     axis: Axis
     n: float
@@ -143,7 +143,7 @@ _Best = tuple[float, Curve, int]  # value of the choice, the curve of its runs, 
 def _groups(table: pl.DataFrame) -> list[pl.DataFrame]:
     """Done runs of one architecture and budget each, three values of the choice or more, by rising value."""
     parts = (
-        _done(table).sort("label", "budget_flops", "choice").partition_by("label", "budget_flops", maintain_order=True)
+        _done(table).sort("arch", "budget_flops", "choice").partition_by("arch", "budget_flops", maintain_order=True)
     )
     return [part for part in parts if part["choice"].n_unique() >= 3]
 
@@ -153,8 +153,9 @@ def _done(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _best(runs: pl.DataFrame, pooled: Reasons) -> _Best:
-    (curve,), _ = curves(runs, pooled)
-    return runs["choice"][0], curve, int(curve.loss.argmin())
+    """Of the runs of one value of the choice, of whatever label, the best size."""
+    curve = min(curves(runs, pooled)[0], key=lambda curve: float(curve.loss.min()))
+    return runs["choice"][0], replace(curve, label=runs["arch"][0]), int(curve.loss.argmin())
 
 
 def _choice_curve(found: list[_Best], place: Callable[[np.ndarray], np.ndarray]) -> Curve:

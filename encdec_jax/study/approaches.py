@@ -86,7 +86,7 @@ class Sides:
     """One architecture, from all sides.
 
     Attributes:
-      label: the architecture.
+      label: of the runs.
       exponents: one an approach, in the order of `APPROACHES`.
       bias: what Approach 2's parabolas miss if Approach 3's law is true; None where there is no such law.
       bias_reason: why there is none.

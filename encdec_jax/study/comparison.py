@@ -25,7 +25,7 @@ class Comparison:
     """An architecture beside the baseline at one budget.
 
     Attributes:
-      label: the architecture that is compared.
+      label: that is compared.
       budget: training FLOPs.
       gap: its best loss minus the baseline's, bits per byte: above 0 where the baseline is better.
       multiplier: times the compute that it needs for the loss that the baseline reaches with 1/multiplier of it; None
@@ -55,7 +55,7 @@ class Crossover:
     """Where two fitted frontiers cross within a range of budgets.
 
     Attributes:
-      label: the architecture that is compared with the baseline.
+      label: that is compared with the baseline.
       low, high: the range of budgets that was searched, FLOPs; without extrapolation, that both were measured in.
       compute: where they cross, FLOPs, with `possible` for its interval; None if they do not cross in the range. An
         end of 0 or infinity says that the range does not bound the crossover there.
@@ -92,7 +92,7 @@ def compare(
     best losses; so gap and multiplier always agree on who is better, whatever the law's residual at that budget.
 
     Args:
-      label: the architecture.
+      label: of the runs.
       budget: FLOPs.
       losses: best loss of the architecture and of the baseline.
       draws: the same, resampled, [resamples].
@@ -127,7 +127,7 @@ def crossover(
     """Where the law of an architecture crosses the baseline's, if within the range searched; the last, if twice.
 
     Args:
-      label: the architecture.
+      label: of the runs.
       laws: of the architecture and of the baseline.
       draws: the same, resampled, [resamples].
       searched: the range of budgets, FLOPs.

@@ -1,4 +1,4 @@
-"""IsoFLOP curves of a results table: for each architecture and budget, one loss a size."""
+"""IsoFLOP curves of a results table: for each label and budget, one loss a size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CURVE = ("label", "budget_flops")
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """All sizes that one architecture was trained at with one budget; arrays are [sizes], by rising size.
+    """All sizes that one label was trained at with one budget; arrays are [sizes], by rising size.
 
     Attributes:
-      label: the architecture.
+      label: of the runs.
       budget: training FLOPs.
       n: parameters, all of them.
       d: training tokens, prefix and suffix.

@@ -27,7 +27,7 @@ class Difference:
     Attributes:
       what: the quantity: 'loss', 'n' or 'd' of the best size, 'gap' or 'multiplier' beside the baseline, or the
         exponent of a law: 'loss exponent', 'n exponent', 'd exponent'.
-      label: the architecture.
+      label: of the runs.
       budget: training FLOPs; None for laws.
       a, b: in the first and in the second table.
       change: b - a; of n, d and multipliers b / a, where 1 is no change.

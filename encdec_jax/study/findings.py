@@ -47,7 +47,7 @@ class Optimum:
 
     @property
     def label(self) -> str:
-        """The architecture."""
+        """Of its runs."""
         return self.isoflop.curve.label
 
     @property
@@ -64,11 +64,11 @@ class Findings:
     """Everything that a results table shows. A law or comparison that its runs do not allow is absent from its list.
 
     Attributes:
-      baseline: the architecture that the others are compared with.
+      baseline: the label that the others are compared with.
       labels: with at least one run done, the baseline first.
       budgets: FLOPs, rising.
       optima, laws, comparisons, crossovers: what was found.
-      noise: of one run, by architecture.
+      noise: of one run, by label.
       exclusions: runs that no fit uses.
       every: the labels of the whole study, also where these are the findings of only some.
     """
@@ -194,7 +194,7 @@ def analyze(
       table: a polars or pandas frame, a CSV or Parquet file, or a folder that holds results.parquet, with the columns
         of `encdec_jax.sweep.results.SCHEMA`, or those of `encdec_jax.study.foreign.NEEDED`; only runs that are done
         and have a budget count.
-      baseline: the architecture that the others are compared with.
+      baseline: the label that the others are compared with.
       excluded: runs that health rules leave out of all fits.
       drop_edges: leave budgets whose optimum is not inside the sizes trained out of laws of loss and of comparisons
         too, not only out of laws of size.

@@ -61,7 +61,7 @@ def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[Pair, ...]:
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
       root: the folder of the runs, `root / run_id / suffix_bits.npy`.
-      baseline: the architecture that the others are compared with.
+      baseline: the label that the others are compared with.
 
     Raises:
       UserError: a run's scores are missing or damaged, or two runs were not scored on the same windows.

@@ -64,7 +64,7 @@ class Forecast:
 
     Attributes:
       run_id: of the run.
-      label: its architecture.
+      label: of the run.
       n, d: its parameters and training tokens.
       value: bits per byte.
       low, high: ends of the 95 % prediction interval: of the run's own loss, not of the law alone.

@@ -230,7 +230,7 @@ def test_tables_copy_and_rows_download(opened, browser, path):
     page.get_by_text("Copied 9 rows.").wait_for()
     lines = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert len(lines) == 10
-    assert lines[0].split("\t")[:2] == ["architecture", "budget (FLOPs)"]
+    assert lines[0].split("\t")[:2] == ["label", "budget (FLOPs)"]
     with page.expect_download() as download:
         page.locator("a.download").click()
     assert download.value.suggested_filename == "quickstart.csv"

@@ -79,3 +79,20 @@ def test_depths_are_compared_at_one_size_only():
 def test_two_values_are_no_choice():
     assert encoder_shares(shapes(lambda enc, dec: 0.0, [(1, 5), (2, 4)])) == ()
     assert encoder_shares(study({"causal_lm": TRUTH})) == ()
+
+
+def test_shares_are_compared_whatever_their_labels():
+    """A study of splits gives each a label of its own: the best share is still one of the architecture."""
+    values = ((1, 5), (2, 4), (3, 3), (4, 2))
+    table = shapes(lambda enc, dec: enc / (enc + dec) - 0.4, values)
+    split = table.with_columns(
+        label=pl.format("enc_dec {}", pl.col("enc_layers") / pl.sum_horizontal("enc_layers", "dec_layers"))
+    )
+    assert encoder_shares(split) == encoder_shares(table)
+    worse = split.with_columns(
+        pl.col("suffix_bits_per_byte") + 1,
+        label=pl.col("label") + " worse",
+        setting="x" + pl.col("setting"),
+        run_id="x" + pl.col("run_id"),
+    )
+    assert encoder_shares(pl.concat([split, worse])) == encoder_shares(table)
