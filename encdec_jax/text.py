@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markup import render
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
@@ -28,8 +27,8 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Standard output."""
-    return _Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    """Standard output; names are printed as they are, brackets too."""
+    return _Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def progress_console() -> Console:
@@ -68,8 +67,7 @@ class Fitting(Table):
 
 
 def _plain(cell: Any) -> str:
-    """A cell's text without its markup."""
-    return cell.plain if isinstance(cell, Text) else render(str(cell)).plain
+    return cell.plain if isinstance(cell, Text) else str(cell)
 
 
 def table(*columns: str, left: int) -> Table:

@@ -67,7 +67,7 @@ def _compare(options: argparse.Namespace) -> int:
     else:
         _print(found, options, console())
         for text in warnings:
-            console().print(f"warning: {text}", markup=False)
+            console().print(f"warning: {text}")
     return 0
 
 
@@ -99,11 +99,11 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
     if own and "setting" not in raw.columns:
         warnings.append(f"{path}: rows that differ in {', '.join(own)} are other settings, not repetitions")
     done = made.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
-    if len(done):
-        columns = {role: done[_COLUMNS[role][0]].cast(pl.Float64).to_numpy() for role in "ndc"}
-        names = {role: theirs.get(_COLUMNS[role][0], _COLUMNS[role][0]) for role in ("n", "d", "c", "loss")}
-        odd = [*doubts(columns, names, done[LOSS].to_numpy(), names["loss"]), tokens_per_parameter(columns)]
-        warnings += [f"{path}: {text}" for text in odd if text]
+    require(len(done) > 0, f"runs of {path}", "none", "runs that are done and have a budget")
+    columns = {role: done[_COLUMNS[role][0]].cast(pl.Float64).to_numpy() for role in "ndc"}
+    names = {role: theirs.get(_COLUMNS[role][0], _COLUMNS[role][0]) for role in ("n", "d", "c", "loss")}
+    odd = [*doubts(columns, names, done[LOSS].to_numpy(), names["loss"]), tokens_per_parameter(columns)]
+    warnings += [f"{path}: {text}" for text in odd if text]
     return made
 
 
@@ -149,7 +149,7 @@ def _print(found: Differences, options: argparse.Namespace, console: Console) ->
     from encdec_jax.report.words import flops, interval
     from encdec_jax.text import table
 
-    console.print(f"A: {options.a}\nB: {options.b}", markup=False)
+    console.print(f"A: {options.a}\nB: {options.b}")
     text = f"{len(found.shared)} runs in both (by {found.by})"
     differ = found.shared.filter(pl.col("difference") != 0)
     if len(found.shared) and not len(differ):
@@ -180,4 +180,4 @@ def _print(found: Differences, options: argparse.Namespace, console: Console) ->
         out.add_row(one.what, one.label, budget, interval(one.a), interval(one.b), change, verdict)
     console.print("\nWhat was found in both (95 % intervals, as if the two were independent)", out, sep="\n")
     for text in found.absent:
-        console.print(text, markup=False)
+        console.print(text)

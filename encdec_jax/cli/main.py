@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from typing import TextIO
 
 from encdec_jax import __version__
@@ -49,7 +50,9 @@ def _run(argv: list[str] | None) -> int:
             options.run = given_config(rest)
         elif rest:
             raise UserError(f"{options.verb}: unknown arguments: {' '.join(rest)}; see encdec {options.verb} --help")
-        done: int = options.function(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy: what it means, a verb says in its own words
+            done: int = options.function(options)
         return done
     except UserError as error:
         print(f"encdec: {error}", file=sys.stderr)

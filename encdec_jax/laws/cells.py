@@ -45,7 +45,7 @@ def numbers(column: pl.Series, what: str, rows: Sequence[int] | np.ndarray | Non
     """
     if column.dtype.is_numeric():
         return column.cast(pl.Float64)
-    cells = _texts(column, what)
+    cells = texts(column, what)
     found = _read(cells, what)
     for place, (cell, value) in enumerate(zip(cells, found, strict=True)):
         if cell is not None and value is None:
@@ -62,7 +62,7 @@ def typed(column: pl.Series, what: str) -> pl.Series:
     """
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return column
-    cells = _texts(column, what)
+    cells = texts(column, what)
     lower = [None if cell is None else cell.lower() for cell in cells]
     if set(lower) - {None} <= set(_BOOLEAN) and any(lower):
         return pl.Series(column.name, [None if cell is None else _BOOLEAN[cell] for cell in lower], pl.Boolean)
@@ -72,11 +72,19 @@ def typed(column: pl.Series, what: str) -> pl.Series:
     return pl.Series(column.name, cells, pl.String)
 
 
-def _texts(column: pl.Series, what: str) -> list[str | None]:
-    """Cells without the spaces around, None where nothing is left."""
+def texts(column: pl.Series, what: str) -> list[str | None]:
+    """Cells without the spaces around, None where nothing is left.
+
+    Raises:
+      UserError: the column's type has no text of a cell.
+    """
     if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
         raise UserError(f"{what} holds {column.dtype}; accepted: a number or a text in each row")
-    return [None if cell is None else cell.strip() or None for cell in column.cast(pl.String).to_list()]
+    try:
+        cells = column.cast(pl.String).to_list()
+    except pl.exceptions.InvalidOperationError:
+        raise UserError(f"{what} holds {column.dtype}; accepted: a number or a text in each row") from None
+    return [None if cell is None else cell.strip() or None for cell in cells]
 
 
 def _read(cells: Sequence[str | None], what: str) -> list[float | None]:

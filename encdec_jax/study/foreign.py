@@ -11,7 +11,7 @@ import polars as pl
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws.budgets import budgets
-from encdec_jax.laws.cells import numbers
+from encdec_jax.laws.cells import numbers, texts
 from encdec_jax.laws.table import UNFINISHED, numbers_of, repeats
 from encdec_jax.sweep.identity import DIGITS
 from encdec_jax.sweep.results import SCHEMA
@@ -86,10 +86,10 @@ def with_near_budgets(*tables: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _cast(column: pl.Series, kind: pl.DataType | type[pl.DataType], text: str, rows: np.ndarray) -> pl.Series:
     """A column as a type of the schema; counts are whole numbers."""
-    if kind == pl.String or column.dtype == kind or column.dtype == pl.Null:
-        if column.dtype.is_nested():
-            raise UserError(f"{text} holds {column.dtype}; accepted: {kind}")
-        return column.cast(pl.String).str.strip_chars() if kind == pl.String else column.cast(kind)
+    if column.dtype == kind or column.dtype == pl.Null:
+        return column.cast(kind)
+    if kind == pl.String:
+        return pl.Series(column.name, texts(column, text), pl.String)
     values = numbers(column, text, rows)
     if kind == pl.Int64:
         array = values.to_numpy()

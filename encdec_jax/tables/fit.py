@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.holdout import HeldOut
@@ -24,15 +23,15 @@ def print_fit(found: Estimate, source: Path, console: Console) -> None:
       console: to print on.
     """
     fit = found.fitted
-    console.print(f"{fit.form.name}: {fit.form.formula}  ({fit.form.source})", markup=False)
+    console.print(f"{fit.form.name}: {fit.form.formula}  ({fit.form.source})")
     left_out = "".join(f"; {len(rows)} left out: {rule}" for rule, rows in found.points.excluded.items())
-    console.print(f"{source}: {fit.n_points} points{left_out}\n", markup=False)
+    console.print(f"{source}: {fit.n_points} points{left_out}\n")
     if not found.converged:
         console.print("The fit did not converge: there is no law to report.")
     else:
         out = table("", "value", "from", "to", left=1)
         for name, one in (found.params | found.derived).items():
-            out.add_row(Text(name), *_cells(one, name in fit.fixed))  # no markup: a name may hold brackets
+            out.add_row(name, *_cells(one, name in fit.fixed))
         console.print(out)
         size = number(fit.residuals.std()) if not fit.form.logarithmic else f"{number(100 * fit.residuals.std())} %"
         console.print(
@@ -46,12 +45,12 @@ def print_fit(found: Estimate, source: Path, console: Console) -> None:
         out = table("predicted", "value", "from", "to", left=1)
         for run in found.predicted:
             at = ", ".join(f"{name}={f'{to:.6g}' if isinstance(to, float) else to}" for name, to in run.at.items())
-            out.add_row(Text(at), *_cells(run.loss))
+            out.add_row(at, *_cells(run.loss))
         console.print()
         console.print(out)
         console.print("From and to: the 95 % interval that such a run itself would lie in")
     for text in found.warnings:
-        console.print(f"warning: {text}", markup=False)
+        console.print(f"warning: {text}")
 
 
 def _cells(one: Interval, held: bool = False) -> tuple[str, str, str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markup import escape
-
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.store import RunState, counts, run_state
 from encdec_jax.text import amount, console, shape, table
@@ -47,5 +45,5 @@ def _cells(experiment: Experiment, identity: str, state: RunState) -> list[str]:
         "-" if run.budget_flops is None else f"{run.budget_flops:.3g}",
         f"{share:.0%} of {amount(run.train.tokens)}",
         "" if rate is None else f"{rate:.4f}",
-        escape(state.reason or (state.summary or {}).get("error") or ""),
+        state.reason or (state.summary or {}).get("error") or "",
     ]
