@@ -87,3 +87,36 @@ def test_runs_that_differ_between_processes_are_refused_by_the_workers(folders):
     assert done.returncode == 1
     assert "runs() gives other runs in every process" in done.stderr
     assert not list((folders / "runs").rglob("config.json"))
+
+
+def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(folders):
+    assert list(load(write_experiment(folders / "a")).labels.values()) == ["causal_lm", "enc_dec 1/2"] * 2
+    said = (
+        SWEEP.replace('"causal_lm"\n', '"width 8"\n', 1)
+        + "\n\ndef label(run):\n    return f'width {run.model.decoder.d_model}'\n"
+    )
+    experiment = load(write_experiment(folders / "b", said))
+    assert (experiment.baseline, list(experiment.labels.values())) == ("width 8", ["width 8"] * 2 + ["width 16"] * 2)
+    why = load(write_experiment(folders / "c", SWEEP + 'POOLED = {"code": "only comments changed"}\n'))
+    assert (why.pooled, experiment.pooled) == ({"code": "only comments changed"}, {})
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("def label(run):\n    return 3\n", r"label of run \w+ = 3 is not accepted: a text"),
+        ("def label(run):\n    return ' a'\n", r"label of run \w+ = ' a' is not accepted: a text"),
+        ("def label(run):\n    return 1 / 0\n", r"sweep.py:\d+: ZeroDivisionError"),
+        ("label = 'a'\n", r"label = 'a' is not accepted: a function"),
+        (
+            "once = runs\n\n\ndef runs():\n    yield from once()\n    yield tiny_run(seed=1)\n\n\n"
+            "def label(run):\n    return 'causal_lm' if run.train.seed == 0 else 'lucky'\n",
+            r"label of run \w+ = 'lucky' is not accepted: 'causal_lm', that of another seed",
+        ),
+        ("POOLED = {'lr': 'why'}\n", r"POOLED = .* is not accepted: a dict from cache_digest or code"),
+        ("POOLED = {'code': ''}\n", r"POOLED = .* is not accepted"),
+    ],
+)
+def test_labels_and_reasons_are_checked(folders, more, message):
+    with pytest.raises(UserError, match=message):
+        load(write_experiment(folders / "study", f"{SWEEP}\n\n{more}"))
