@@ -139,3 +139,13 @@ def test_exact_repeats_count_once_and_are_listed():
     made = points(table, {"n": "params"}, "loss")
     assert made.rows.tolist() == [1, 2, 4]
     assert made.excluded == {"exact repeats of other rows": (3,)}
+
+
+def test_budgets_that_are_measured_are_resampled_as_budgets():
+    nominal = np.repeat([1e18, 1e19, 1e20], 2)
+    table = pl.DataFrame({"flops": nominal * (1 + 1e-6 * np.arange(6)), "loss": np.linspace(3, 2, 6)})
+    made = points(table, {"c": "flops"}, "loss", labels={"budget": "flops"})
+    assert len(set(made.labels["budget"])) == 3
+    assert made.columns["c"].tolist() == table["flops"].to_list()
+    with pytest.raises(UserError, match=r"budget \(column 'b'\), row 2 = nothing"):
+        points(table.with_columns(b=pl.Series([1, None, 1, 2, 2, 2])), {"c": "flops"}, "loss", labels={"budget": "b"})
