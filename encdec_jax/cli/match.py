@@ -29,6 +29,23 @@ The first family is the reference; the others get, at each of its sizes, the sha
   encdec match --rule                             the papers' rules
 """
 BATCH_TOKENS = 2**17
+SWEEP = '''"""{n} runs that `encdec match` made equal: each a JSON file in this folder, to be edited or taken away."""
+
+from pathlib import Path
+
+from encdec_jax.config import from_dict
+from encdec_jax.files import read_json
+
+QUESTION = {question}
+BASELINE = {baseline}
+CONFOUNDERS = {{}}  # what else could explain a difference, and how it is handled
+PREDICTIONS = []
+
+
+def runs():
+    for path in sorted(Path(__file__).parent.glob("*.json")):
+        yield from_dict(read_json(path))
+'''
 
 
 def add(verbs: Any) -> argparse.ArgumentParser:
@@ -64,7 +81,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     )
     option("--recipe", metavar="KIND", help="learning rate and batch of each size: mup or inverse_width")
     option("--json", action="store_true", help="print one JSON object")
-    option("--out", type=expanded, metavar="FOLDER", help="write each run's configuration there, as JSON")
+    option("--out", type=expanded, metavar="FOLDER", help="make an experiment of it: a sweep.py, and each run as JSON")
     parser.set_defaults(function=_match)
     return parser
 
@@ -83,7 +100,7 @@ def _match(options: argparse.Namespace) -> int:
         return 0
     print_grid(found, console())
     if written:
-        print(f"{len(written)} configurations: {options.out}")
+        print(f"an experiment of {len(written)} runs: encdec plan {options.out}")
     return 0
 
 
@@ -150,16 +167,21 @@ def _base(options: argparse.Namespace, base: RunConfig, window: int) -> RunConfi
 
 
 def _write(found: Grid, folder: Path) -> list[Path]:
-    """Write a configuration a cell; nothing if one is there already."""
+    """Write a configuration a cell, and a sweep.py that reads them; nothing if one is there already."""
+    from encdec_jax.compute.families import family_of
     from encdec_jax.config import to_dict
-    from encdec_jax.files import write_json
+    from encdec_jax.files import atomic_write, write_json
 
     names = [f"{cell.name}-{cell.family.label}.json".replace(" ", "-").replace("/", "of") for cell in found]
     paths = [folder / name for name in names]
-    for path in paths:
+    for path in (*paths, folder / "sweep.py"):
         require(not path.exists(), "out", str(folder), f"a folder without {path.name}: nothing is overwritten")
     for path, cell in zip(paths, found, strict=True):
         write_json(path, to_dict(cell.run))
+    first, *others = dict.fromkeys(family_of(cell.run.model).label for cell in found)
+    question = f"At equal {' and '.join(found.equal) or 'sizes'}, how does {first} compare with {', '.join(others)}?"
+    text = SWEEP.format(n=len(paths), question=json.dumps(question), baseline=json.dumps(first))
+    atomic_write(folder / "sweep.py", text)
     return paths
 
 

@@ -8,11 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from encdec_jax.cli import match
+from encdec_jax.cli.main import main
 from encdec_jax.config import from_dict
+from encdec_jax.data.cache import write_cache
+from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
+from encdec_jax.sweep import experiment, results
 from encdec_jax.sweep.identity import run_id
 
 GRID = "--budget 1e18 --families causal_lm,enc_dec --equal params --split 1/3,2/3 --lengths 1024/256 --sizes 2"
@@ -39,7 +44,7 @@ def test_json_is_one_object_and_out_its_configurations(tmp_path: Path, capsys: p
     folder = tmp_path / "configs"
     assert encdec(f"{GRID} --json --out {folder}") == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
-    written = [from_dict(json.loads(path.read_text())) for path in folder.iterdir()]
+    written = [from_dict(json.loads(path.read_text())) for path in folder.glob("*.json")]
     assert len(written) == len(cells) == 6
     assert {run_id(run) for run in written} == {run_id(from_dict(cell["config"])) for cell in cells}
     assert (folder / f"{cells[0]['name']}-enc_dec-1of3.json").exists()
@@ -103,3 +108,21 @@ def test_it_loads_nothing_heavy() -> None:
         "assert not sys.modules.keys() & {'jax', 'flax', 'optax', 'grain', 'tensorflow'}, sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_what_it_writes_is_an_experiment_that_runs(folders, capsys):
+    letters = np.random.default_rng(0).integers(100, 126, 150_000)
+    write_cache("letters", ByteVocab(), ("targets",), {split: [(letters,)] for split in ("train", "validation")})
+    folder = folders / "matched"
+    size = "--lengths 16/16 --widths 16 --vocab bytes --batch 4 --min-updates 1"
+        "--budget 3e8 --families causal_lm,enc_dec --lengths 16/16 --widths 16 --vocab bytes --batch 4 --min-updates 1"
+    )
+    assert encdec(f"--budget 3e8 --families causal_lm,enc_dec {size} --task letters --out {folder}") == 0
+    assert f"an experiment of 2 runs: encdec plan {folder}" in capsys.readouterr().out
+    assert main(["plan", str(folder)]) == 0
+    assert capsys.readouterr().out.count("pending") == 2
+    assert main(["run", str(folder), "-j", "1"]) == 0
+    assert "2 runs: 2 done" in capsys.readouterr().out
+    found = results.load(experiment.load(folder))
+    assert found["flops_mismatch"].abs().max() < 0.02
