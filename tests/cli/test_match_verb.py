@@ -116,8 +116,6 @@ def test_what_it_writes_is_an_experiment_that_runs(folders, capsys):
     write_cache("letters", ByteVocab(), ("targets",), {split: [(letters,)] for split in ("train", "validation")})
     folder = folders / "matched"
     size = "--lengths 16/16 --widths 16 --vocab bytes --batch 4 --min-updates 1"
-        "--budget 3e8 --families causal_lm,enc_dec --lengths 16/16 --widths 16 --vocab bytes --batch 4 --min-updates 1"
-    )
     assert encdec(f"--budget 3e8 --families causal_lm,enc_dec {size} --task letters --out {folder}") == 0
     assert f"an experiment of 2 runs: encdec plan {folder}" in capsys.readouterr().out
     assert main(["plan", str(folder)]) == 0
