@@ -97,14 +97,7 @@ def isoflops(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = (
     rows = math.ceil(len(findings.labels) / columns)
     width = matplotlib.rcParams["figure.figsize"][0]
     figure = Figure(figsize=(width, rows * (0.6 + width / columns)), layout="constrained")
-    grid: Any = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    panels.share_losses(grid[0, 0], findings)
-    for axes, label in zip(grid.flat, findings.labels, strict=False):
-        panels.isoflop(axes, findings, label)
-    for axes in grid[:, 1:].flat:
-        axes.set_ylabel("")
-    for axes in grid.flat[len(findings.labels) :]:
-        axes.set_axis_off()
+    panels.isoflops(figure, findings, columns)
     return figure
 
 

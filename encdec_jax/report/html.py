@@ -14,13 +14,11 @@ from markupsafe import Markup
 from encdec_jax.files import atomic_write
 from encdec_jax.report import (
     choices,
-    ledgers,
+    costs,
     pictures,
-    plots,
     provenance,
     robustness,
     sections,
-    serving,
     verdicts,
     words,
 )
@@ -28,7 +26,6 @@ from encdec_jax.report.chosen import only
 from encdec_jax.report.learning import History, histories
 from encdec_jax.report.section import Section
 from encdec_jax.report.style import Look, looks
-from encdec_jax.report.tips import tips
 from encdec_jax.study import paired, pareto
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import Findings, study
@@ -71,7 +68,7 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
     page = render(
         experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen, labels
     )
-    figure = plots.png(only(findings, labels), experiment.question) if findings.optima else None
+    figure = pictures.png(only(findings, labels), experiment.question) if findings.optima else None
     results.put_figure(experiment, figure, table)
     path = experiment.root / REPORT
     atomic_write(path, page)
@@ -169,8 +166,8 @@ def _sections(
     pairs: Sequence[Pair],
     seen: Sequence[Sides],
 ) -> list[Section]:
-    said = tips(findings, table)
-    spent = ledgers.spent(experiment, table, findings)
+    said = pictures.point_tips(findings, table)
+    spent = costs.spent(experiment, table, findings)
     models = {identity: run.model for identity, run in experiment.runs.items()}
     fronts = pareto.fronts(table, models, findings)
     return [
@@ -184,11 +181,11 @@ def _sections(
         choices.allocations(findings),
         choices.shapes(_sound(table, findings), experiment.pooled),
         choices.paired(pairs),
-        serving.section(fronts, pictures.fronts(findings, fronts)),
+        costs.serving(fronts, pictures.fronts(findings, fronts)),
         verdicts.predictions(experiment, findings),
         verdicts.forecasts(scored),
         sections.learning(experiment, len(curves), pictures.learnings(findings, curves)),
-        ledgers.section(spent, pictures.ledger(spent)),
+        costs.ledger(spent, pictures.ledger(spent)),
         provenance.conventions(),
         provenance.matched(table),
         provenance.confounders(experiment),

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from encdec_jax.errors import UserError
-from encdec_jax.report.axes import LABEL, part
+from encdec_jax.report.canvas import LABEL, part
 from encdec_jax.report.style import Look
 from encdec_jax.report.words import flops
 from encdec_jax.sweep.experiment import Experiment

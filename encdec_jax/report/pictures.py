@@ -1,21 +1,26 @@
-"""The pictures of a report's sections, as inline SVGs. The same findings give the same bytes."""
+"""The page's pictures, and the one for a README: which panels they hold, and what their points say when pointed at."""
 
 from __future__ import annotations
 
+import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import polars as pl
 from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from encdec_jax.report import diagnostics, learning, ledgers, panels, serving
+from encdec_jax.report import costs, learning, panels
+from encdec_jax.report.canvas import Tips, inline
+from encdec_jax.report.costs import Spent
 from encdec_jax.report.learning import History
-from encdec_jax.report.ledgers import Spent
 from encdec_jax.report.section import Picture
-from encdec_jax.report.style import looks
-from encdec_jax.report.svg import Tips, inline
-from encdec_jax.study.findings import Findings
+from encdec_jax.report.style import RC, looks
+from encdec_jax.report.words import flops, interval, multiplier, number
+from encdec_jax.study.findings import Findings, Optimum
 
 _SIZE = (4.8, 3.9)  # inches: text of this size stays readable at the width of a phone
 
@@ -41,14 +46,14 @@ def isoflops(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
 def laws(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
     """Intervals of the exponents, and residuals."""
     made = []
-    for quantity in get_args(diagnostics.Quantity):
+    for quantity in get_args(panels.Quantity):
         if any(law.quantity == quantity for law in findings.laws):
-            title = f"Exponents of {diagnostics.QUANTITIES[quantity]}, with intervals"
-            made.append(_picture(title, tips, diagnostics.exponents, findings, quantity))
+            title = f"Exponents of {panels.QUANTITIES[quantity]}, with intervals"
+            made.append(_picture(title, tips, panels.exponents, findings, quantity))
     if any(law.quantity == "loss" for law in findings.laws):
-        made.append(_picture("Residuals of the laws of loss", tips, diagnostics.law_residuals, findings))
-    if any(diagnostics.free(optimum) for optimum in findings.optima):
-        made.append(_picture("Residuals of the IsoFLOP curves", tips, diagnostics.curve_residuals, findings))
+        made.append(_picture("Residuals of the laws of loss", tips, panels.law_residuals, findings))
+    if any(panels.free(optimum) for optimum in findings.optima):
+        made.append(_picture("Residuals of the IsoFLOP curves", tips, panels.curve_residuals, findings))
     return tuple(made)
 
 
@@ -57,13 +62,13 @@ def crossovers(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
     if not findings.crossovers:
         return ()
     title = f"Fitted frontiers over that of {findings.baseline}, with crossovers"
-    return (_picture(title, tips, diagnostics.frontiers, findings),)
+    return (_picture(title, tips, panels.frontiers, findings),)
 
 
 def fronts(findings: Findings, found: pl.DataFrame) -> tuple[Picture, ...]:
     """Losses against costs, one picture a cost and ratio of input to output."""
-    said, look = serving.tips(found), looks((*findings.every, *sorted(set(found["label"]))))
-    return tuple(_picture(serving.title(view), said, serving.front, view, look) for view in serving.views(found))
+    said, look = costs.front_tips(found), looks((*findings.every, *sorted(set(found["label"]))))
+    return tuple(_picture(costs.title(view), said, costs.front, view, look) for view in costs.views(found))
 
 
 def learnings(findings: Findings, found: Sequence[History]) -> tuple[Picture, ...]:
@@ -78,7 +83,7 @@ def ledger(found: Sequence[Spent]) -> tuple[Picture, ...]:
     if not found:
         return ()
     size = (_SIZE[0], 2.6 + 0.4 * len(found))
-    return (_picture("Shares of training FLOPs by group of weights", {}, ledgers.shares, found, size=size),)
+    return (_picture("Shares of training FLOPs by group of weights", {}, costs.shares, found, size=size),)
 
 
 def _isoflop(axes: Axes, findings: Findings, label: str) -> None:
@@ -90,3 +95,82 @@ def _picture(
     title: str, tips: Tips, draw: Callable[..., None], *drawn: Any, size: tuple[float, float] = _SIZE
 ) -> Picture:
     return Picture(title, Markup(inline(title, size, lambda figure: draw(figure.subplots(), *drawn), tips)))
+
+
+_ROW = 4  # IsoFLOP panels side by side
+_DPI = 130
+_TITLE = 120  # characters in a line of the title
+_NOTE = "Bars and bands: 95 % intervals. Star: best size; hollow, with a dashed curve: not inside the sizes tried."
+
+
+def png(findings: Findings, title: str) -> bytes:
+    """The whole answer as one picture: IsoFLOP curves above, frontier and gaps below. Needs at least one run done."""
+    with rc_context(RC):
+        rows = -(-len(findings.labels) // _ROW)
+        figure = Figure(figsize=(13, 3.9 * rows + 5.2), layout="constrained")
+        # Matplotlib's own wrapping takes dollar signs, which a question may hold, for mathematics.
+        wrapped = textwrap.fill(title, _TITLE)
+        figure.suptitle(wrapped, fontsize=12, fontweight="bold", x=0.01, ha="left", parse_math=False)
+        halves: Any = figure.subfigures(2, 1, height_ratios=[3.9 * rows, 4.8])
+        panels.isoflops(halves[0], findings, _ROW)
+        left, right = halves[1].subplots(1, 2)
+        panels.frontier(left, findings)
+        panels.gaps(right, findings)
+        figure.supxlabel(_NOTE, fontsize=9, color="#444444", x=0.01, ha="left")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def point_tips(findings: Findings, table: pl.DataFrame) -> Tips:
+    """A text for every marker of `panels`.
+
+    Args:
+      findings: that the panels draw.
+      table: whose runs the points stand for.
+    """
+    found: dict[str, list[str]] = {}
+    for optimum in findings.optima:
+        found[f"sizes {optimum.label} {optimum.budget}"] = _sizes(optimum, table)
+        found[f"optimum {optimum.label} {optimum.budget}"] = [_optimum(optimum)]
+    for label in findings.labels:
+        own = [optimum for optimum in findings.optima if optimum.label == label]
+        found[f"optima {label}"] = [_optimum(optimum) for optimum in own]
+        found[f"gaps {label}"] = [
+            f"{label} at {flops(c.budget)} FLOPs: {interval(c.gap, sign=True)} bits per byte above "
+            f"{findings.baseline}; compute needed {multiplier(c)}"
+            for c in findings.comparisons
+            if c.label == label
+        ]
+    for law in findings.laws:
+        if law.quantity == "loss":
+            own = [optimum for optimum in findings.optima if optimum.label == law.label]
+            found[f"law residuals {law.label}"] = [
+                f"{law.label} at {flops(o.budget)} FLOPs: {100 * residual:+.2f} % from the law"
+                for o, residual in zip(own, law.fit.residuals, strict=True)
+            ]
+    return found
+
+
+def _optimum(optimum: Optimum) -> str:
+    sure = "" if optimum.isoflop.converged else f" ({optimum.isoflop.reason})"
+    return (
+        f"{optimum.label}, {flops(optimum.budget)} FLOPs: best size {interval(optimum.n)} parameters, "
+        f"{interval(optimum.d)} tokens, {interval(optimum.loss)} bits per byte{sure}"
+    )
+
+
+def _sizes(optimum: Optimum, table: pl.DataFrame) -> list[str]:
+    curve = optimum.isoflop.curve
+    runs = table.filter(
+        pl.col("status") == "done", pl.col("label") == optimum.label, pl.col("budget_flops") == optimum.budget
+    )
+    made = []
+    for n, d, loss, seeds in zip(curve.n, curve.d, curve.loss, curve.seeds, strict=True):
+        names = sorted(runs.filter(pl.col("n_params") == n)["run_id"])
+        of = f"mean of {seeds} seeds" if seeds > 1 else "one run"
+        made.append(
+            f"{optimum.label}, {flops(optimum.budget)} FLOPs: {n:,.0f} parameters, {number(d)} tokens, {loss:.4f} bits "
+            f"per byte ({of}); {', '.join(names)}"
+        )
+    return made

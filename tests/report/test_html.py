@@ -17,7 +17,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.report import html
 from encdec_jax.report.html import render, write_report
 from encdec_jax.report.learning import History
-from encdec_jax.report.plots import png
+from encdec_jax.report.pictures import png
 from encdec_jax.report.words import answer
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import analyze

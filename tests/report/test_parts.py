@@ -9,12 +9,11 @@ from synthetic import Truth, study
 from encdec_jax.compute.ledger import count
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.report import ledgers, style
-from encdec_jax.report.axes import part
+from encdec_jax.report import costs, style
+from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only
 from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin
-from encdec_jax.report.svg import inline
 from encdec_jax.study.findings import analyze
 
 TABLE = study({"causal_lm": Truth()}, noise=0.01)
@@ -110,15 +109,15 @@ def test_histories_are_read_where_they_are(tmp_path, monkeypatch):
 
 def test_the_ledger_shown_is_that_of_the_run_closest_to_the_best_size():
     findings = analyze(TABLE, "causal_lm")
-    (spent,) = ledgers.spent(experiment(TABLE), TABLE, findings)
+    (spent,) = costs.spent(experiment(TABLE), TABLE, findings)
     largest = TABLE.filter(pl.col("budget_flops") == 1e12)
     distance = (largest["n_params"].log() - np.log(findings.optimum("causal_lm", 1e12).n.value)).abs()
     assert spent.run_id == largest["run_id"][distance.arg_min()]
     assert sum(spent.flops.values()) == pytest.approx(count(RUN).train_flops.mask)
-    rows = ledgers.section([spent], ()).rows
+    rows = costs.ledger([spent], ()).rows
     shares = [float(row[2].rstrip("%")) for row in rows[:-1] if row[2] != "-"]
     assert sum(shares) == pytest.approx(100, abs=0.1 * len(shares))
-    assert ledgers.spent(experiment(TABLE, runs={"other": RUN}), TABLE, findings) == []
+    assert costs.spent(experiment(TABLE, runs={"other": RUN}), TABLE, findings) == []
 
 
 def test_a_text_for_every_marker_or_an_error():
