@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -186,3 +187,21 @@ def test_a_lock_holds_one_version_of_all_that_is_required(path):
     needed = {canonicalize_name(one.name) for one in required if "bench" not in str(one.marker)}
     assert len(set(locked)) == len(locked)
     assert needed <= set(locked)
+
+
+def test_a_file_name_is_of_one_noun():
+    """A verb, and what the terminal shows, may have the name of what they are about; each room its configuration."""
+    rooms = defaultdict(list)
+    for _, path in modules():
+        if path.name not in ("__init__.py", "config.py") and path.parent.name not in ("cli", "tables"):
+            rooms[path.name].append(path.parent.name)
+    assert {name: found for name, found in rooms.items() if len(found) > 1} == {}
+
+
+def test_a_class_name_is_of_one_class():
+    classes = defaultdict(list)
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ClassDef):
+                classes[node.name.lstrip("_")].append(module)
+    assert {name: found for name, found in classes.items() if len(found) > 1} == {}

@@ -60,7 +60,7 @@ class Exponents:
 
 
 @dataclass(frozen=True)
-class Ahead:
+class Extrapolation:
     """How a law fitted to the smaller budgets predicts the largest.
 
     Attributes:
@@ -97,7 +97,7 @@ class Sides:
     exponents: tuple[Exponents, ...]
     bias: Bias | None
     bias_reason: str
-    ahead: tuple[Ahead, ...]
+    ahead: tuple[Extrapolation, ...]
 
     @property
     def span(self) -> tuple[float, float] | None:
@@ -197,7 +197,7 @@ def _projected(runs: pl.DataFrame) -> Exponents:
     return Exponents(APPROACHES[3], n, d, "; ".join(("no interval: a check of Approach 3", *found.edges)))
 
 
-def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Ahead:
+def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Extrapolation:
     """The law of the best losses of all budgets but the largest."""
     name = "law of the best loss"
     pairs = [(o, drawn) for o, drawn in zip(findings.optima, draws, strict=True) if o.label == label]
@@ -205,35 +205,35 @@ def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Ahead:
     if law is not None and law.fit.n_points < len(pairs):  # health rules drop optima that are not inside
         pairs = [(o, drawn) for o, drawn in pairs if o.isoflop.converged]
     if len(pairs) < 3:
-        return Ahead(name, reason="a law of two budgets and a third to predict are needed")
+        return Extrapolation(name, reason="a law of two budgets and a third to predict are needed")
     budgets = np.array([o.budget for o, _ in pairs])
     loss = np.array([o.isoflop.loss for o, _ in pairs])
     drawn = np.stack([each.loss for _, each in pairs], axis=-1)
     fitted, refitted = (fit_loss(budgets[:-1], y[..., :-1], float(budgets[-2])) for y in (loss, drawn))
     fit = assess(fitted, budgets[:-1], loss[:-1])
     if not fit.converged:
-        return Ahead(name, reason="the law of the smaller budgets did not converge")
+        return Extrapolation(name, reason="the law of the smaller budgets did not converge")
     last = float(budgets[-1])
     miss = float(np.log(loss[-1] / fitted.at(last)))
     found = Interval.of(miss, np.log(drawn[:, -1] / refitted.at(last)))
     inside = int(found.above(0) is None) if found.known else None
     text = f"{len(pairs) - 1} budgets, a {fitted.kind} law"
-    return Ahead(name, text, abs(miss), found, inside, 1)
+    return Extrapolation(name, text, abs(miss), found, inside, 1)
 
 
-def _parametric_ahead(runs: pl.DataFrame) -> Ahead:
+def _parametric_ahead(runs: pl.DataFrame) -> Extrapolation:
     columns, loss = _columns(runs)
     budget = runs["budget_flops"].to_numpy()
     try:
         found = hold_out(_FORM, columns, loss, budget, RESAMPLES, starts=_STARTS, basins=_BASINS)
     except UserError as error:
-        return Ahead(APPROACHES[2], reason=str(error))
+        return Extrapolation(APPROACHES[2], reason=str(error))
     if found.fitted.edges:
-        return Ahead(APPROACHES[2], reason="; ".join(found.fitted.edges))
+        return Extrapolation(APPROACHES[2], reason="; ".join(found.fitted.edges))
     count = len(found.loss)
     inside = round(found.coverage * count) if np.isfinite(found.coverage) else None
     text = f"{found.fitted.n_points} runs"
-    return Ahead(APPROACHES[2], text, found.error, Interval(found.bias), inside, count)
+    return Extrapolation(APPROACHES[2], text, found.error, Interval(found.bias), inside, count)
 
 
 def _points(runs: pl.DataFrame) -> estimate.Points:

@@ -130,7 +130,7 @@ def _environment(share: list[int]) -> dict[str, str]:
 def _watch(experiment: Experiment, workers: list[subprocess.Popen[bytes]], stopped: Callable[[], bool]) -> None:
     """Show progress until all runs have ended, all workers are gone, or it is interrupted."""
     console = progress_console()
-    tell = _Teller(experiment, console)
+    tell = _SweepProgress(experiment, console)
     with tell:
         while True:
             gone = all(worker.poll() is not None for worker in workers)
@@ -142,7 +142,7 @@ def _watch(experiment: Experiment, workers: list[subprocess.Popen[bytes]], stopp
         console.print("interrupted: workers save their runs; give the same command again to go on")
 
 
-class _Teller:
+class _SweepProgress:
     """On a terminal a bar, weighted by FLOPs; elsewhere, a line for each run that ends."""
 
     def __init__(self, experiment: Experiment, console: Console) -> None:

@@ -45,7 +45,7 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     from encdec_jax.train.loop import train
 
     ended = (where / "summary.json").exists()
-    with lease, interrupts() as stopped, _Teller() as tell:
+    with lease, interrupts() as stopped, _RunProgress() as tell:
         summary = train(run, where, stop=stopped, progress=tell)
     if summary is None:
         print(f"interrupted and saved: {where}; give the same command again to go on", file=sys.stderr)
@@ -59,7 +59,7 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     return 0
 
 
-class _Teller:
+class _RunProgress:
     """On a terminal a bar, with loss and speed; elsewhere a line of them now and then."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Teller:
         self._task = self._bar.add_task("train", total=None, loss="-", speed="-")
         self._last: float | None = None
 
-    def __enter__(self) -> _Teller:
+    def __enter__(self) -> _RunProgress:
         self._bar.start()
         return self
 
