@@ -23,7 +23,7 @@ def experiment(folders) -> Experiment:
 
 def test_a_count_is_not_skipped_where_runs_end_together(experiment):
     console = Console(file=io.StringIO(), width=200)
-    tell = launch._Teller(experiment, console)
+    tell = launch._SweepProgress(experiment, console)
     first, *others = experiment.runs
     states = {identity: RunState("pending", 0) for identity in experiment.runs}
     tell(states | {first: RunState("failed", 0, error="before")})
