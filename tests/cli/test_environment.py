@@ -88,7 +88,7 @@ def test_a_platform_that_is_not_there_is_one_line(folders):
 def test_output_of_another_encoding_does_not_crash(folders, encoding):
     write_noise("bible_en")
     env = environment(PYTHONIOENCODING=encoding)
-    command = [sys.executable, "-m", "encdec_jax", "preview", str(BASE)]
+    command = [sys.executable, "-m", "encdec_jax", "preview", str(BASE), "--config.evaluate.windows=4"]
     done = subprocess.run(command, capture_output=True, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
     write_experiment(folders / "ni\N{LATIN SMALL LETTER N WITH TILDE}o ☃")
