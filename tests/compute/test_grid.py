@@ -101,11 +101,16 @@ def test_sizes_stand_a_factor_two_apart_around_the_optimal_one() -> None:
     small, middle, large = (cell.values.params_nonembed for cell in references)
     assert 1.8 < middle / small < 2.2
     assert 1.8 < large / middle < 2.2
-    best = references[1].run.model.decoder.d_model
-    tried = [cell for cell in made([], widths=[best - 64, best, best + 64]) if cell.run.model.arch == "causal_lm"]
-    off = [abs(log(cell.values.tokens / cell.values.params_nonembed / TOKENS_PER_PARAMETER)) for cell in tried]
-    assert min(off) == off[1]
     assert [cell.run.model.decoder.d_model // cell.run.model.decoder.n_layers for cell in references] == [117, 128, 128]
+
+
+@pytest.mark.parametrize("budget", [2e17, 5e17, 2e18])
+def test_the_optimal_size_is_nearer_than_its_neighbours(budget: float) -> None:
+    (best,) = grid(budget, ["causal_lm"], sizes=1)
+    width = best.run.model.decoder.d_model
+    near = grid(budget, ["causal_lm"], widths=[width - 64, width, width + 64])
+    off = [abs(log(cell.values.tokens / cell.values.params_nonembed / TOKENS_PER_PARAMETER)) for cell in near]
+    assert min(off) == off[1]
 
 
 def test_without_a_quantity_a_family_has_the_layers_of_the_rule() -> None:
