@@ -16,6 +16,7 @@ from jax import Array
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, Tree, logit_scale
 from encdec_jax.model.kernels import Pattern, Sees, cudnn, join_patterns, pattern, splash
+from encdec_jax.model.placement import by_rows, rows_whole
 from encdec_jax.model.streams import Stream, mask
 
 HIDDEN = -1e30  # the score of a key that may not be seen: finite, so that a row of padding stays finite
@@ -174,7 +175,7 @@ class Embed(Layer):
     def __call__(self, tokens: Array) -> Array:
         """Embeddings of tokens [batch, length], scaled to unit variance."""
         table = self.weight("table")
-        return table[tokens] * jnp.asarray(table.shape[1] ** 0.5, table.dtype)
+        return by_rows(rows_whole(table)[tokens]) * jnp.asarray(table.shape[1] ** 0.5, table.dtype)
 
     def logits(self, x: Array) -> Array:
         """float32 logits [batch, length, vocab] of x [batch, length, d_model]."""

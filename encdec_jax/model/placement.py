@@ -24,6 +24,16 @@ def by_rows(x: Array) -> Array:
     return jax.lax.with_sharding_constraint(x, PartitionSpec(ROWS))
 
 
+def rows_whole(table: Array) -> Array:
+    """The same table [vocab, d_model], its rows whole on each device: gathered over 'fsdp' before a lookup.
+
+    Tokens are divided by rows over 'fsdp' too, and one axis can't divide both: the compiler would look up its part of
+    d_model for all rows, then replicate the activations to divide them by rows.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return table if mesh.size <= 1 else jax.lax.with_sharding_constraint(table, PartitionSpec(RULES["vocab"]))
+
+
 def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segments: Array) -> Array:
     """An attention on each device's rows and heads: a fused kernel, which the compiler can't divide by itself.
 

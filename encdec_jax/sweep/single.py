@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ PERIOD = 30.0  # seconds between two lines of progress, where there is no termin
 def train_one(run: RunConfig, folder: Path | None) -> int:
     """Train and score one run, or go on with it, and print its result and where it is.
 
+    A run may span hosts: give each the same command, and `encdec_jax.train.hosts.join` what it needs.
+
     Args:
       run: the configuration.
       folder: of the run; None for runs/single/<run id>.
@@ -38,15 +41,20 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
       UserError: another process works in the folder, it holds another run, or the data or devices do not fit.
     """
     where = folder or runs_root() / "single" / run_id(run)
-    lease = claim(where, lost=lambda: os._exit(1))
-    if lease is None:
-        raise UserError(f"folder = {str(where)!r} is not accepted: another process trains there")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation_cache()
+    from encdec_jax.train.hosts import first, join, together
     from encdec_jax.train.loop import train
 
+    join()
+    with together():  # a job's first process claims the folder for all of it
+        lease = claim(where, lost=lambda: os._exit(1)) if first() else nullcontext()
+        if lease is None:
+            raise UserError(f"folder = {str(where)!r} is not accepted: another process trains there")
     ended = (where / "summary.json").exists()
-    with lease, interrupts() as stopped, _RunProgress() as tell:
+    with lease, interrupts() as stopped, _RunProgress(first()) as tell:
         summary = train(run, where, stop=stopped, progress=tell)
+    if not first():
+        return 130 if summary is None else 0
     if summary is None:
         print(f"interrupted and saved: {where}; give the same command again to go on", file=sys.stderr)
         return 130
@@ -62,11 +70,13 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
 class _RunProgress:
     """On a terminal a bar, with loss and speed; elsewhere a line of them now and then."""
 
-    def __init__(self) -> None:
-        self._console = progress_console()
+    def __init__(self, speaks: bool) -> None:
+        self._speaks, self._console = speaks, progress_console()
         shown = TextColumn("loss {task.fields[loss]}, {task.fields[speed]} tokens/s")
         columns = (TextColumn("updates"), BarColumn(), MofNCompleteColumn(), shown, TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+        self._bar = Progress(
+            *columns, console=self._console, transient=True, disable=not (speaks and self._console.is_terminal)
+        )
         self._task = self._bar.add_task("train", total=None, loss="-", speed="-")
         self._last: float | None = None
 
@@ -78,6 +88,8 @@ class _RunProgress:
         self._bar.stop()
 
     def __call__(self, seen: Seen) -> None:
+        if not self._speaks:
+            return
         if self._last is None:
             self._last = time.monotonic()
             begun = f"goes on behind update {seen.updates:,}" if seen.updates else "begins"

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json, sha256_file, write_json
+from encdec_jax.train.hosts import together
 from encdec_jax.train.step import State
 
 
@@ -38,11 +39,12 @@ class Checkpoints:
           UserError: the disk is full or the folder can't be written to.
         """
         items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
-        with self._writing():
+        with together(), self._writing():
             self._settle()
-            manager = self._open()
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._check_room(state)
-            if not manager.save(step, args=items):
+        with self._writing():
+            if not self._open().save(step, args=items):
                 raise RuntimeError(f"orbax did not save step {step} in {self._folder}")
         self._pending = step
 
@@ -77,7 +79,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until the last save is on disk, and seal it."""
-        with self._writing():
+        with together(), self._writing():
             self._settle()
         if self._manager is not None:
             self._manager.close()
@@ -127,7 +129,8 @@ class Checkpoints:
 
     def _newest_whole(self) -> int | None:
         """The newest step that is whole, as the first process sees it."""
-        step = self._set_aside_damaged() if jax.process_index() == 0 else -1
+        with together():
+            step = self._set_aside_damaged() if jax.process_index() == 0 else -1
         if jax.process_count() > 1:
             step = int(multihost_utils.broadcast_one_to_all(np.int64(step)))
         return None if step < 0 else step

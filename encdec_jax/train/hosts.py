@@ -2,12 +2,70 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from encdec_jax.data.batches import combine
 from encdec_jax.errors import UserError
+
+SAID = 1000  # bytes of an error that other processes are told
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def join() -> None:
+    """Join the other processes of this job, if the environment tells of several; to be called before jax is used.
+
+    It does by `VARIABLES`; or where Slurm started a step of several tasks, whose places jax then finds by itself.
+
+    Raises:
+      UserError: one of the variables is missing or no number, or the others can't be reached.
+    """
+    given = [os.environ.get(name) for name in VARIABLES]
+    try:
+        if any(given):
+            address, processes, place = given
+            if not (address and (processes or "").isdigit() and (place or "").isdigit()):
+                said = ", ".join(f"{name}={value}" for name, value in zip(VARIABLES, given, strict=True))
+                raise UserError(f"{said}: a job of several processes needs all three, an address and two numbers")
+            jax.distributed.initialize(address, int(processes or 0), int(place or 0))
+        elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            jax.distributed.initialize()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"can't join the other processes of this job: {str(error).splitlines()[0]}") from error
+
+
+def first() -> bool:
+    """Whether this is the job's first process, which writes and speaks for all."""
+    return jax.process_index() == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """A piece of work that each process does by itself: if one can't, none goes on, and all say why.
+
+    Nothing within may wait for another process: one that failed would be waited for without end.
+
+    Raises:
+      UserError: this process's own; or another's, with its number.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except (UserError, OSError) as raised:
+        error = raised
+    if jax.process_count() > 1:
+        said = np.frombuffer(str(error or "").encode()[:SAID].ljust(SAID), np.uint8)
+        every = [bytes(one).decode(errors="replace").strip() for one in _gathered(said)]
+        if error is None and any(every):
+            place, text = next((i, text) for i, text in enumerate(every) if text)
+            raise UserError(f"process {place} of this run ended: {text}")
+    if error is not None:
+        raise error
 
 
 def any_host(told: bool) -> bool:

@@ -24,7 +24,7 @@ from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.folder import begin, finished
-from encdec_jax.train.hosts import any_host, check_batch, summed
+from encdec_jax.train.hosts import any_host, check_batch, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
@@ -75,16 +75,18 @@ def train(
       UserError: the folder holds another run (`encdec_jax.train.folder.finished`), the data is missing or damaged, or
         the configuration does not fit it or the devices.
     """
-    ended = finished(run, folder)
-    if ended is not None:
+    with together():
+        ended = finished(run, folder)
+    if any_host(jax.process_index() == 0 and ended is not None):
         return ended
     loop = _Loop(run, folder)
     status = loop.advance(stop, progress)
     if status is None:
         return None
     result = loop.summarise(status)
-    if jax.process_index() == 0:
-        write_json(folder / "summary.json", result)
+    with together():
+        if jax.process_index() == 0:
+            write_json(folder / "summary.json", result)
     return result
 
 
@@ -106,18 +108,19 @@ class _Loop:
 
     def __init__(self, run: RunConfig, folder: Path) -> None:
         self.started = time.perf_counter()
-        present()
-        self.run, self.folder = run, folder
-        self.code, self.commit = code(), commit()
-        self.cache = TokenCache.open(run.data.task, run.data.vocab)
-        check_demands(run, self.cache)
-        shape = geometry(run)
-        self.tokens_per_update, self.total = shape.update_tokens, shape.updates
-        self.trainer = Trainer(run)
-        self.batches = Batches(self.cache, run, self.trainer.here)
-        self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
-        if jax.process_index() == 0:
-            begin(run, folder, self.cache.digest)
+        with together():
+            present()
+            self.run, self.folder = run, folder
+            self.code, self.commit = code(), commit()
+            self.cache = TokenCache.open(run.data.task, run.data.vocab)
+            check_demands(run, self.cache)
+            shape = geometry(run)
+            self.tokens_per_update, self.total = shape.update_tokens, shape.updates
+            self.trainer = Trainer(run)
+            self.batches = Batches(self.cache, run, self.trainer.here)
+            self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
+            if jax.process_index() == 0:
+                begin(run, folder, self.cache.digest)
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.carried = _Carried()
         self.state, self.first = self._restore()
@@ -125,15 +128,17 @@ class _Loop:
         # Of the windows seen so far that this process answers for; those seen before a restart are process 0's.
         self.hash = self.carried.data_hash if jax.process_index() == 0 else ""
         self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
-        self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
+        with together():
+            self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
         """Train to the end. Returns the status, or None if stopped before."""
         per_call = self.run.train.steps_per_call
         schedule = hyper(self.run.optim, self.total)
         saved = done = self.first
-        check_batch(self.batches.digests(done), self.batches.here, self.run.train.batch_size)
-        batches = self.batches.chunk(done, per_call)
+        with together():
+            digests, batches = self.batches.digests(done), self.batches.chunk(done, per_call)
+        check_batch(digests, self.batches.here, self.run.train.batch_size)
         while done < self.total:
             progress(self._progress(done))
             if any_host(stop()):
@@ -145,14 +150,16 @@ class _Loop:
             start = time.perf_counter()
             compiling = self.trainer.compile_s
             self.state, seen = self.trainer(self.state, batches, schedule, n)
-            batches = self._meanwhile(done, n)
-            seen = jax.device_get(seen)
-            self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
-            done += n
-            if not self._log(done, n, seen):
+            with together():
+                batches = self._meanwhile(done, n)
+                seen = jax.device_get(seen)
+                self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
+                done += n
+                finite = self._log(done, n, seen)
+                self.checkpoints.seal()
+            if not finite:
                 self.checkpoints.close()
                 return "diverged"
-            self.checkpoints.seal()
             if self._due(saved, done):
                 self._save(done)
                 saved = done
@@ -170,8 +177,9 @@ class _Loop:
             rows, nbytes = self.held_out
             bits = self.trainer.held_out_bits(self.state.params, rows)
             rate, error = bits_per_byte(bits, nbytes)
-            if jax.process_index() == 0:
-                _save_array(self.folder / "suffix_bits.npy", bits)
+            with together():
+                if jax.process_index() == 0:
+                    _save_array(self.folder / "suffix_bits.npy", bits)
             if not math.isfinite(rate):
                 status, rate, error, reason = "diverged", None, None, "the loss of the held-out text is not finite"
         if self.metrics is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from cases import run_config
+from train.cases import run_config
 
 from encdec_jax.errors import UserError
 from encdec_jax.train import checkpoint

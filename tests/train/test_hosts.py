@@ -4,17 +4,20 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from math import prod
 
 import numpy as np
 import pytest
-from tiny import environment, write_noise
+from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.aot.topology import devices, topology
+from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
+from encdec_jax.files import write_json
 from encdec_jax.train.config import MeshConfig
-from encdec_jax.train.hosts import check_batch
+from encdec_jax.train.hosts import VARIABLES, check_batch, join
 from encdec_jax.train.sharding import make_mesh, rows_by_process
 
 ROWS = 8
@@ -144,3 +147,91 @@ def test_rows_that_hosts_load_twice_must_agree(monkeypatch):
     monkeypatch.setattr(hosts, "_gathered", gathered(filled([1], digests[1:2])))
     with pytest.raises(UserError, match="window 2 of the first batch was loaded by no process"):
         check_batch(digests[:2], np.array([0, 1]), 4)
+
+
+def job(folder, run, before: tuple[str, str] = ("", ""), **more: str) -> list[tuple[int, str, str]]:
+    """(exit code, output, errors) of `encdec train` on two processes of one device, each behind its own statements."""
+    write_json(folder / "run.json", to_dict(run))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["train", str(folder / "run.json"), "--folder", str(folder / "run")]
+    pair = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import sys; {first}\nfrom encdec_jax.cli.main import main; sys.exit(main({arguments}))",
+            ],
+            env=environment(
+                JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}", JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(rank), **more
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, first in enumerate(before)
+    ]
+    said = [process.communicate(timeout=300) for process in pair]
+    return [(process.returncode, *texts) for process, texts in zip(pair, said, strict=True)]
+
+
+PAIR = replace(tiny_run(updates=20, checkpoint_every=5 * 128), mesh=MeshConfig(data=2))
+
+
+@pytest.mark.slow
+def test_a_run_of_several_hosts_is_one_command_on_each(folders):
+    write_noise()
+    (code, out, err), (other, silent, _) = job(folders, PAIR)
+    assert (code, other) == (0, 0), err
+    assert "done: 2,560 tokens in 20 updates" in out
+    assert "done:" not in silent
+    assert json.loads((folders / "run/summary.json").read_text())["updates"] == 20
+    assert len(list((folders / "run/leases").iterdir())) == 1  # one claim for all
+    again = job(folders, PAIR)
+    assert [one[0] for one in again] == [0, 0]
+    assert "this run had ended already" in again[0][2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "before", "message"),
+    [
+        (1, "import os; os.environ['ENCDEC_CACHE'] = '/nowhere'", "data.task = 'noise' has no tokens"),
+        (
+            1,
+            "import shutil; shutil.disk_usage = lambda path: type('Usage', (), {'free': 0})",
+            "the disk has 0 bytes left",
+        ),
+        (
+            0,
+            "from encdec_jax.errors import UserError; from encdec_jax.train.metrics import MetricsLog\n"
+            "def full(*_, **__): raise UserError('no space for metrics')\n"
+            "MetricsLog.write = full",
+            "no space for metrics",
+        ),
+    ],
+    ids=["tokens", "checkpoint", "metrics"],
+)
+def test_what_one_host_is_refused_ends_all(folders, place, before, message):
+    write_noise()
+    found = job(folders, PAIR, tuple(before if rank == place else "" for rank in (0, 1)))
+    assert [code for code, _, _ in found] == [2, 2]
+    own, other = found[place][2], found[1 - place][2]
+    assert f"process {place} of this run ended" not in own
+    assert message in own
+    (line,) = (line for line in other.splitlines() if line.startswith("encdec: "))
+    assert line.startswith(f"encdec: process {place} of this run ended: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "given", [{"JAX_NUM_PROCESSES": "2"}, {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_PROCESS_ID": "x"}]
+)
+def test_a_job_that_is_told_of_by_halves_is_refused(monkeypatch, given):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="a job of several processes needs all three"):
+        join()

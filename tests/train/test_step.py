@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -10,6 +12,7 @@ import optax
 import pytest
 from flax import nnx
 from support import parameters
+from tiny import environment
 from train.cases import batch, run_config, stack, start, train
 
 from encdec_jax.errors import UserError
@@ -144,3 +147,29 @@ def test_the_reported_norm_is_that_before_clipping():
     _, free = train(run_config("causal_lm", optim=OptimConfig(clip_norm=0.0)), data)
     _, clipped = train(run_config("causal_lm", optim=OptimConfig(clip_norm=1e-3)), data)
     assert free.grad_norm[0] == clipped.grad_norm[0] > 1e-2
+
+
+COMPILES = """
+import sys
+from train.cases import run_config
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.trainer import Trainer
+for arch in ARCHS:
+    print(arch, file=sys.stderr, flush=True)
+    Trainer(run_config(arch, MeshConfig(2, 2, 2))).lower().compile()
+"""
+
+
+@pytest.mark.slow
+def test_no_array_is_replicated_only_to_be_divided_again():
+    """XLA says so as "involuntary full rematerialization", on standard error."""
+    env = environment(
+        XLA_FLAGS="--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+        TF_CPP_MIN_LOG_LEVEL="0",
+        JAX_ENABLE_COMPILATION_CACHE="false",  # what is read back is not compiled
+    )
+    done = subprocess.run([sys.executable, "-c", COMPILES], env=env, capture_output=True, text=True, check=True)
+    assert all(arch in done.stderr for arch in ARCHS)
+    assert "PjRt" in done.stderr  # the compiler speaks at all
+    assert "nvoluntary full remat" not in done.stderr
