@@ -62,7 +62,7 @@ def main() -> int:
     due = [(key, run, place) for key, run in ladder.items() if key[0] in COMPILED for place in TOPOLOGIES]
     page = PAGE.read_text() if PAGE.exists() else ""
     order = [(key, place) for key, _, place in due]
-    kept, saved = stale(page), page.partition(SAVES)[2].splitlines()
+    kept, saved = stale(page), page.partition(f"{SAVES}\n")[2].splitlines()
     found: dict[Place, Said | None] = {}
 
     def write(saved: list[str]) -> None:
