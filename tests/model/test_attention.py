@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encdec_jax.model.layers import attention, rms
+from encdec_jax.model.layers import attention, rms, rope
 
 
 def inputs(heads: int, kv_heads: int, queries: int = 9, keys: int = 13, dim: int = 8, dtype=jnp.float32):
@@ -71,3 +71,11 @@ def test_large_scores_stay_finite_and_so_do_rows_that_see_nothing():
     assert bool(jnp.isfinite(out).all())
     gradient = jax.grad(lambda x: attention(x * 1e4, k, v, mask.at[:, 3].set(False)).sum())(q)
     assert bool(jnp.isfinite(gradient).all())
+
+
+def test_angles_of_far_positions_are_exact():
+    position = np.array([[0, 3, 4097, 100_001]])
+    cos, sin = rope(jnp.asarray(position), 8, 10_000.0)
+    angle = position[0, :, None] * 10_000.0 ** (-np.arange(0, 8, 2) / 8)
+    np.testing.assert_allclose(cos[0, :, 0], np.cos(angle), atol=5e-3)
+    np.testing.assert_allclose(sin[0, :, 0], np.sin(angle), atol=5e-3)
