@@ -140,7 +140,7 @@ def devices(given: Topology) -> list[jax.Device]:
     """
     extra, package = ("tpu", "libtpu") if given.platform == "tpu" else ("gpu", "jax_cuda12_plugin")
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"topology = {given.name!r} needs the extra [{extra}]: pip install 'encdec_jax[{extra}]'")
+        raise UserError(f"topology = {given.name!r} needs the extra [{extra}]: in a checkout, pip install '.[{extra}]'")
     os.environ.update(QUIET)
     import jax
     from jax.experimental import topologies

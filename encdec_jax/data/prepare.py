@@ -153,7 +153,9 @@ def _reading(task: str, module: str | None) -> Reading:
             from encdec_jax.data.reading import Reading
     except ImportError as error:
         what = error.name or str(error)
-        raise UserError(f"`prepare` needs {what}, which is not installed: pip install 'encdec_jax[data]'") from error
+        raise UserError(
+            f"`prepare` needs {what}, which is not installed: in a checkout, pip install '.[data]'"
+        ) from error
     return Reading(task, module)
 
 

@@ -42,5 +42,5 @@ def test_what_does_not_exist_is_refused(name):
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name, extra in (("v5e:2x2", "tpu"), ("h100:8", "gpu")):
-        with pytest.raises(UserError, match=rf"needs the extra \[{extra}\]: pip install 'encdec_jax\[{extra}\]'"):
+        with pytest.raises(UserError, match=rf"needs the extra \[{extra}\]: in a checkout, pip install '.\[{extra}\]'"):
             module.devices(topology(name))

@@ -109,7 +109,7 @@ prepare("bible_en")
 try:
     prepare("bible_en_es")
 except UserError as error:
-    assert "pip install 'encdec_jax[data]'" in str(error), error
+    assert "in a checkout, pip install '.[data]'" in str(error), error
 else:
     raise AssertionError("prepared without TensorFlow")
 """
