@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from encdec_jax.files import atomic_write
 from encdec_jax.report import (
+    answer,
     choices,
     costs,
     pictures,
@@ -20,7 +21,6 @@ from encdec_jax.report import (
     robustness,
     sections,
     verdicts,
-    words,
 )
 from encdec_jax.report.chosen import only
 from encdec_jax.report.learning import History, histories
@@ -29,6 +29,7 @@ from encdec_jax.report.style import Look, looks
 from encdec_jax.study import paired, pareto
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import Findings, study
+from encdec_jax.study.headline import headline
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
@@ -111,17 +112,21 @@ def render(
     drawn = only(findings, labels)
     shown = table.filter(pl.col("label").is_in(drawn.labels)) if labels else table
     rows = provenance.download(table)
+    head = headline(findings, pairs)
     return environment.get_template("report.html.j2").render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup((_HERE / "report.js").read_text(encoding="utf-8")),
         name=experiment.name,
         place=f"{place.parent.name}/{place.name}",
         question=experiment.question,
-        answer=words.answer(findings),
-        frontiers=words.frontiers(findings),
-        missing=sections.chosen(findings, drawn)
-        + sections.pooled(experiment, _sound(table, findings))
-        + sections.missing(experiment, table, findings),
+        answer=answer.answer(findings, head),
+        frontiers=answer.frontiers(findings, head),
+        missing=[
+            *sections.chosen(findings, drawn),
+            *answer.qualified(head),
+            *sections.pooled(experiment, _sound(table, findings)),
+            *sections.missing(experiment, table, findings),
+        ],
         legend=_legend(drawn),
         sections=_sections(
             experiment,

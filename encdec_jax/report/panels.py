@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from encdec_jax.laws.interval import Interval
 from encdec_jax.report.canvas import LABEL, budget_axis, errors, label_right, part, size_axis
 from encdec_jax.report.style import Look, looks
 from encdec_jax.report.words import flops, interval, multiplier
 from encdec_jax.study.comparison import REACH, Crossover
-from encdec_jax.study.findings import Findings, Optimum
+from encdec_jax.study.findings import Findings
+from encdec_jax.study.optima import Optimum
 
 _DODGE = 0.35  # that architectures side by side take up, as a share of the distance of two budgets
 
@@ -123,7 +125,8 @@ def _curve(axes: Axes, optimum: Optimum, look: Look) -> None:
         sizes = np.geomspace(curve.n[0], curve.n[-1], 60)
         style = "-" if optimum.isoflop.converged else "--"
         part(axes.plot(sizes, optimum.isoflop.fitted(sizes), color=shade, ls=style, lw=1.4), label)
-    n, loss = optimum.n, optimum.loss
+    loss = optimum.loss
+    n = Interval(optimum.n.value, max(optimum.n.low, float(curve.n[0])), min(optimum.n.high, float(curve.n[-1])))
     bars: Any = {"xerr": errors([n]), "yerr": errors([loss])}
     part(axes.errorbar([n.value], [loss.value], color=shade, capsize=2, elinewidth=1.2, **bars), label)
     fill, edge = (shade, "white") if optimum.isoflop.converged else ("white", shade)

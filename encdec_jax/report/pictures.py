@@ -20,7 +20,8 @@ from encdec_jax.report.learning import History
 from encdec_jax.report.section import Picture
 from encdec_jax.report.style import RC, looks
 from encdec_jax.report.words import flops, interval, multiplier, number
-from encdec_jax.study.findings import Findings, Optimum
+from encdec_jax.study.findings import Findings
+from encdec_jax.study.optima import Optimum
 
 _SIZE = (4.8, 3.9)  # inches: text of this size stays readable at the width of a phone
 

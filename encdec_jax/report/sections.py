@@ -8,6 +8,7 @@ from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
 from encdec_jax.study.comparison import REACH
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.optima import Optimum
 from encdec_jax.study.pooling import mixtures
 from encdec_jax.sweep.experiment import Experiment
 
@@ -96,7 +97,9 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
     sources = "; ".join(f"{label} {number(n.sd)} ({n.source})" for label, n in findings.noise.items())
     note = (
         "Best size: the minimum of a parabola in ln(parameters) through the sizes of one budget. A star marks it; a "
-        "hollow one, with a dashed curve, lies not inside the sizes tried, and the best size trained stands for it. "
+        "hollow one, with a dashed curve, lies not inside the sizes tried, and the best size trained stands for it. An "
+        "end of 0 or inf: the sizes tried don't bound the best one there. Curves with enough sizes are fitted with one "
+        "tilt a label, for they are steeper on one side. "
         f"Noise of one run, bits per byte: {sources}."
     )
     rows = [
@@ -107,7 +110,7 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
             interval(o.d),
             interval(o.loss),
             number(o.d.value / o.n.value),
-            f"{o.edge_share:.0%}" if o.isoflop.converged else o.isoflop.shape,
+            _place(o),
         ]
         for o in findings.optima
     ]
@@ -118,11 +121,21 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
         "tokens",
         "bits per byte",
         "tokens / parameter",
-        "at edge",
+        "best size",
     )
     return Section(
         "Best sizes", note if rows else "", columns, rows, "No run is done: there is nothing to draw yet.", pictures
     )
+
+
+def _place(optimum: Optimum) -> str:
+    """Whether an optimum lies inside its sizes, and what else its fit can't show."""
+    if not optimum.isoflop.converged:
+        return optimum.isoflop.shape
+    said = "inside" if optimum.inside else "in doubt"
+    said += f"; {optimum.edge_share:.0%} of resamples at the edge" if optimum.edge_share else ""
+    said += "; 3 sizes leave no residual" * (not optimum.isoflop.checked)
+    return said + "; below all its runs by more than noise" * optimum.below_all
 
 
 def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section:

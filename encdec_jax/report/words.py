@@ -1,4 +1,4 @@
-"""Numbers with their intervals, and the answer, in words."""
+"""Numbers with their intervals, in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import Comparison, Crossover
-from encdec_jax.study.findings import Findings
 
 _FEW = (1e-4, 1e6)  # numbers beyond are written as 1.23e6
 _DECIMALS = 6  # at most
@@ -33,7 +32,11 @@ def interval(found: Interval, sign: bool = False) -> str:
     if not found.known:
         return f"{number(found.value)} (no interval)"
     width = max(found.high - found.low, abs(found.value) * 1e-3, 1e-12)
-    decimals = 1 - math.floor(math.log10(width)) if math.isfinite(width) else 3
+    if not math.isfinite(width):
+        width = max(abs(found.value), 1e-12) / 100
+    decimals = 1 - math.floor(math.log10(width))
+    while sign and decimals < _DECIMALS and any(v and not round(v, decimals) for v in (found.low, found.high)):
+        decimals += 1  # of a difference the sign of an end says whether it holds 0
     ends = (found.low, found.value, found.high)
     large = decimals > _DECIMALS or any(math.isfinite(v) and abs(v) >= _FEW[1] for v in ends)
     low, value, high = (_rounded(v, decimals, sign, large) for v in ends)
@@ -76,6 +79,10 @@ def share(probability: float) -> str:
 
 def crossing(found: Crossover, baseline: str) -> str:
     """Where two frontiers cross, as a clause."""
+    if found.possible is not None and found.possible[0] <= 0 and math.isinf(found.possible[1]):
+        return (
+            f"a crossover of {found.label} with {baseline} can't be located: nowhere in the range are they told apart"
+        )
     if found.compute is None:
         return f"no crossover of {found.label} with {baseline} in the measured range{_unless(found)}"
     winner = found.label if found.beyond else baseline
@@ -83,53 +90,6 @@ def crossing(found: Crossover, baseline: str) -> str:
     return (
         f"{found.label} crosses {baseline} at {flops(found.compute.value)} FLOPs {ends}, above which {winner} is better"
     )
-
-
-def answer(findings: Findings) -> str:
-    """The answer in one sentence, with intervals: who beats the baseline at the largest budget; or why it is open."""
-    if not findings.comparisons:
-        return f"Not answered yet: no budget has runs done of both {findings.baseline} and another label."
-    budget = max(comparison.budget for comparison in findings.comparisons)
-    found = [comparison for comparison in findings.comparisons if comparison.budget == budget]
-    return (
-        f"At {flops(budget)} training FLOPs, {_verdict(found, findings.baseline)}: {_needs(found, findings.baseline)}."
-    )
-
-
-def frontiers(findings: Findings) -> str:
-    """Where the fitted frontiers cross, in a sentence that names those that do not together; empty without any."""
-    open_ends = [found for found in findings.crossovers if found.compute is not None or found.possible is not None]
-    clauses = [crossing(found, findings.baseline) for found in open_ends]
-    apart = [found for found in findings.crossovers if found not in open_ends]
-    if apart:
-        names = " or ".join(found.label for found in apart)
-        low, high = flops(min(found.low for found in apart)), flops(max(found.high for found in apart))
-        clauses.append(f"no crossover of {names} with {findings.baseline} in the measured range, {low} to {high} FLOPs")
-    return f"The fitted frontiers: {'; '.join(clauses)}." if clauses else ""
-
-
-def _verdict(found: list[Comparison], base: str) -> str:
-    """Who beats whom."""
-    better, worse, unknown = ([c.label for c in found if c.gap.above(0) is sign] for sign in (False, True, None))
-    clauses = []
-    if better:
-        clauses.append(f"{_and(better)} {'beats' if len(better) == 1 else 'beat'} {base}")
-    if worse:
-        clauses.append(f"{base} beats {_and(worse)}")
-    if unknown and clauses:
-        clauses.append(f"{_and(unknown)} can't be told apart from {base}")
-    return "; ".join(clauses) or f"{_and(unknown)} can't be told apart from {base}"
-
-
-def _needs(found: list[Comparison], base: str) -> str:
-    """By how much: the compute that each needs, or without a law of the baseline's the gap."""
-    if any(c.multiplier is None for c in found):
-        rest = [f"{c.label} by {interval(c.gap, sign=True)}" for c in found[1:]]
-        first = f"{found[0].label}'s loss differs from {base}'s by {interval(found[0].gap, sign=True)} bits per byte"
-    else:
-        rest = [f"{c.label} {multiplier(c)}" for c in found[1:]]
-        first = f"{found[0].label} needs {multiplier(found[0])} the compute of {base} for the same loss"
-    return ", ".join([first, *rest])
 
 
 def _unless(found: Crossover) -> str:
@@ -145,10 +105,6 @@ def _unless(found: Crossover) -> str:
 def _ends(low: float, high: float) -> str:
     text = "below the range" if low <= 0 else flops(low), "above the range" if math.isinf(high) else flops(high)
     return f"[{text[0]}, {text[1]}]"
-
-
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _rounded(value: float, decimals: int, sign: bool, scientific: bool) -> str:

@@ -18,10 +18,10 @@ from encdec_jax.study.curves import Curve, curves
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.isoflop import IsoFlop, parabola
 from encdec_jax.study.noise import Draws, noises, resample
+from encdec_jax.study.optima import DOUBTFUL
 from encdec_jax.study.pooling import NONE, Reasons, check
 
 Axis = Literal["encoder share", "layers"]
-DOUBTFUL = 0.05  # of resampled optima at the grid's edge, from where on an optimum is said to be in doubt
 _SAME_SIZE = 1.15  # parameters of models that count as one size, the largest over the smallest
 
 
@@ -172,6 +172,7 @@ def _choice_curve(found: list[_Best], place: Callable[[np.ndarray], np.ndarray])
         seeds=np.array([curve.seeds[best] for curve, best in take]),
         seed_squares=float(sum(squares)),
         window_se=float(np.mean([curve.window_se for curve, _ in take])),
+        settings=(),
     )
 
 
@@ -182,7 +183,7 @@ def _own_squares(curve: Curve, best: int) -> float:
 
 
 def _choices(found: list[Curve], axis: Axis, value: Callable[[np.ndarray], np.ndarray]) -> tuple[Choice, ...]:
-    fits = [parabola(curve) for curve in found]
+    fits = [parabola(curve, spread=1.0) for curve in found]  # a choice's values may lie close
     draws = resample(fits, noises(fits))
     return tuple(_choice(isoflop, drawn, axis, value) for isoflop, drawn in zip(fits, draws, strict=True))
 

@@ -28,7 +28,6 @@ from encdec_jax.laws.table import points
 from encdec_jax.study.bias import Bias, diagnose
 from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
-from encdec_jax.study.noise import Draws, resample
 
 APPROACHES = ("Approach 1", "Approach 2", "Approach 3", "variable projection")
 RESAMPLES = 300
@@ -118,13 +117,10 @@ def sides(table: pl.DataFrame, findings: Findings, traces: Traces) -> tuple[Side
     used = table.filter(
         pl.col("status") == "done", pl.col("budget_flops").is_not_null(), ~pl.col("run_id").is_in(left_out)
     ).sort("budget_flops", "n_params", "seed", "run_id")
-    draws = resample([optimum.isoflop for optimum in findings.optima], findings.noise)  # those of the findings
-    return tuple(
-        _sides(used.filter(pl.col("label") == label), label, findings, draws, traces) for label in findings.labels
-    )
+    return tuple(_sides(used.filter(pl.col("label") == label), label, findings, traces) for label in findings.labels)
 
 
-def _sides(runs: pl.DataFrame, label: str, findings: Findings, draws: list[Draws], traces: Traces) -> Sides:
+def _sides(runs: pl.DataFrame, label: str, findings: Findings, traces: Traces) -> Sides:
     three, law = _parametric(runs)
     bias, reason = None, three.reason
     if law is not None:
@@ -138,7 +134,7 @@ def _sides(runs: pl.DataFrame, label: str, findings: Findings, draws: list[Draws
         (_envelope(runs, traces), _parabolas(findings, label), three, _projected(runs)),
         bias,
         "" if bias is not None else reason,
-        (_frontier(findings, label, draws), _parametric_ahead(runs)),
+        (_frontier(findings, label), _parametric_ahead(runs)),
     )
 
 
@@ -197,18 +193,18 @@ def _projected(runs: pl.DataFrame) -> Exponents:
     return Exponents(APPROACHES[3], n, d, "; ".join(("no interval: a check of Approach 3", *found.edges)))
 
 
-def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Extrapolation:
+def _frontier(findings: Findings, label: str) -> Extrapolation:
     """The law of the best losses of all budgets but the largest."""
     name = "law of the best loss"
-    pairs = [(o, drawn) for o, drawn in zip(findings.optima, draws, strict=True) if o.label == label]
+    optima = [o for o in findings.optima if o.label == label]
     law = next((law for law in findings.laws if (law.label, law.quantity) == (label, "loss")), None)
-    if law is not None and law.fit.n_points < len(pairs):  # health rules drop optima that are not inside
-        pairs = [(o, drawn) for o, drawn in pairs if o.isoflop.converged]
-    if len(pairs) < 3:
+    if law is not None and law.fit.n_points < len(optima):  # health rules drop optima that are not inside
+        optima = [o for o in optima if o.isoflop.converged]
+    if len(optima) < 3:
         return Extrapolation(name, reason="a law of two budgets and a third to predict are needed")
-    budgets = np.array([o.budget for o, _ in pairs])
-    loss = np.array([o.isoflop.loss for o, _ in pairs])
-    drawn = np.stack([each.loss for _, each in pairs], axis=-1)
+    budgets = np.array([o.budget for o in optima])
+    loss = np.array([o.isoflop.loss for o in optima])
+    drawn = np.stack([o.draws.loss for o in optima], axis=-1)
     fitted, refitted = (fit_loss(budgets[:-1], y[..., :-1], float(budgets[-2])) for y in (loss, drawn))
     fit = assess(fitted, budgets[:-1], loss[:-1])
     if not fit.converged:
@@ -217,7 +213,7 @@ def _frontier(findings: Findings, label: str, draws: list[Draws]) -> Extrapolati
     miss = float(np.log(loss[-1] / fitted.at(last)))
     found = Interval.of(miss, np.log(drawn[:, -1] / refitted.at(last)))
     inside = int(found.above(0) is None) if found.known else None
-    text = f"{len(pairs) - 1} budgets, a {fitted.kind} law"
+    text = f"{len(optima) - 1} budgets, a {fitted.kind} law"
     return Extrapolation(name, text, abs(miss), found, inside, 1)
 
 

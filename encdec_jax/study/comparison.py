@@ -57,8 +57,8 @@ class Crossover:
     Attributes:
       label: that is compared with the baseline.
       low, high: the range of budgets that was searched, FLOPs; without extrapolation, that both were measured in.
-      compute: where they cross, FLOPs, with `possible` for its interval; None if they do not cross in the range. An
-        end of 0 or infinity says that the range does not bound the crossover there.
+      compute: where they cross, FLOPs, with `possible` for its interval; None if they do not cross in the range, or
+        can't be told apart anywhere in it. An end of 0 or infinity says that the range does not bound the crossover.
       possible: the least and the largest budget at which the frontiers can't be told apart, with ends as above. None
         if one is better throughout: then there is no crossover in the range.
       beyond: whether the architecture, not the baseline, is better above the crossover; without one, whether it is
@@ -141,7 +141,7 @@ def crossover(
     point = _crossing(gap, np.log(compute))
     possible = _tied(below.mean(0), compute)
     beyond = bool(gap[-1] < 0)
-    if point is None:
+    if point is None or possible == (0.0, np.inf):  # nowhere told apart: no budget is more likely than another
         return Crossover(label, *searched, None, possible, beyond, share, extrapolated)
     # The estimate belongs to its own interval, also where resamples are biased.
     possible = (point, point) if possible is None else (min(point, possible[0]), max(point, possible[1]))

@@ -1,17 +1,25 @@
-"""IsoFLOP curves of a results table: for each label and budget, one loss a size."""
+"""IsoFLOP curves of a results table: for each label and budget, one loss a size.
+
+Models nearer in size than a curve can tell are settings of one size, as runs are that differ in the learning rate: the
+best of them stands for the size, or their mean, as the experiment says.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
 
-from encdec_jax.errors import UserError
+from encdec_jax.errors import UserError, require
 from encdec_jax.study import pooling
 
 LOSS = "suffix_bits_per_byte"
 _CURVE = ("label", "budget_flops")
+NEAR = 1.05  # models that differ less in size, the larger over the smaller, are settings of one size;
+NEAR_SHAPES = 1.2  # and so are models of other depths that differ less than this: shape tells them apart, not size
+Settings = Literal["best", "mean"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +31,13 @@ class Curve:
       budget: training FLOPs.
       n: parameters, all of them.
       d: training tokens, prefix and suffix.
-      loss: bits per byte of the held-out suffixes, mean over seeds, of the best setting at that size.
+      loss: bits per byte of the held-out suffixes, mean over seeds, of the best setting at that size or of all.
       seeds: runs behind each loss.
-      seed_squares: sum over all sizes of the squared deviations of seeds from their size's mean.
+      seed_squares: sum over all sizes of the squared deviations of runs from their size's mean.
       window_se: standard error of a loss that the choice of held-out windows brings, mean over runs; 0 if unknown.
+      settings: of each size the losses of all settings that the best was chosen of, mean over seeds, rising; empty
+        where none was chosen.
+      run_ids, run_loss, run_size: the runs behind the losses, and the place of each one's size, [runs].
     """
 
     label: str
@@ -37,6 +48,10 @@ class Curve:
     seeds: np.ndarray
     seed_squares: float
     window_se: float
+    settings: tuple[np.ndarray, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    run_loss: np.ndarray = field(default_factory=lambda: np.empty(0))
+    run_size: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -55,19 +70,22 @@ class Exclusion:
     health: bool = False
 
 
-def curves(table: pl.DataFrame, pooled: pooling.Reasons = pooling.NONE) -> tuple[list[Curve], list[Exclusion]]:
+def curves(
+    table: pl.DataFrame, pooled: pooling.Reasons = pooling.NONE, settings: Settings = "best"
+) -> tuple[list[Curve], list[Exclusion]]:
     """The curves of a table with the columns of `encdec_jax.sweep.results.SCHEMA`, by label and budget.
-
-    Where one size was trained with several settings (learning rate, batch size, ...), the one with the lowest mean
-    loss stands for the size.
 
     Args:
       table: the runs.
       pooled: why runs of several codes or texts may be pooled, if they are.
+      settings: what stands for a size that was trained with several settings (learning rate, batch size, depth, ...):
+        'best', the one with the lowest mean loss, or 'mean', all of them.
 
     Raises:
-      UserError: a run that is done has a loss that is missing, not finite, or not above 0; or as `pooling.check`.
+      UserError: a run that is done has a loss that is missing, not finite, or not above 0; `settings` is neither; or as
+        `pooling.check`.
     """
+    require(settings in get_args(Settings), "SETTINGS", settings, "'best' or 'mean'")
     excluded = [
         Exclusion(run["run_id"], run["label"], _reason(run))
         for run in table.filter((pl.col("status") != "done") | pl.col("budget_flops").is_null()).iter_rows(named=True)
@@ -81,16 +99,37 @@ def curves(table: pl.DataFrame, pooled: pooling.Reasons = pooling.NONE) -> tuple
     if len(nameless):
         raise UserError(f"run {nameless['run_id'][0]}: setting or label is missing: what it repeats is not known")
     pooling.check(runs, pooled)
-    ranked = runs.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
+    ranked = _sized(runs).with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
     # Of settings that tie, the first by name: never both.
-    best = pl.col("setting").sort_by("setting_loss", "setting").first().over(*_CURVE, "n_params")
-    kept = ranked.filter(pl.col("setting") == best)
+    best = pl.col("setting").sort_by("setting_loss", "setting").first().over(*_CURVE, "size")
+    stands = pl.lit(True) if settings == "mean" else pl.col("setting") == best
     excluded += [
         Exclusion(run["run_id"], run["label"], "another setting of the same size and budget has a lower loss")
-        for run in ranked.filter(pl.col("setting") != best).iter_rows(named=True)
+        for run in ranked.filter(~stands).iter_rows(named=True)
     ]
-    groups = kept.sort(*_CURVE, "n_params", "seed").partition_by(_CURVE, maintain_order=True)
-    return [_curve(group) for group in groups], excluded
+    ranked = ranked.with_columns(stands=stands).sort(*_CURVE, "size", "setting", "seed")
+    return [_curve(group, settings) for group in ranked.partition_by(_CURVE, maintain_order=True)], excluded
+
+
+def _sized(runs: pl.DataFrame) -> pl.DataFrame:
+    """With a column `size`, the place of a run's size among those of its label and budget."""
+    models = (
+        runs.select(*_CURVE, "n_params", "enc_layers", "dec_layers").unique().sort(*_CURVE, "n_params", "dec_layers")
+    )
+    places: list[int] = []
+    first: tuple[Any, ...] = (None, 0, None)  # the curve, the smallest size of the place, and its layers
+    for label, budget, n, *layers in models.iter_rows():
+        curve, least, of = first
+        if curve != (label, budget):
+            places.append(0)
+        elif n > (NEAR if layers == of else NEAR_SHAPES) * least:
+            places.append(places[-1] + 1)
+        else:
+            places.append(places[-1])
+            continue
+        first = ((label, budget), n, layers)
+    sized = models.with_columns(size=pl.Series(places, dtype=pl.Int64))
+    return runs.join(sized, on=[*_CURVE, "n_params", "enc_layers", "dec_layers"], how="left", nulls_equal=True)
 
 
 def _reason(run: dict[str, object]) -> str:
@@ -99,13 +138,16 @@ def _reason(run: dict[str, object]) -> str:
     return "matched to no budget"
 
 
-def _curve(runs: pl.DataFrame) -> Curve:
-    sizes = runs.group_by("n_params", maintain_order=True).agg(
+def _curve(runs: pl.DataFrame, settings: Settings) -> Curve:
+    kept = runs.filter("stands")
+    sizes = kept.group_by("size", maintain_order=True).agg(
+        pl.col("n_params").mean(),
         pl.col("tokens").mean(),
         pl.col(LOSS).mean().alias("mean"),
         pl.len().alias("seeds"),
         ((pl.col(LOSS) - pl.col(LOSS).mean()) ** 2).sum().alias("squares"),
     )
+    tried = runs.unique(["size", "setting"]).sort("size", "setting_loss")
     return Curve(
         label=runs["label"][0],
         budget=float(runs["budget_flops"][0]),
@@ -114,5 +156,11 @@ def _curve(runs: pl.DataFrame) -> Curve:
         loss=sizes["mean"].to_numpy(),
         seeds=sizes["seeds"].to_numpy().astype(np.float64),
         seed_squares=float(sizes["squares"].sum()),
-        window_se=float(np.nan_to_num(runs["suffix_bits_se"].cast(pl.Float64).fill_null(0.0).to_numpy()).mean()),
+        window_se=float(np.nan_to_num(kept["suffix_bits_se"].cast(pl.Float64).fill_null(0.0).to_numpy()).mean()),
+        settings=tuple(part["setting_loss"].to_numpy() for part in tried.partition_by("size", maintain_order=True))
+        if settings == "best"
+        else (),
+        run_ids=tuple(kept["run_id"]),
+        run_loss=kept[LOSS].to_numpy(),
+        run_size=kept["size"].to_numpy(),
     )

@@ -7,56 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import polars as pl
 
 from encdec_jax.errors import Undecided, require
 from encdec_jax.laws.budgets import printed
-from encdec_jax.laws.interval import Interval
 from encdec_jax.laws.read import read
 from encdec_jax.study import health
 from encdec_jax.study.comparison import Comparison, Crossover, crossover, trust
-from encdec_jax.study.curves import Exclusion, curves
+from encdec_jax.study.curves import Exclusion, Settings
 from encdec_jax.study.foreign import as_results, with_near_budgets
-from encdec_jax.study.isoflop import IsoFlop, parabola, tokens_at
-from encdec_jax.study.noise import Draws, Noise, noises, resample
+from encdec_jax.study.noise import Noise
+from encdec_jax.study.optima import Optimum, measure
+from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.scaling import Scaling, beside, comparisons, crossovers, fit_law
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, eq=False)
-class Optimum:
-    """The best size of one architecture for one budget.
-
-    Attributes:
-      isoflop: the fit behind it; its `converged` says whether the optimum is the parabola's own.
-      n, d: parameters and tokens; without interval where the optimum is not the parabola's own.
-      loss: bits per byte.
-      edge_share: of resampled studies whose optimum is at the edge of the sizes trained.
-    """
-
-    isoflop: IsoFlop
-    n: Interval
-    d: Interval
-    loss: Interval
-    edge_share: float
-
-    @property
-    def label(self) -> str:
-        """Of its runs."""
-        return self.isoflop.curve.label
-
-    @property
-    def budget(self) -> float:
-        """Training FLOPs."""
-        return self.isoflop.curve.budget
-
-    def __repr__(self) -> str:
-        return f"Optimum({self.label} at {self.budget:.3g} FLOPs: n {self.n}, d {self.d}, loss {self.loss})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +38,7 @@ class Findings:
       optima, laws, comparisons, crossovers: what was found.
       noise: of one run, by label.
       exclusions: runs that no fit uses.
+      outliers: those of them that lie off their curves by more than noise explains.
       every: the labels of the whole study, also where these are the findings of only some.
     """
 
@@ -82,6 +51,7 @@ class Findings:
     crossovers: tuple[Crossover, ...]
     noise: dict[str, Noise]
     exclusions: tuple[Exclusion, ...]
+    outliers: tuple[Outlier, ...] = ()
     every: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -178,7 +148,7 @@ def study(experiment: Experiment, table: pl.DataFrame) -> Findings:
     rules = experiment.health
     excluded = [] if rules is None else health.check(rules, table, experiment.root)
     drop_edges = rules is not None and rules.drop_edges
-    return _findings(table, experiment.baseline, excluded, drop_edges, experiment.pooled)
+    return _findings(table, experiment.baseline, excluded, drop_edges, experiment.pooled, experiment.settings)
 
 
 def analyze(
@@ -187,6 +157,7 @@ def analyze(
     excluded: Sequence[Exclusion] = (),
     drop_edges: bool = False,
     pooled: Reasons = NONE,
+    settings: Settings = "best",
 ) -> Findings:
     """Fit all that a table allows.
 
@@ -199,6 +170,7 @@ def analyze(
       drop_edges: leave budgets whose optimum is not inside the sizes trained out of laws of loss and of comparisons
         too, not only out of laws of size.
       pooled: why runs of several codes or texts may be pooled, if they are.
+      settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
 
     Raises:
       UserError: the table can't be read, or has no such baseline; a run that is done has no sound loss; a run is there
@@ -210,21 +182,21 @@ def analyze(
         (runs,) = with_near_budgets(as_results(runs, {}, "the table"))
     there = sorted(set(runs["label"].drop_nulls()))
     require(baseline in there or not there, "baseline", baseline, f"a label of the table: {', '.join(there)}")
-    return _findings(runs, baseline, excluded, drop_edges, pooled)
+    return _findings(runs, baseline, excluded, drop_edges, pooled, settings)
 
 
 def _findings(
-    table: pl.DataFrame, baseline: str, excluded: Sequence[Exclusion], drop_edges: bool, pooled: Reasons
+    table: pl.DataFrame,
+    baseline: str,
+    excluded: Sequence[Exclusion],
+    drop_edges: bool,
+    pooled: Reasons,
+    settings: Settings,
 ) -> Findings:
-    left_out = {exclusion.run_id for exclusion in excluded}
-    found, exclusions = curves(table.filter(~pl.col("run_id").is_in(left_out)), pooled)
-    isoflops = [parabola(curve) for curve in found]
-    noise = noises(isoflops)
-    draws = resample(isoflops, noise)
-    labels = tuple(sorted(noise, key=lambda label: (label != baseline, label)))
-    budgets = tuple(sorted({curve.budget for curve in found}))
-    optima = tuple(_optimum(isoflop, drawn) for isoflop, drawn in zip(isoflops, draws, strict=True))
-    paired = [(i, drawn) for i, drawn in zip(isoflops, draws, strict=True) if i.converged or not drop_edges]
+    measured = measure(table, excluded, pooled, settings)
+    labels = tuple(sorted(measured.noise, key=lambda label: (label != baseline, label)))
+    budgets = tuple(sorted({optimum.budget for optimum in measured.optima}))
+    paired = [(o.isoflop, o.draws) for o in measured.optima if o.isoflop.converged or not drop_edges]
     laws = tuple(
         law
         for label in labels
@@ -235,21 +207,12 @@ def _findings(
         baseline=baseline,
         labels=labels,
         budgets=budgets,
-        optima=optima,
+        optima=measured.optima,
         laws=laws,
         comparisons=comparisons(paired, baseline, laws),
         crossovers=crossovers(paired, baseline, laws),
-        noise=noise,
-        exclusions=(*excluded, *exclusions),
+        noise=measured.noise,
+        exclusions=measured.exclusions,
+        outliers=measured.outliers,
         every=labels,
-    )
-
-
-def _optimum(isoflop: IsoFlop, drawn: Draws) -> Optimum:
-    return Optimum(
-        isoflop,
-        Interval.of(isoflop.n, np.exp(drawn.ln_n)).unless_flat(),
-        Interval.of(isoflop.d, tokens_at(isoflop.curve, drawn.ln_n)).unless_flat(),
-        Interval.of(isoflop.loss, drawn.loss).unless_flat(),
-        drawn.edge_share,
     )

@@ -14,6 +14,11 @@ What the intervals cover:
   widens levels of loss and cancels in gaps; by how much windows favour one architecture, `encdec_jax.study.paired`
   measures.
 
+- The choice of the best of several settings of a size: the least of several noisy losses is too low, and varies less
+  than one loss. Settings that noise can't tell from the best count: residuals are taken for the smaller variance of
+  the least of so many, and `optimism` says how much too low the optimum may be; comparisons of unequal effort use it.
+- The tilt of a label's curves, where it is sought (`encdec_jax.study.tilt`).
+
 What they don't cover: other corpora, learning rates and shapes than those tried, and wrong forms of the laws.
 Where neither residuals nor seeds are left over, the windows' standard error stands for a run's noise, and
 `Noise.source` says so.
@@ -22,15 +27,21 @@ Where neither residuals nor seeds are left over, the windows' standard error sta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from scipy.special import ndtr
 
-from encdec_jax.study.isoflop import IsoFlop, minimum, solver
+from encdec_jax.study.curves import Curve
+from encdec_jax.study.isoflop import IsoFlop, design, minimum, solver
+from encdec_jax.study.tilt import solvers, tilts
 
 RESAMPLES = 4000
 ENOUGH = 4.0
 _LEAST = 1e-3  # bits per byte: noise takes no resampled loss below, as laws need losses above 0
 _SEED = 20_220_329
+_TIES = 4.0  # standard errors above the best setting's loss up to which a setting can't be told from it
+BEYOND = 3.0  # times beyond the sizes trained that an optimum in doubt is looked for
 
 
 @dataclass(frozen=True)
@@ -56,19 +67,40 @@ class Draws:
       ln_n: ln of the best parameter count, kept within the sizes trained.
       loss: bits per byte at the optimum.
       edge_share: of resamples whose optimum is at the edge of the sizes trained.
+      beyond: the loss where the optimum may lie up to `BEYOND` times outside the sizes trained.
     """
 
     ln_n: np.ndarray
     loss: np.ndarray
     edge_share: float
+    beyond: np.ndarray
 
 
 def noises(optima: list[IsoFlop]) -> dict[str, Noise]:
-    """The noise of each architecture's runs."""
+    """The noise of each label's runs."""
     labels = sorted({optimum.curve.label for optimum in optima})
-    squares = {label: [_squares(o) for o in optima if o.curve.label == label] for label in labels}
-    sums = {label: (sum(s for s, _ in found), sum(dof for _, dof in found)) for label, found in squares.items()}
+    sums = {label: _sums([o for o in optima if o.curve.label == label]) for label in labels}
     return {label: _noise(label, sums, optima) for label in labels}
+
+
+def optimism(optimum: IsoFlop, noise: Noise) -> float:
+    """Bits per byte by which the loss at an optimum may be too low, as the best of several settings was taken."""
+    curve = optimum.curve
+    too_low = np.array([extreme(k)[0] for k in _ties(curve, noise.sd)]) * noise.sd / np.sqrt(curve.seeds)
+    if not optimum.converged:
+        return float(too_low[curve.loss.argmin()])
+    tilt = optimum.tilt or 0.0
+    return float((design(curve, np.array([optimum.n]), tilt) @ solver(curve, tilt) @ too_low)[0])
+
+
+@cache
+def extreme(k: int) -> tuple[float, float]:
+    """How far the least of `k` standard normal numbers lies below 0 on average, and its variance."""
+    x = np.linspace(-10, 10, 4001)
+    density = np.diff(-(ndtr(-x) ** k))
+    middle = (x[1:] + x[:-1]) / 2
+    mean = float(middle @ density)
+    return -mean, float(np.square(middle - mean) @ density)
 
 
 def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
@@ -76,17 +108,35 @@ def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
     random = np.random.default_rng(_SEED)
     shift = random.standard_normal(RESAMPLES) * np.mean([o.curve.window_se for o in optima] or [0.0])
     sizes = {label: _sizes(random, noise[label], RESAMPLES) for label in sorted(noise)}
-    return [_draw(random, optimum, sizes[optimum.curve.label], shift) for optimum in optima]
+    losses = [_losses(random, optimum, sizes[optimum.curve.label]) for optimum in optima]
+    found = {}
+    for label in sizes:
+        own = [(o, y) for o, y in zip(optima, losses, strict=True) if o.curve.label == label]
+        free = any(o.tilt is not None for o, _ in own)
+        found[label] = tilts([o.curve for o, _ in own], [y for _, y in own]) if free else np.zeros(RESAMPLES)
+    return [_draw(o, y, found[o.curve.label], shift) for o, y in zip(optima, losses, strict=True)]
 
 
-def _squares(optimum: IsoFlop) -> tuple[float, float]:
-    """Residual sum of squares of one curve's runs, about the parabola and within seeds, and degrees of freedom."""
-    curve = optimum.curve
-    about, free = 0.0, 0.0
-    if optimum.coefficients is not None and len(curve.n) > 3:
-        about = float(curve.seeds @ (curve.loss - optimum.fitted(curve.n)) ** 2)
-        free = len(curve.n) - 3.0
-    return about + curve.seed_squares, free + float(curve.seeds.sum()) - len(curve.seeds)
+def _sums(optima: list[IsoFlop]) -> tuple[float, float]:
+    """Residual sum of squares of one label's runs, about the curves and within seeds, and degrees of freedom."""
+    curves = [optimum.curve for optimum in optima]
+    within = float(sum(curve.seed_squares for curve in curves))
+    free = sum(float(curve.seeds.sum()) - len(curve.seeds) for curve in curves)
+    about = [(o, float(o.curve.seeds @ (o.curve.loss - o.fitted(o.curve.n)) ** 2)) for o in optima if o.checked]
+    left = sum(len(o.curve.n) - 3.0 for o, _ in about) - any(o.tilt is not None for o in optima)
+    sd = float(np.sqrt((within + sum(s for _, s in about)) / max(1.0, free + left)))
+    for _ in range(2):  # which settings tie depends on the noise, and the noise on how many tie
+        shrunk = [s / float(np.mean([extreme(k)[1] for k in _ties(o.curve, sd)])) for o, s in about]
+        sd = float(np.sqrt((within + sum(shrunk)) / max(1.0, free + left)))
+    return within + sum(shrunk), free + left
+
+
+def _ties(curve: Curve, sd: float) -> list[int]:
+    """At each size the settings that can't be told from the best, it included."""
+    if not curve.settings:
+        return [1] * len(curve.n)
+    errors = sd / np.sqrt(curve.seeds)
+    return [int((tried <= tried[0] + _TIES * error).sum()) for tried, error in zip(curve.settings, errors, strict=True)]
 
 
 def _noise(label: str, sums: dict[str, tuple[float, float]], optima: list[IsoFlop]) -> Noise:
@@ -111,12 +161,22 @@ def _sizes(random: np.random.Generator, noise: Noise, resamples: int) -> np.ndar
     return noise.sd * np.sqrt(noise.dof / random.chisquare(noise.dof, resamples))
 
 
-def _draw(random: np.random.Generator, optimum: IsoFlop, sd: np.ndarray, shift: np.ndarray) -> Draws:
+def _losses(random: np.random.Generator, optimum: IsoFlop, sd: np.ndarray) -> np.ndarray:
+    """Losses of a curve's sizes in resampled studies, without the windows' shift, [resamples, sizes]."""
     curve = optimum.curve
     errors = random.standard_normal((len(sd), len(curve.n))) * sd[:, None] / np.sqrt(curve.seeds)
+    # Where a size stands for the optimum its own loss is the middle, not the curve's.
+    return (optimum.fitted(curve.n) if optimum.converged else curve.loss) + errors
+
+
+def _draw(optimum: IsoFlop, losses: np.ndarray, tilt: np.ndarray, shift: np.ndarray) -> Draws:
+    curve = optimum.curve
     if not optimum.converged:
         # The size that stands for the optimum stays: the least of several noisy losses would be biased.
-        best = int(curve.loss.argmin())
-        return Draws(np.full(len(sd), np.nan), np.maximum(optimum.loss + errors[:, best] + shift, _LEAST), 1.0)
-    ln_n, loss, inside = minimum(curve, (optimum.fitted(curve.n) + errors) @ solver(curve).T)
-    return Draws(ln_n, np.maximum(loss + shift, _LEAST), float(1 - inside.mean()))
+        loss = np.maximum(losses[:, curve.loss.argmin()] + shift, _LEAST)
+        return Draws(np.full(len(losses), np.nan), loss, 1.0, loss)
+    coefficients = np.einsum("rps,rs->rp", solvers(curve, tilt), losses)
+    ln_n, loss, inside = minimum(curve, coefficients, tilt)
+    _, beyond, _ = minimum(curve, coefficients, tilt, BEYOND)
+    loss, beyond = (np.maximum(values + shift, _LEAST) for values in (loss, beyond))
+    return Draws(ln_n, loss, float(1 - inside.mean()), beyond)

@@ -39,6 +39,7 @@ class Experiment:
       predictions: registered before the runs; `encdec_jax.study.predictions` scores them.
       health: rules on runs fixed before they ran, an `encdec_jax.study.health.Health`; None if sweep.py has none.
       runs: every run by its id, in the order of sweep.py.
+      settings: what stands for a size that was trained with several settings: 'best', or 'mean' of all of them.
       labels: which line of a figure each run belongs to, by its id: what sweep.py's `label(run)` says, else the
         architecture and its split.
       pooled: column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence.
@@ -54,6 +55,7 @@ class Experiment:
     labels: dict[str, str]
     pooled: dict[str, str] = field(default_factory=dict)
     health: Any = None
+    settings: Any = "best"
 
     @property
     def root(self) -> Path:
@@ -99,6 +101,7 @@ def load(folder: Path) -> Experiment:
         labels=labels,
         pooled=_pooled(module, script),
         health=getattr(module, "HEALTH", None),
+        settings=getattr(module, "SETTINGS", "best"),
     )
 
 

@@ -101,7 +101,7 @@ class Study:
                 errors = shift + noise * self._errors(random, (len(sizes), seeds))
                 for size, drawn in zip(sizes, errors, strict=True):
                     loss = float(truth.loss(np.array(size), compute))
-                    rows += [_row(arch, compute, size, seed, loss + e, self.window) for seed, e in enumerate(drawn)]
+                    rows += [row(arch, compute, size, seed, loss + e, self.window) for seed, e in enumerate(drawn)]
         return pl.DataFrame(rows)
 
     def _errors(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -116,12 +116,14 @@ def frontier(truth: Truth, compute: np.ndarray | float) -> np.ndarray:
     return np.vectorize(lambda c: truth.loss(np.array(truth.best(c)), c))(compute)
 
 
-def _row(arch: str, compute: float, size: float, seed: int, loss: float, window: float) -> dict[str, object]:
+def row(arch: str, compute: float, size: float, seed: int, loss: float, window: float) -> dict[str, object]:
     return {
         "run_id": f"{arch}-{compute:.2e}-{size:.0f}-{seed}",
         "setting": f"{arch}-{compute:.2e}-{size:.0f}",
         "label": arch,
         "seed": seed,
+        "enc_layers": 0,
+        "dec_layers": 1,
         "n_params": round(size),
         "budget_flops": compute,
         "tokens": round(compute / (6 * size)),

@@ -15,13 +15,14 @@ from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
 from encdec_jax.report import html
+from encdec_jax.report.answer import answer
 from encdec_jax.report.html import render, write_report
 from encdec_jax.report.learning import History
 from encdec_jax.report.pictures import png
-from encdec_jax.report.words import answer
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.findings import study as of_experiment
+from encdec_jax.study.headline import headline
 from encdec_jax.study.predictions import Forecast, Prediction, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment
@@ -29,6 +30,7 @@ from encdec_jax.sweep.experiment import Experiment
 TABLE = study(
     {"causal_lm": Truth(), "enc_dec": Truth(scale=2.1), "prefix_lm": Truth(scale=2.2)}, noise=0.01, window=0.01
 )
+FOUND = analyze(TABLE, "causal_lm")
 VOID = {"meta", "br", "hr", "img", "link"}
 
 
@@ -78,7 +80,7 @@ def text_of(source: str) -> str:
 def test_the_first_line_answers():
     body = usual_page().partition("<body>")[2]
     first = re.sub(r"<[^>]+>", "", body).strip().partition("\n")[0]
-    assert first == answer(analyze(TABLE, "causal_lm"))
+    assert unescape(first) == answer(FOUND, headline(FOUND))
     assert body.index(first) < body.index("Does an encoder-decoder win?") < body.index("<svg")
 
 
@@ -220,7 +222,7 @@ def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
 def test_any_table_makes_a_report(table):
     findings = of_experiment(experiment(table), table)
     source = render(experiment(predictions=[]), table, findings)
-    assert f"<h1>{answer(findings)}</h1>" in source.replace("&#39;", "'")
+    assert f"<h1>{answer(findings, headline(findings))}</h1>" in source.replace("&#39;", "'")
     assert ("nothing to draw yet" in source) == (not findings.optima)
 
 
@@ -291,7 +293,7 @@ def test_a_page_shows_chosen_labels_and_the_answer_of_all():
     whole = analyze(TABLE, "causal_lm")
     page = render(experiment(TABLE), TABLE, whole, labels=["prefix_lm"])
     assert set(re.findall(r'data-label="(\w+)"', page)) == {"causal_lm", "prefix_lm"}
-    assert answer(whole) in unescape(page)
+    assert answer(whole, headline(whole)) in unescape(page)
     assert "Shown are causal_lm, prefix_lm, of 3 labels; the answer is of all." in unescape(page)
     with pytest.raises(UserError, match="labels = 'rnn' is not accepted"):
         render(experiment(TABLE), TABLE, whole, labels=["rnn"])

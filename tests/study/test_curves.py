@@ -3,7 +3,8 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
-from encdec_jax.study.curves import curves
+from encdec_jax.study.curves import LOSS, curves
+from encdec_jax.study.isoflop import parabola
 
 
 def only(table: pl.DataFrame) -> pl.DataFrame:
@@ -69,3 +70,48 @@ def test_a_done_run_without_a_sound_loss_is_refused_by_name(loss):
 
 def test_an_empty_table_has_no_curves():
     assert curves(study({})) == ([], [])
+
+
+def depths(settings="best", wider=(1.0, 25.8 / 25.2, 29.4 / 25.2)):
+    """Depths 1, 2 and 4 of nearly one size, at one budget."""
+    made = []
+    for layers, times, worse in zip((1, 2, 4), wider, (0.02, 0.0, 0.03), strict=True):
+        truth = Truth(n=25_200 * times)
+        table = study({"causal_lm": truth}, ratios=(1.0,), budgets=(1e12,), seeds=(0, 1), noise=0.01)
+        changed = {
+            "dec_layers": layers,
+            "setting": pl.lit(f"depth-{layers}"),
+            "run_id": pl.col("run_id") + f"-{layers}",
+        }
+        made.append(table.with_columns(pl.col(LOSS) + worse, **changed))
+    return curves(pl.concat(made), settings=settings)
+
+
+def test_models_nearer_in_size_than_a_curve_can_tell_are_settings_of_one_size():
+    (curve,), left_out = depths()
+    assert curve.n == [25_800]
+    assert parabola(curve).shape == "too few sizes"
+    assert len(curve.settings[0]) == 3
+    assert {exclusion.rule for exclusion in left_out} == {
+        "another setting of the same size and budget has a lower loss"
+    }
+    (mean,), none = depths("mean")
+    assert mean.n == pytest.approx([26_800])
+    assert mean.seeds == [6]
+    assert none == []
+    assert mean.loss[0] > curve.loss[0]
+    with pytest.raises(UserError, match="SETTINGS = 'all' is not accepted: 'best' or 'mean'"):
+        depths("all")
+
+
+def test_widths_of_one_depth_are_sizes_of_their_own_however_fine_the_grid():
+    (curve,), _ = curves(study({"causal_lm": Truth()}, ratios=tuple(1.1**i for i in range(12)), budgets=(1e12,)))
+    assert len(curve.n) == 12
+    assert parabola(curve).coefficients is not None
+
+
+def test_sizes_too_close_to_one_another_give_no_parabola():
+    (curve,), _ = curves(study({"causal_lm": Truth()}, ratios=(0.8, 1.0, 1.2, 1.4), budgets=(1e12,)))
+    assert parabola(curve).shape == "too close"
+    assert "within a factor of 2" in parabola(curve).reason
+    assert parabola(curve, spread=1.0).converged
