@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from encdec_jax.data.batches import combine
 from encdec_jax.errors import UserError
+from encdec_jax.train.sharding import present
 
 SAID = 1000  # bytes of an error that other processes are told
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -23,7 +24,7 @@ def join() -> None:
     It does by `VARIABLES`; or where Slurm started a step of several tasks, whose places jax then finds by itself.
 
     Raises:
-      UserError: one of the variables is missing or no number, or the others can't be reached.
+      UserError: one of the variables is missing or no number, the others can't be reached, or there are no devices.
     """
     given = [os.environ.get(name) for name in VARIABLES]
     try:
@@ -37,6 +38,7 @@ def join() -> None:
             jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"can't join the other processes of this job: {str(error).splitlines()[0]}") from error
+    present()
 
 
 def first() -> bool:

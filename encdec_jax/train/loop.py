@@ -75,6 +75,7 @@ def train(
       UserError: the folder holds another run (`encdec_jax.train.folder.finished`), the data is missing or damaged, or
         the configuration does not fit it or the devices.
     """
+    present()
     with together():
         ended = finished(run, folder)
     if any_host(jax.process_index() == 0 and ended is not None):
@@ -109,7 +110,6 @@ class _Loop:
     def __init__(self, run: RunConfig, folder: Path) -> None:
         self.started = time.perf_counter()
         with together():
-            present()
             self.run, self.folder = run, folder
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
