@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
+from encdec_jax.study.noise import Noise
 from encdec_jax.study.optima import Optimum
 
 _UNDECIDED = 3  # labels that can't be told apart, whose differences the answer still names
@@ -54,7 +55,7 @@ def frontiers(findings: Findings, head: Headline) -> str:
     return f"The frontiers: {'; '.join(clauses)}." if clauses else ""
 
 
-def qualified(head: Headline) -> list[str]:
+def qualified(findings: Findings, head: Headline) -> list[str]:
     """What qualifies the headline, in sentences."""
     base = head.baseline
     found = [
@@ -76,7 +77,7 @@ def qualified(head: Headline) -> list[str]:
     for label, budgets in _by_label(head.below).items():
         found.append(
             f"The best loss of {label} at {_flops(budgets)} FLOPs is its curve's: it lies below those of all its runs "
-            "by more than their noise."
+            f"by more than {_noise(findings.noise[label])}."
         )
     if head.unchecked:
         found.append(
@@ -160,6 +161,10 @@ def _amounts(findings: Findings, head: Headline) -> str:
     for budget, texts in needs.items():
         texts[0] = f"alone at {flops(budget)}, {texts[0]} the compute of {base} for the same loss"
     return "; ".join(", ".join(texts) for texts in (parts, *needs.values()))
+
+
+def _noise(noise: Noise) -> str:
+    return "their noise" if noise.estimated else f"{noise.name}, for their noise is not known"
 
 
 def _by_label(optima: Iterable[Optimum]) -> dict[str, list[float]]:

@@ -123,7 +123,7 @@ def render(
         frontiers=answer.frontiers(findings, head),
         missing=[
             *sections.chosen(findings, drawn),
-            *answer.qualified(head),
+            *answer.qualified(findings, head),
             *sections.pooled(experiment, _sound(table, findings)),
             *sections.missing(experiment, table, findings),
         ],

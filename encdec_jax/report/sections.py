@@ -110,7 +110,7 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
             interval(o.d),
             interval(o.loss),
             number(o.d.value / o.n.value),
-            _place(o),
+            _place(o, findings),
         ]
         for o in findings.optima
     ]
@@ -128,14 +128,14 @@ def optima(findings: Findings, pictures: Pictures) -> Section:
     )
 
 
-def _place(optimum: Optimum) -> str:
+def _place(optimum: Optimum, findings: Findings) -> str:
     """Whether an optimum lies inside its sizes, and what else its fit can't show."""
     if not optimum.isoflop.converged:
         return optimum.isoflop.shape
     said = "inside" if optimum.inside else "in doubt"
     said += f"; {optimum.edge_share:.0%} of resamples at the edge" if optimum.edge_share else ""
     said += "; 3 sizes leave no residual" * (not optimum.isoflop.checked)
-    return said + "; below all its runs by more than noise" * optimum.below_all
+    return said + f"; below all its runs by more than {findings.noise[optimum.label].name}" * optimum.below_all
 
 
 def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section:

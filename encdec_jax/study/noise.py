@@ -58,6 +58,16 @@ class Noise:
     dof: float
     source: str
 
+    @property
+    def estimated(self) -> bool:
+        """Whether residuals or seeds tell it: if not, the windows' standard error stands for it."""
+        return bool(np.isfinite(self.dof))
+
+    @property
+    def name(self) -> str:
+        """What stands for the noise, in a few words."""
+        return "noise" if self.estimated else "the windows' standard error"
+
 
 @dataclass(frozen=True, eq=False)
 class Draws:

@@ -4,6 +4,7 @@ import polars as pl
 from synthetic import Truth, study
 
 from encdec_jax.report import answer as words
+from encdec_jax.report import sections
 from encdec_jax.report.words import interval, multiplier, number
 from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import analyze
@@ -24,6 +25,11 @@ def answer(table):
 def frontiers(table):
     found = analyze(table, "causal_lm")
     return words.frontiers(found, headline(found))
+
+
+def qualified(table):
+    found = analyze(table, "causal_lm")
+    return words.qualified(found, headline(found))
 
 
 def test_the_answer_begins_with_who_wins_over_all_budgets_and_by_how_much():
@@ -84,13 +90,13 @@ def test_one_budget_gives_a_gap_and_one_architecture_no_answer():
 
 def test_what_qualifies_the_answer_is_said():
     found = analyze(results.load(QUICKSTART), "causal_lm")
-    text = " ".join(words.qualified(headline(found)))
+    text = " ".join(words.qualified(found, headline(found)))
     assert "Three sizes a budget leave the parabolas of causal_lm, enc_dec and prefix_lm no residual" in text
     assert (
         "In doubt: best sizes that may lie outside the sizes tried, of causal_lm at 4.2e10, 1.3e11 and 3.8e11;" in text
     )
     five = analyze(study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.003, ratios=RATIOS), "causal_lm")
-    text = " ".join(words.qualified(headline(five)))
+    text = " ".join(words.qualified(five, headline(five)))
     assert not any(what in text for what in ("Three sizes", "In doubt", "Left out", "Unequal"))
 
 
@@ -106,15 +112,25 @@ def test_more_settings_than_the_baseline_had_and_runs_left_out_are_said():
     table = study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.01, ratios=RATIOS)
     here = pl.int_range(pl.len()) == 22
     off = table.with_columns(pl.col(LOSS) + 0.3 * here.cast(pl.Float64))
-    left_out = words.qualified(headline(analyze(off, "causal_lm")))[0]
+    left_out = qualified(off)[0]
     assert left_out.startswith(f"Left out: run {table['run_id'][22]} of enc_dec at 3e11 FLOPs, 0.3")
     again = {"run_id": pl.col("run_id") + "-2", "setting": pl.col("setting") + "-2"}
     tuned = pl.concat([table, table.filter(pl.col("label") == "enc_dec").with_columns(pl.col(LOSS) + 0.01, **again)])
-    text = " ".join(words.qualified(headline(analyze(tuned, "causal_lm"))))
+    text = " ".join(qualified(tuned))
     assert "Unequal effort: enc_dec had up to 2 settings of a size to choose the best of, causal_lm 1;" in text
 
 
 def test_a_loss_below_every_run_is_marked():
     wide = study({"causal_lm": BASE, "enc_dec": SLOW}, noise=0.005, ratios=(0.05, 0.2, 0.5, 3, 10))
-    text = " ".join(words.qualified(headline(analyze(wide, "causal_lm"))))
+    text = " ".join(qualified(wide))
     assert "The best loss of causal_lm at 1e11, 3e11 and 1e12 FLOPs is its curve's: it lies below those of all" in text
+    assert "of all its runs by more than their noise." in text
+
+
+def test_where_the_windows_stand_for_the_noise_no_noise_is_claimed():
+    three = study({"causal_lm": BASE, "enc_dec": SLOW}, window=1e-4, ratios=(0.1, 0.6, 8))
+    assert "is not known" in answer(three)
+    (said,) = [text for text in qualified(three) if "The best loss of causal_lm" in text]
+    assert said.endswith("by more than the windows' standard error, for their noise is not known.")
+    rows = sections.optima(analyze(three, "causal_lm"), ()).rows
+    assert all(row[-1].endswith("below all its runs by more than the windows' standard error") for row in rows)
