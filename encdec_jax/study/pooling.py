@@ -14,6 +14,8 @@ from encdec_jax.sweep.experiment import POOLABLE
 
 Reasons = Mapping[str, str]  # column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence
 NONE: Reasons = MappingProxyType({})
+# What repetitions have in common, where a table knows it: runs that differ here are other settings, whoever names them.
+_ALIKE = ("n_params", "tokens", "lr", "batch_size", "enc_layers", "dec_layers", "objective")
 _SAYS = {"cache_digest": "the text they were trained and scored on", "code": "the program that computed them"}
 
 
@@ -25,16 +27,23 @@ def check(runs: pl.DataFrame, pooled: Reasons) -> None:
       pooled: the reasons that are stated.
 
     Raises:
-      UserError: a run is there twice, or runs differ in a column that no reason is stated for. Tables that do not know
-        the column (null in every row) are not refused.
+      UserError: a run is there twice; rows of one setting have one loss, or differ in what a setting fixes; or runs
+        differ in a column that no reason is stated for. Tables that do not know the column (null in every row) are not
+        refused.
     """
     unknown = [name for name in pooled if name not in POOLABLE]
     if unknown:
         raise UserError(f"pooled = {unknown[0]!r} is not accepted: {' or '.join(POOLABLE)}, each with a reason")
-    # Runs without a seed are repetitions; but of a copied row even the loss is the same.
-    seed = pl.col("seed").cast(pl.String).fill_null(pl.format("of loss {}", LOSS))
-    for keys in ([pl.col("run_id")], [pl.col("setting"), seed]):
-        twice = runs.filter(pl.struct(keys).is_duplicated()).sort("setting", "seed", "run_id")
+    unlike = runs.group_by("setting").agg(pl.col(_ALIKE).drop_nulls().unique().sort()).sort("setting")
+    for group in unlike.iter_rows(named=True):
+        for name in _ALIKE:
+            if len(group[name]) > 1:
+                values = " and ".join(map(str, group[name][:2]))
+                raise UserError(f"rows of setting {group['setting']!r} differ in {name}, {values}: they repeat no run")
+    known = runs.filter(pl.col("seed").is_not_null())
+    # Of a copied row, whatever became of its id and its seed, the loss is the same to the last digit.
+    for rows, keys in ((runs, ["run_id"]), (known, ["setting", "seed"]), (runs, ["setting", LOSS])):
+        twice = rows.filter(pl.struct(keys).is_duplicated()).sort("setting", "seed", "run_id")
         if len(twice):
             first = twice.filter(pl.struct(keys) == pl.struct(keys).first())
             names = " and ".join(dict.fromkeys(first["run_id"]))

@@ -93,10 +93,12 @@ def test_no_curve_holds_two_labels():
         ({}, rf"run {FIRST} is there 2 times, of loss ([\d.]+) and \1: a run counts once"),
         ({"run_id": "copy"}, rf"run {FIRST} and copy is there 2 times"),
         ({"run_id": "copy", LOSS: 2.5}, "and 2.5: a run counts once"),
+        ({"run_id": "copy", "seed": 7}, rf"run {FIRST} and copy is there 2 times"),
+        ({"run_id": "copy", "seed": None}, "a run counts once"),
     ],
 )
 def test_a_run_that_is_there_twice_is_refused(copy, says):
-    again = TABLE.head(1).with_columns(**{name: pl.lit(value) for name, value in copy.items()})
+    again = TABLE.head(1).with_columns(**{name: pl.lit(value, SCHEMA[name]) for name, value in copy.items()})
     with pytest.raises(UserError, match=says):
         analyze(pl.concat([TABLE, again]), "causal_lm")
 
@@ -105,6 +107,16 @@ def test_a_copied_row_without_a_seed_is_refused():
     table = TABLE.filter(seed=0).with_columns(seed=pl.lit(None, pl.Int64))
     with pytest.raises(UserError, match="a run counts once"):
         analyze(pl.concat([table, table.head(1).with_columns(run_id=pl.lit("copy"))]), "causal_lm")
+
+
+@pytest.mark.parametrize("column", ["n_params", "tokens", "lr", "batch_size", "enc_layers", "dec_layers", "objective"])
+def test_rows_of_one_setting_that_differ_in_what_was_set_are_refused(column):
+    other = "span" if column == "objective" else pl.col(column) * 2 + 1
+    changed = pl.lit(other) if isinstance(other, str) else other
+    table = TABLE.with_columns(pl.when(pl.col("seed") == 1).then(changed).otherwise(column).alias(column))
+    with pytest.raises(UserError, match=rf"rows of setting '\S+' differ in {column}, .* and ") as caught:
+        analyze(table, "causal_lm")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("column", ["code", "cache_digest"])
