@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from typing import Any
@@ -24,12 +25,13 @@ _SHOWN = 8  # values of a column that an error lists
 
 
 def holds(table: pl.DataFrame, text: str) -> pl.Series:
-    """Where a condition holds, [rows]; a missing value fulfils none.
+    """Where a condition holds, [rows]; a missing value and NaN fulfil none.
 
     Values are compared as what the column holds: numbers (1e9, 1.5B), true and false, or text.
 
     Raises:
-      UserError: the condition can't be read, its column is missing, or = and != name a value that the column never has.
+      UserError: the condition can't be read, its column is missing, its value is NaN, or = and !=
+        name a value that the column never has.
     """
     name, sign, value = _parts(table, text)
     column = typed(table[name], f"where = {text!r}: column {name!r}")
@@ -39,7 +41,8 @@ def holds(table: pl.DataFrame, text: str) -> pl.Series:
         given = value.lower() == "true"
     elif column.dtype.is_numeric():
         given = number(value)
-        require(given is not None, "where", text, f"a number: {name} holds numbers")
+        require(given is not None and not math.isnan(given), "where", text, f"a number: {name} holds numbers")
+        column = column.fill_nan(None) if column.dtype.is_float() else column  # Polars orders NaN above all numbers
         if column.dtype == pl.Float32:
             given = pl.Series([given], dtype=pl.Float32)[0]
     require(sign in ("=", "!=") or column.dtype.is_numeric(), "where", text, f"= or !=: {name} holds {_kind(column)}")

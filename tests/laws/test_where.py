@@ -12,6 +12,8 @@ TABLE = pl.DataFrame(
         "single": pl.Series([0.1, 0.2, 0.3, 0.4], dtype=pl.Float32),
         "family": ["t5", " gpt", "t5 ", None],
         "a>b": [1, 2, 3, 4],
+        "acc": [0.9, float("nan"), 0.01, 0.5],
+        "read": ["0.9", "NaN", "0.01", "0.5"],
     }
 )
 
@@ -31,6 +33,10 @@ TABLE = pl.DataFrame(
         ("family=gpt", [False, True, False, False]),
         ("family!=t5", [False, True, False, False]),
         ("a>b>2", [False, False, True, True]),
+        ("acc>0.05", [True, False, False, True]),
+        ("acc!=0.9", [False, False, True, True]),
+        ("acc<=inf", [True, False, True, True]),
+        ("read>0.05", [True, False, False, True]),
     ],
 )
 def test_values_are_compared_as_what_the_column_holds(condition, expected):
@@ -45,6 +51,8 @@ def test_values_are_compared_as_what_the_column_holds(condition, expected):
         ("params=1.4B", "params never has this value, but 1500000000, 70000000, 100000000, 200000000"),
         ("params!=3", "params never has this value"),
         ("params>big", "a number: params holds numbers"),
+        ("acc<nan", "a number: acc holds numbers"),
+        ("acc=NaN", "a number: acc holds numbers"),
         ("family!=T5", "family never has this value, but t5, gpt"),
         ("family<t5", "= or !=: family holds text"),
         ("size=3", "a condition on a column of the table"),
