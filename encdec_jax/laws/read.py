@@ -109,7 +109,14 @@ def _split(text: str, path: Path) -> tuple[str, list[list[str]]]:
         sign, (row, found, wanted) = max(lengths.items(), key=lambda item: item[1][2])
         problem = f"row {row} has {found} cells by {_SEPARATORS[sign]}, the header {wanted}"
         raise UserError(f"can't read table {path}: {problem}")
-    return ",", _rows(text, ",")
+    rows = _rows(text, ",")
+    odd = next(((i, len(row)) for i, row in enumerate(rows) if len(row) != 1), None)
+    if odd is not None:
+        problem = (
+            f"row {odd[0]} has {odd[1]} cells by commas, the first line 1; it is to name the columns, and no comment"
+        )
+        raise UserError(f"can't read table {path}: {problem}")
+    return ",", rows
 
 
 def _rows(text: str, separator: str) -> list[list[str]]:

@@ -149,3 +149,13 @@ def test_budgets_that_are_measured_are_resampled_as_budgets():
     assert made.columns["c"].tolist() == table["flops"].to_list()
     with pytest.raises(UserError, match=r"budget \(column 'b'\), row 2 = nothing"):
         points(table.with_columns(b=pl.Series([1, None, 1, 2, 2, 2])), {"c": "flops"}, "loss", labels={"budget": "b"})
+
+
+@pytest.mark.parametrize("first", ["# runs of May", "params"])
+def test_a_first_line_of_one_cell_above_rows_of_more_is_no_header(tmp_path, first):
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{first}\n{TEXT}")
+    with pytest.raises(UserError, match="row 1 has 3 cells by commas, the first line 1; it is to name the columns"):
+        read(path)
+    path.write_text("loss\n3.1\n3.0\n")
+    assert read(path)["loss"].to_list() == ["3.1", "3.0"]
