@@ -230,3 +230,11 @@ def test_version(capsys):
 def test_python_m_is_the_same_command():
     done = subprocess.run([sys.executable, "-m", "encdec_jax", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: encdec ")
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_before_is_no_fault(closed, monkeypatch):
+    """`encdec plan EXPERIMENT >&-` ended in a traceback."""
+    for arguments, code in ((["plan", "nowhere"], 2), (["count", f"{BASE}:enc_dec"], 0)):
+        monkeypatch.setattr(sys, closed, None)
+        assert main(arguments) == code

@@ -27,6 +27,8 @@ def main(argv: list[str] | None = None) -> int:
       the exit code: 0; 1 if runs failed or a fit did not converge; 2, with one line on standard error, for what the
       user can mend; 130 if interrupted. A reader of the output who closes it early has seen enough: 0.
     """
+    # A stream that was closed before is none at all; what it would have got goes nowhere.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what its encoding lacks shows as its number
