@@ -19,6 +19,16 @@ from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.train.config import OptimConfig, TrainConfig
 
+SUMMARY = {  # what every summary states, of a run that ended early
+    "status": "diverged",
+    "tokens_seen": 15,
+    "updates": 1,
+    "suffix_bits_per_byte": None,
+    "wall_s": 1.0,
+    "step_s": 1.0,
+    "cache_digest": "d",
+    "versions": {},
+}
 SWEEP = """
 from tiny import tiny_run
 

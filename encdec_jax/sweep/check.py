@@ -7,7 +7,7 @@ from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.origin import shipped
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json
+from encdec_jax.files import read_summary
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 
@@ -59,7 +59,7 @@ def _check_ended(experiment: Experiment, identity: str, cache: TokenCache) -> No
     """Refuse to add runs to a study whose others, in the same folder, were made of other tokens."""
     folder = experiment.run_folder(identity)
     summary = folder / "summary.json"
-    made = read_json(summary).get("cache_digest", cache.digest) if summary.exists() else cache.digest
+    made = read_summary(summary)["cache_digest"] if summary.exists() else cache.digest
     if made != cache.digest and "cache_digest" not in experiment.pooled:
         raise UserError(
             f"{folder} was made of other tokens (digest is {made:.12} there, {cache.digest:.12} now): remove it,"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, read_json
+from encdec_jax.files import atomic_write, read_summary
 from encdec_jax.sweep.claim import condition
 
 Status = Literal["pending", "running", "stale", "done", "diverged", "failed"]
@@ -55,7 +55,7 @@ def run_state(folder: Path) -> RunState:
     summary = folder / "summary.json"
     claimed = condition(folder)  # before the summary is looked for: a run may end between the two looks
     if summary.exists():
-        found = read_json(summary)
+        found = read_summary(summary)
         return RunState(found["status"], found["tokens_seen"], summary=found)
     tokens = _tokens(folder / "metrics.jsonl")
     if claimed == "held":

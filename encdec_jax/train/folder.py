@@ -11,7 +11,7 @@ from typing import Any
 from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.cache import manifest_of
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json, write_json
+from encdec_jax.files import read_json, read_summary, write_json
 from encdec_jax.train.versions import code
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ def finished(run: RunConfig, folder: Path) -> dict[str, Any] | None:
       the folder. A run that has not saved anything yet begins anew, by whatever code.
 
     Raises:
-      UserError: in one line, what differs: its value there, and the one given.
+      UserError: in one line, what differs: its value there, and the one given; or its summary is damaged.
     """
     _check_config(run, folder)
     made = manifest_of(run.data.task, run.data.vocab)
     tokens = None if made is None else made["digest"]
     if (folder / _SUMMARY).exists():
-        summary: dict[str, Any] = read_json(folder / _SUMMARY)
+        summary = read_summary(folder / _SUMMARY)
         _check_tokens(run, folder, summary["cache_digest"], tokens)
         if summary.get("code") != code():
             log.warning("%s was made by other code: %s; this is %s", folder, summary.get("code", "unknown"), code())

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from synthetic import Truth, study
-from tiny import SWEEP, write_experiment
+from tiny import SUMMARY, SWEEP, write_experiment
 
 from encdec_jax.cli.main import main
 from encdec_jax.files import write_json
@@ -58,7 +58,7 @@ def test_a_forecast_stands_once_its_run_has_begun_and_follows_its_inputs_before(
     assert file.read_bytes() == before
 
     begun, *others = first
-    write_json(root / begun / "summary.json", {"status": "diverged", "tokens_seen": 10})
+    write_json(root / begun / "summary.json", SUMMARY)
     TABLE.with_columns(pl.col(LOSS) * 1.01).write_parquet(experiment.parent / "table.parquet")
     assert predict(experiment) == 0
     second = registered(root)
@@ -70,7 +70,7 @@ def test_a_forecast_stands_once_its_run_has_begun_and_follows_its_inputs_before(
 def test_a_run_that_began_without_a_forecast_gets_none(experiment, capsys):
     loaded = load(experiment)
     begun = next(iter(loaded.runs))
-    write_json(loaded.root / begun / "summary.json", {"status": "diverged", "tokens_seen": 10})
+    write_json(loaded.root / begun / "summary.json", SUMMARY)
     assert predict(experiment) == 0
     assert begun not in registered(loaded.root)
     assert "1 runs had begun, or ended, without a forecast" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from synthetic import Truth, study
-from tiny import write_experiment
+from tiny import SUMMARY, write_experiment
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.experiment import Experiment
@@ -39,7 +39,8 @@ def study_of(folders, place: str) -> Path:
     experiment = load_experiment(folder)
     for identity, run in experiment.runs.items():
         experiment.run_folder(identity).mkdir(parents=True)
-        summary = {"status": "done", "tokens_seen": run.train.tokens, "versions": {}, "wall_s": float(len(place))}
+        ended_so = {"status": "done", "tokens_seen": run.train.tokens, "wall_s": float(len(place))}
+        summary = {**SUMMARY, **ended_so}
         (experiment.run_folder(identity) / "summary.json").write_text(json.dumps(summary))
     put_figure(experiment, place.encode(), ended(experiment))
     return folder

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tiny import SUMMARY
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.claim import claim
@@ -21,7 +22,7 @@ def test_states(tmp_path):
     assert forgive(tmp_path)
     assert not forgive(tmp_path)
     assert run_state(tmp_path).status == "pending"
-    (tmp_path / "summary.json").write_text(json.dumps({"status": "diverged", "tokens_seen": 15}))
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     assert (run_state(tmp_path).status, run_state(tmp_path).tokens) == ("diverged", 15)
 
 
@@ -35,7 +36,15 @@ def test_other_errors_keep_their_traceback(tmp_path):
     assert "Traceback" in state.error
 
 
-def test_a_damaged_summary_is_named(tmp_path):
-    (tmp_path / "summary.json").write_text('{"status": ')
-    with pytest.raises(UserError, match=r"summary\.json is not JSON"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"status": ', r"summary\.json is not JSON"),
+        ("{}", r"summary = '.*summary\.json' is not accepted: .*damaged: remove it"),
+        ("[1]", r"summary = '.*summary\.json' is not accepted: .*damaged: remove it"),
+    ],
+)
+def test_a_damaged_summary_is_named(tmp_path, text, message):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(UserError, match=message):
         run_state(tmp_path)

@@ -123,3 +123,13 @@ def test_a_run_that_ended_stands_without_its_tokens(data, monkeypatch):
     ended = train(RUN, data / "run")
     monkeypatch.setenv("ENCDEC_CACHE", str(data / "elsewhere"))
     assert train(RUN, data / "run") == ended
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "null"])
+def test_a_damaged_summary_is_named(data, text):
+    (data / "run").mkdir()
+    (data / "run/summary.json").write_text(text)
+    with pytest.raises(
+        UserError, match=r"summary = '.*summary.json' is not accepted: .*remove it, and the run goes on"
+    ):
+        train(RUN, data / "run")
