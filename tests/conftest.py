@@ -16,7 +16,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """ENCDEC_RUNS, ENCDEC_CACHE and working directory of the test's own; gives the folder that holds them."""
+    """ENCDEC_RUNS, ENCDEC_CACHE and working directory of the test's own, which is a project; gives it."""
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

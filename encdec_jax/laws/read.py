@@ -56,6 +56,7 @@ def read(source: Any) -> pl.DataFrame:
 
 def _file(path: Path) -> pl.DataFrame:
     suffix = path.suffix.lower()
+    require(suffix in SUFFIXES or path.exists(), "table", str(path), "a file or folder that is there")
     require(suffix in SUFFIXES, "table", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
     try:
         data = path.read_bytes()

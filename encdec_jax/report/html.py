@@ -33,7 +33,7 @@ from encdec_jax.study.headline import headline
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
-from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.experiment import Experiment, load, place
 
 REPORT = "report.html"
 SCORES = "suffix_bits.npy"
@@ -108,7 +108,6 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    place = experiment.folder.resolve()
     drawn = only(findings, labels)
     shown = table.filter(pl.col("label").is_in(drawn.labels)) if labels else table
     rows = provenance.download(table)
@@ -117,7 +116,7 @@ def render(
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup((_HERE / "report.js").read_text(encoding="utf-8")),
         name=experiment.name,
-        place=f"{place.parent.name}/{place.name}",
+        place=place(experiment.folder),
         question=experiment.question,
         answer=answer.answer(findings, head),
         frontiers=answer.frontiers(findings, head),

@@ -155,7 +155,7 @@ def trust(compute: float, measured: tuple[float, float], extrapolate: bool) -> b
       UserError: it does, and no one asked to extrapolate; or it lies as far below them, where no one needs laws.
     """
     low, high = measured[0] / REACH, measured[1] * REACH
-    accepted = f"{low:.3g} to {high:.3g} FLOPs, {REACH:g}x beyond the budgets measured; more with --extrapolate"
+    accepted = f"{low:.3g} to {high:.3g} FLOPs, {REACH:g}x beyond the budgets measured; more with extrapolate=True"
     require(low <= compute and (compute <= high or extrapolate), "compute", compute, accepted)
     return compute > high
 

@@ -31,7 +31,7 @@ class Experiment:
     """A loaded experiment.
 
     Attributes:
-      name: of the experiment and of its runs' folder: sweep.py's NAME, else the path of its folder in the project.
+      name: of the experiment and of its runs' folder: sweep.py's NAME, else where its folder lies (`place`).
       folder: that holds sweep.py.
       question: that it asks.
       baseline: the label that the others are compared with.
@@ -106,23 +106,28 @@ def load(folder: Path) -> Experiment:
 
 
 def _name(module: ModuleType, script: Path) -> str:
-    """What tells an experiment from all others that keep their runs in one place.
-
-    The project is the nearest parent with .git, pyproject.toml or setup.py; else the working directory. Outside of both
-    the whole path counts.
-    """
+    """What tells an experiment from all others that keep their runs in one place: its NAME, or where it lies."""
     accepted = "names of folders, joined by /, of letters, digits, '.', '_' and '-', the first one not 'single'"
     if hasattr(module, "NAME"):
         name = module.NAME
         sound = isinstance(name, str) and re.fullmatch(r"(?!single(/|$))\w[\w.-]*(/\w[\w.-]*)*", name) is not None
         require(sound, f"{script}: NAME", name, accepted)
         return str(name)
-    folder = script.parent.resolve()
-    marked = (p for p in folder.parents if any((p / mark).exists() for mark in (".git", "pyproject.toml", "setup.py")))
-    project = next(marked, Path.cwd())
-    name = folder.relative_to(project if project in folder.parents else folder.anchor).as_posix()
-    require(name.partition("/")[0] != "single", "experiment folder", str(folder), f"one of another name: {accepted}")
+    name = place(script.parent).lstrip("/")
+    require(name.partition("/")[0] != "single", "experiment folder", name, f"one of another name: {accepted}")
     return name
+
+
+def place(folder: Path) -> str:
+    """Where a folder lies, from wherever it is asked: its path in the project, or the whole path outside of one.
+
+    The project is the nearest parent with .git, pyproject.toml or setup.py.
+    """
+    folder = folder.resolve()
+    for parent in folder.parents:
+        if any((parent / mark).exists() for mark in (".git", "pyproject.toml", "setup.py")):
+            return folder.relative_to(parent).as_posix()
+    return folder.as_posix()
 
 
 def _named(module: ModuleType, script: Path, name: str) -> Any:

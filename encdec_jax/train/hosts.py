@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
@@ -75,6 +76,23 @@ def any_host(told: bool) -> bool:
     if jax.process_count() == 1:
         return told
     return bool(multihost_utils.process_allgather(np.asarray(told)).any())
+
+
+def check_same(given: Mapping[str, str]) -> None:
+    """Check that every process of a run was given the same.
+
+    Args:
+      given: name -> what this process was given, as text.
+
+    Raises:
+      UserError: something differs, by its name. Every process raises it.
+    """
+    digests = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) for text in given.values()]
+    every = _gathered(np.stack(digests))
+    for place, name in enumerate(given):
+        (others,) = np.nonzero((every[:, place] != every[0, place]).any(-1))
+        if len(others):
+            raise UserError(f"{name} differs between processes 0 and {others[0]} of this run: give every host the same")
 
 
 def check_batch(digests: np.ndarray, here: np.ndarray, batch_size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from encdec_jax.config import RunConfig, execution
+from encdec_jax.config import RunConfig, execution, to_dict
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
@@ -24,7 +25,7 @@ from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.folder import begin, finished
-from encdec_jax.train.hosts import any_host, check_batch, summed, together
+from encdec_jax.train.hosts import any_host, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
@@ -114,6 +115,9 @@ class _Loop:
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
             check_demands(run, self.cache)
+        configuration = json.dumps(to_dict(run), sort_keys=True)
+        check_same({"the configuration": configuration, "the code": self.code, "the text": self.cache.digest})
+        with together():
             shape = geometry(run)
             self.tokens_per_update, self.total = shape.update_tokens, shape.updates
             self.trainer = Trainer(run)

@@ -56,8 +56,9 @@ def test_its_name_is_its_path_in_the_project_or_one_it_states(folders, monkeypat
     assert load(folders / "one/study").name == "one/study"
     assert load(write_experiment(folders / "two/deep/study")).name == "deep/study"
     monkeypatch.chdir(folders / "one")
-    assert load(Path("study")).name == "study"
-    assert load(Path("../one/study")).name == "study"
+    assert load(Path("study")).name == load(Path("../one/study")).name == "one/study"
+    (folders / "pyproject.toml").unlink()  # in no project, it is the whole path, from wherever it is asked
+    assert load(Path("study")).name == (folders / "one/study").relative_to("/").as_posix()
     monkeypatch.chdir(folders / "two")
     assert load(folders / "one/study").name == (folders / "one/study").relative_to("/").as_posix()
     named = load(write_experiment(folders / "one/study", 'NAME = "lr/second"\n' + SWEEP))

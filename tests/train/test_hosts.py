@@ -225,6 +225,24 @@ def test_what_one_host_is_refused_ends_all(folders, place, before, message):
     assert message in line
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "what"),
+    [
+        ("import encdec_jax.train.loop as loop; loop.to_dict = lambda run: {'optim.lr': 0.5}", "the configuration"),
+        ("import encdec_jax.train.loop as loop; loop.code = lambda: 'other'", "the code"),
+    ],
+)
+def test_hosts_that_were_given_other_things_are_refused(folders, before, what):
+    """They trained one model by two recipes, and said done."""
+    write_noise()
+    found = job(folders, PAIR, ("", before))
+    assert [code for code, _, _ in found] == [2, 2]
+    for _, _, errors in found:
+        assert f"{what} differs between processes 0 and 1 of this run" in errors
+    assert not (folders / "run/summary.json").exists()
+
+
 @pytest.mark.parametrize(
     "given", [{"JAX_NUM_PROCESSES": "2"}, {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_PROCESS_ID": "x"}]
 )
