@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from encdec_jax.report.section import Section
 from encdec_jax.study.findings import Findings
-from encdec_jax.study.predictions import Scored, calibration
+from encdec_jax.study.predictions import Calibration, Scored, calibration
 from encdec_jax.sweep.experiment import Experiment
 
 
@@ -33,8 +33,7 @@ def forecasts(scored: Sequence[Scored]) -> Section:
     if found is not None:
         note += (
             f" Over {found.n} runs done: mean error {found.bias:+.4f}, root mean square {found.error:.4f} bits per "
-            f"byte; root mean square z {found.z:.2f} (1 if the intervals have the right width); "
-            f"{found.coverage:.0%} inside their 95 % intervals."
+            f"byte. {_intervals(found)}"
         )
     columns = (
         "run",
@@ -52,13 +51,25 @@ def forecasts(scored: Sequence[Scored]) -> Section:
             one.forecast.run_id,
             one.forecast.label,
             f"{one.forecast.value:.4f}",
-            f"[{one.forecast.low:.4f}, {one.forecast.high:.4f}]",
+            f"[{one.forecast.low:.4f}, {one.forecast.high:.4f}]" if one.forecast.known else "no interval",
             one.status if one.observed is None else f"{one.observed:.4f}",
             "" if one.error is None else f"{one.error:+.4f}",
-            "" if one.z is None else f"{one.z:+.2f}",
-            "" if one.inside is None else "yes" if one.inside else "no",
+            absent if one.z is None else f"{one.z:+.2f}",
+            absent if one.inside is None else "yes" if one.inside else "no",
             one.forecast.at,
         ]
         for one in scored
+        for absent in ["-" * (not one.forecast.known)]
     ]
     return Section("Predicted losses", note, columns, rows)
+
+
+def _intervals(found: Calibration) -> str:
+    """Whether intervals have the right width, by the forecasts that have one."""
+    if found.z is None or found.coverage is None:
+        return "None of their forecasts has an interval."
+    of = "All" if found.known == found.n else f"{found.known}"
+    return (
+        f"{of} have an interval: root mean square z {found.z:.2f} (1 if the intervals have the right width); "
+        f"{found.coverage:.0%} inside their 95 % intervals."
+    )

@@ -130,7 +130,10 @@ def _forecasts(found: Estimate, planned: pl.DataFrame, fit: str, inputs: str, at
     residuals = found.fitted.residuals * np.sqrt(found.fitted.n_points / free)
     random = np.random.default_rng(_SEED)
     noise = random.choice(residuals, (len(found.draws), 1))  # one for all runs: a forecast is the same beside others
-    low, high = np.quantile(form.predict(found.draws, columns) * np.exp(noise), [0.025, 0.975], axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.quantile(form.predict(found.draws, columns) * np.exp(noise), [0.025, 0.975], axis=0)
+    bounded = np.isfinite(low) & np.isfinite(high)  # laws of few points may run off where they are resampled
+    low, high = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
     return {
         run_id: Forecast(
             run_id=run_id,

@@ -67,8 +67,9 @@ class Forecast:
       label: of the run.
       n, d: its parameters and training tokens.
       value: bits per byte.
-      low, high: ends of the 95 % prediction interval: of the run's own loss, not of the law alone.
-      sd: standard deviation of a normal distribution with an interval of this width.
+      low, high: ends of the 95 % prediction interval: of the run's own loss, not of the law alone. NaN where the fit
+        gives none.
+      sd: standard deviation of a normal distribution with an interval of this width; NaN without one.
       fit: hash of the fit, and `inputs`: of the rows that it was fitted to (both SHA-256, hexadecimal).
       at: when it was registered, UTC, to the second.
     """
@@ -85,6 +86,11 @@ class Forecast:
     inputs: str
     at: str
 
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval, of some width."""
+        return math.isfinite(self.sd) and self.sd > 0
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -95,8 +101,8 @@ class Scored:
       status: of the run: done, diverged, failed, or pending where the table has no row of it.
       observed: bits per byte; None unless the run is done.
       error: observed - predicted, bits per byte.
-      z: the error in the forecast's standard deviations.
-      inside: whether the interval holds what was observed.
+      z: the error in the forecast's standard deviations; None without an interval.
+      inside: whether the interval holds what was observed; None without an interval.
     """
 
     forecast: Forecast
@@ -113,17 +119,20 @@ class Calibration:
 
     Attributes:
       n: runs.
+      known: of them, those whose forecasts have an interval.
       bias: mean error, bits per byte: above 0 where losses came out higher than predicted.
       error: root of the mean squared error, bits per byte.
-      z: root of the mean squared z: 1 where the intervals have the right width, above 1 where they are too narrow.
-      coverage: share inside their 95 % intervals.
+      z: root of the mean squared z: 1 where the intervals have the right width, above 1 where they are too narrow;
+        None without any interval.
+      coverage: share inside their 95 % intervals, of those with one; None without any.
     """
 
     n: int
+    known: int
     bias: float
     error: float
-    z: float
-    coverage: float
+    z: float | None
+    coverage: float | None
 
 
 def registered(root: Path) -> dict[str, Forecast]:
@@ -137,14 +146,15 @@ def registered(root: Path) -> dict[str, Forecast]:
         return {}
     found = read_json(path)
     try:
-        return {identity: Forecast(run_id=identity, **fields) for identity, fields in found["runs"].items()}
+        return {identity: _read(identity, of) for identity, of in found["runs"].items()}
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def fields(forecast: Forecast) -> dict[str, Any]:
-    """What `predictions.json` holds of a forecast under its run's id."""
-    return {name: value for name, value in asdict(forecast).items() if name != "run_id"}
+    """What `predictions.json` holds of a forecast under its run's id; null stands for what is not known."""
+    values = {name: value for name, value in asdict(forecast).items() if name != "run_id"}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
 
 def score(forecasts: dict[str, Forecast], table: pl.DataFrame) -> list[Scored]:
@@ -161,16 +171,18 @@ def score(forecasts: dict[str, Forecast], table: pl.DataFrame) -> list[Scored]:
 
 def calibration(scored: Iterable[Scored]) -> Calibration | None:
     """How good the forecasts of runs that are done were; None if no such run is done."""
-    done = [one for one in scored if one.error is not None and one.z is not None]
-    if not done:
+    done = list(scored)
+    errors = [one.error for one in done if one.error is not None]
+    if not errors:
         return None
-    errors, zs = [one.error or 0.0 for one in done], [one.z or 0.0 for one in done]
+    zs = [one.z for one in done if one.z is not None]
     return Calibration(
-        n=len(done),
-        bias=math.fsum(errors) / len(done),
-        error=math.sqrt(math.fsum(e * e for e in errors) / len(done)),
-        z=math.sqrt(math.fsum(z * z for z in zs) / len(done)),
-        coverage=sum(bool(one.inside) for one in done) / len(done),
+        n=len(errors),
+        known=len(zs),
+        bias=math.fsum(errors) / len(errors),
+        error=math.sqrt(math.fsum(e * e for e in errors) / len(errors)),
+        z=math.sqrt(math.fsum(z * z for z in zs) / len(zs)) if zs else None,
+        coverage=sum(bool(one.inside) for one in done) / len(zs) if zs else None,
     )
 
 
@@ -179,5 +191,12 @@ def _score(forecast: Forecast, row: dict[str, Any]) -> Scored:
     if row["status"] != "done" or observed is None:
         return Scored(forecast, row["status"])
     error = observed - forecast.value
+    if not forecast.known:
+        return Scored(forecast, row["status"], observed, error)
     inside = forecast.low <= observed <= forecast.high
     return Scored(forecast, row["status"], observed, error, error / forecast.sd, inside)
+
+
+def _read(identity: str, of: dict[str, Any]) -> Forecast:
+    values: dict[str, Any] = {name: math.nan if value is None else value for name, value in of.items()}
+    return Forecast(run_id=identity, **values)

@@ -2,7 +2,9 @@ import base64
 import functools
 import io
 import json
+import math
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,7 +197,21 @@ def test_forecasts_are_scored():
     text = text_of(render(experiment(), TABLE, analyze(TABLE, "causal_lm"), scored=score(forecasts, TABLE)))
     assert f"{observed:.4f} +0.0500 +1.00 yes 2026-01-01" in text
     assert "Over 1 runs done: mean error +0.0500" in text
+    assert "All have an interval: root mean square z 1.00" in text
     assert "later enc_dec 2.0000 [1.9000, 2.1000] pending" in text
+
+
+def test_forecasts_without_an_interval_are_not_judged_by_one():
+    (one, a), (two, b) = TABLE.filter(pl.col("arch") == "enc_dec").select("run_id", "suffix_bits_per_byte").rows()[:2]
+    bare = replace(forecast(two, b - 0.02), low=math.nan, high=math.nan, sd=math.nan)
+    findings = analyze(TABLE, "causal_lm")
+    text = text_of(render(experiment(), TABLE, findings, scored=score({one: forecast(one, a - 0.1), two: bare}, TABLE)))
+    assert f"{b - 0.02:.4f} no interval {b:.4f} +0.0200 - - 2026-01-01" in text
+    assert "Over 2 runs done: mean error +0.0600" in text
+    assert "1 have an interval: root mean square z 2.00 (1 if the intervals have the right width); 100% inside" in text
+    text = text_of(render(experiment(), TABLE, findings, scored=score({two: bare}, TABLE)))
+    assert "None of their forecasts has an interval." in text
+    assert not re.search(r"\bnan\b", text)
 
 
 def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():

@@ -1,4 +1,6 @@
 import functools
+import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -6,8 +8,10 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
+from encdec_jax.files import write_json
+from encdec_jax.study import forecast as forecast_room
 from encdec_jax.study.forecast import forecast
-from encdec_jax.study.predictions import LOSS, calibration, score
+from encdec_jax.study.predictions import FORECASTS, LOSS, calibration, fields, registered, score
 from encdec_jax.sweep.results import SCHEMA
 
 AT = "2026-01-01T00:00:00+00:00"
@@ -78,3 +82,31 @@ def test_runs_that_diverged_or_are_missing_have_no_error():
     assert (scored[second].status, scored[second].error) == ("pending", None)
     assert calibration(scored.values()) is None
     assert [one.status for one in score(made().runs, pl.DataFrame(schema=SCHEMA))] == ["pending"] * 8
+
+
+def test_without_an_interval_there_is_an_error_and_no_z(tmp_path):
+    first, second, *_ = made().runs.values()
+    bare = [replace(first, low=math.nan, high=math.nan, sd=math.nan), replace(second, low=second.value, sd=0.0)]
+    scored = score({one.run_id: one for one in bare}, LATER)
+    assert [(one.z, one.inside) for one in scored] == [(None, None)] * 2
+    assert all(one.error == one.observed - one.forecast.value for one in scored)
+    found = calibration(scored)
+    assert (found.n, found.known, found.z, found.coverage) == (2, 0, None, None)
+    others = score({**made().runs, **{one.run_id: one for one in bare}}, LATER)
+    found = calibration(others)
+    assert (found.n, found.known) == (8, 6)
+    assert found.coverage == sum(one.inside is True for one in others) / 6
+    write_json(tmp_path / FORECASTS, {"runs": {first.run_id: fields(bare[0])}})
+    assert "NaN" not in (tmp_path / FORECASTS).read_text()
+    assert repr(registered(tmp_path)[first.run_id]) == repr(bare[0])
+
+
+def test_a_law_that_resamples_do_not_bound_gives_no_interval(monkeypatch):
+    """Resampled to rise without end, it has a loss, and no interval of it."""
+    wild = forecast_room.estimate.of
+    monkeypatch.setattr(
+        forecast_room.estimate, "of", lambda *a: replace(found := wild(*a), draws=found.draws * np.array([1.0, -1e4]))
+    )
+    runs = forecast(DONE, LATER, AT, law="power").runs
+    assert [one.value for one in runs.values()] == [one.value for one in made().runs.values()]
+    assert all(not one.known and math.isnan(one.low) and math.isnan(one.sd) for one in runs.values())
