@@ -32,7 +32,7 @@ from encdec_jax.report.chosen import only
 from encdec_jax.report.style import RC, looks
 from encdec_jax.report.words import flops
 from encdec_jax.study.findings import Findings, analyze
-from encdec_jax.study.foreign import as_results, with_near_budgets
+from encdec_jax.study.foreign import sound
 
 WIDTHS = {"column": 3.25, "page": 6.75}  # inches: of a column, and of a page, of the usual two-column proceedings
 _HEIGHT = 0.62  # of a panel, over its width
@@ -205,5 +205,4 @@ def _alone(draw: Callable[[Axes, Findings], None], findings: Findings) -> Figure
 def _findings(source: Any, baseline: str) -> Findings:
     if isinstance(source, Findings):
         return source
-    (table,) = with_near_budgets(as_results(read(source), {}, "the table"))
-    return analyze(table, baseline)
+    return analyze(sound(read(source)), baseline)

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import polars as pl
 
-from encdec_jax.errors import UserError, require
+from encdec_jax.errors import require
 from encdec_jax.study import pooling
+from encdec_jax.study.foreign import sound
 
 LOSS = "suffix_bits_per_byte"
 _CURVE = ("label", "budget_flops")
@@ -73,31 +74,24 @@ class Exclusion:
 def curves(
     table: pl.DataFrame, pooled: pooling.Reasons = pooling.NONE, settings: Settings = "best"
 ) -> tuple[list[Curve], list[Exclusion]]:
-    """The curves of a table with the columns of `encdec_jax.sweep.results.SCHEMA`, by label and budget.
+    """The curves of a table of runs, by label and budget.
 
     Args:
-      table: the runs.
+      table: a row a run, with the columns of `encdec_jax.study.foreign.NEEDED` or more.
       pooled: why runs of several codes or texts may be pooled, if they are.
       settings: what stands for a size that was trained with several settings (learning rate, batch size, depth, ...):
         'best', the one with the lowest mean loss, or 'mean', all of them.
 
     Raises:
-      UserError: a run that is done has a loss that is missing, not finite, or not above 0; `settings` is neither; or as
-        `pooling.check`.
+      UserError: `settings` is neither; as `encdec_jax.study.foreign.sound`; or as `pooling.check`.
     """
     require(settings in get_args(Settings), "SETTINGS", settings, "'best' or 'mean'")
+    table = sound(table)
     excluded = [
         Exclusion(run["run_id"], run["label"], _reason(run))
         for run in table.filter((pl.col("status") != "done") | pl.col("budget_flops").is_null()).iter_rows(named=True)
     ]
     runs = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
-    broken = runs.filter(pl.col(LOSS).is_null() | ~pl.col(LOSS).is_finite() | (pl.col(LOSS) <= 0))
-    if len(broken):
-        first = broken.row(0, named=True)
-        raise UserError(f"run {first['run_id']}: {LOSS} = {first[LOSS]} is not accepted: finite, above 0")
-    nameless = runs.filter(pl.col("setting").is_null() | pl.col("label").is_null())
-    if len(nameless):
-        raise UserError(f"run {nameless['run_id'][0]}: setting or label is missing: what it repeats is not known")
     pooling.check(runs, pooled)
     ranked = _sized(runs).with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
     # Of settings that tie, the first by name: never both.

@@ -15,7 +15,7 @@ from encdec_jax.laws.read import read
 from encdec_jax.study import health
 from encdec_jax.study.comparison import Comparison, Crossover, crossover, trust
 from encdec_jax.study.curves import Exclusion, Settings
-from encdec_jax.study.foreign import as_results, with_near_budgets
+from encdec_jax.study.foreign import sound
 from encdec_jax.study.noise import Noise
 from encdec_jax.study.optima import Optimum, measure
 from encdec_jax.study.outliers import Outlier
@@ -173,13 +173,12 @@ def analyze(
       settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
 
     Raises:
-      UserError: the table can't be read, or has no such baseline; a run that is done has no sound loss; a run is there
-        twice, or runs differ in their code or their text without a reason.
+      UserError: the table can't be read, or has no such baseline; its runs are not sound, as
+        `encdec_jax.study.foreign.as_results` says; a run is there twice, or runs differ in their code or their text
+        without a reason.
     """
     folder = isinstance(table, str | Path) and Path(table).is_dir()
-    runs = results.load(table) if folder else read(table)
-    if set(results.SCHEMA) - set(runs.columns):
-        (runs,) = with_near_budgets(as_results(runs, {}, "the table"))
+    runs = sound(results.load(table) if folder else read(table))
     there = sorted(set(runs["label"].drop_nulls()))
     require(baseline in there or not there, "baseline", baseline, f"a label of the table: {', '.join(there)}")
     return _findings(runs, baseline, excluded, drop_edges, pooled, settings)

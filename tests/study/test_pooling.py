@@ -90,8 +90,8 @@ def test_no_curve_holds_two_labels():
 @pytest.mark.parametrize(
     ("copy", "says"),
     [
-        ({}, rf"run {FIRST} is there 2 times, of loss ([\d.]+) and \1: a run counts once"),
-        ({"run_id": "copy"}, rf"run {FIRST} and copy is there 2 times"),
+        ({}, rf"run_id of the table = \['{FIRST}'\] is not accepted: an id of its own"),
+        ({"run_id": "copy"}, rf"run {FIRST} and copy is there 2 times, of loss ([\d.]+) and \1: a run counts once"),
         ({"run_id": "copy", LOSS: 2.5}, "and 2.5: a run counts once"),
         ({"run_id": "copy", "seed": 7}, rf"run {FIRST} and copy is there 2 times"),
         ({"run_id": "copy", "seed": None}, "a run counts once"),
@@ -168,5 +168,7 @@ def test_only_reasons_for_what_may_be_pooled_are_taken():
 
 @pytest.mark.parametrize("name", ["setting", "label"])
 def test_a_row_without_a_name_of_its_setting_or_label_is_refused(name):
-    with pytest.raises(UserError, match="setting or label is missing"):
+    with pytest.raises(
+        UserError, match=rf"{name} of the table .*, row 1 = nothing is not accepted: a {name} in every row"
+    ):
         analyze(TABLE.with_columns(pl.lit(None, pl.String).alias(name)), "causal_lm")
