@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,9 +14,11 @@ from scipy.special import stdtrit
 from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.foreign import MADE
 from encdec_jax.sweep.experiment import POOLABLE
 
 RUN = ("setting", "seed")  # what makes two runs the same
+_ALIKE = ("label", "n_params", "budget_flops")  # what they have in common then
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Differences:
     """Two tables side by side.
 
     Attributes:
-      by: what runs were matched by: 'run_id', or setting and seed where the tables share no ids.
+      by: what runs were matched by: 'run_id', or setting and seed where the tables share no ids. Running numbers are
+        ids of other runs in another table: runs are matched where label, parameters and budget agree as well, and by
+        run_id, setting and seed where both tables know them.
       shared: a row a run that is done in both: what it was matched by, label, loss_a, loss_b, difference (b - a).
       only_a, only_b: runs done in one table only, with the columns they were matched by, label and loss.
       mean: mean difference of the shared runs with its Student-t interval; None where none is shared.
@@ -90,17 +93,21 @@ def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings,
       findings: of each, with the same baseline.
     """
     a, b = (table.filter(pl.col("status") == "done") for table in tables)
-    by = ["run_id"] if set(a["run_id"]) & set(b["run_id"]) else list(RUN)
-    left, right = _cells(a, by, "loss_a"), _cells(b, by, "loss_b")
-    on: Any = {"on": by, "nulls_equal": True}
-    shared = left.join(right.drop("label") if by == ["run_id"] else right, how="inner", **on)
-    shared = shared.with_columns(difference=pl.col("loss_b") - pl.col("loss_a"))
+    by, shared = ["run_id"], _same(_cells(a, ["run_id", *RUN], "loss_a"), _cells(b, ["run_id", *RUN], "loss_b"))
+    if not len(shared):
+        by = list(RUN)
+        shared = _cells(a, by, "loss_a").join(_cells(b, by, "loss_b"), on=[*by, *_ALIKE], how="inner", nulls_equal=True)
+    shared = shared.select(*by, "label", "loss_a", "loss_b", difference=pl.col("loss_b") - pl.col("loss_a"))
+    only_a, only_b = (
+        _cells(table, by, "loss").join(shared, on=[*by, "label"], how="anti", nulls_equal=True).drop(_ALIKE[1:])
+        for table in (a, b)
+    )
     pairs, absent = _pairs(findings)
     return Differences(
         by=by[0] if len(by) == 1 else "setting and seed",
         shared=shared,
-        only_a=left.join(right, how="anti", **on).rename({"loss_a": "loss"}),
-        only_b=right.join(left, how="anti", **on).rename({"loss_b": "loss"}),
+        only_a=only_a,
+        only_b=only_b,
         mean=_mean(shared["difference"].to_numpy()),
         differences=tuple(pairs),
         absent=tuple(absent),
@@ -139,8 +146,15 @@ def over(b: Interval, a: Interval) -> Interval:
 
 def _cells(table: pl.DataFrame, by: list[str], name: str) -> pl.DataFrame:
     """Mean loss of runs that nothing of `by` tells apart."""
-    keys = list(dict.fromkeys([*by, "label"]))
-    return table.group_by(keys, maintain_order=True).agg(pl.col(LOSS).mean().alias(name))
+    return table.group_by([*by, *_ALIKE], maintain_order=True).agg(pl.col(LOSS).mean().alias(name))
+
+
+def _same(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
+    """Runs of one id that nothing both tables know tells apart; settings made of cells depend on what a table holds."""
+    both = a.join(b, on=["run_id", *_ALIKE], how="inner", nulls_equal=True)
+    setting, seed = ((pl.col(name), pl.col(f"{name}_right")) for name in RUN)
+    made = pl.any_horizontal(one.str.starts_with(MADE) for one in setting)
+    return both.filter(made | (setting[0] == setting[1]), (seed[0] == seed[1]).fill_null(True))
 
 
 def _mean(differences: np.ndarray) -> Interval | None:

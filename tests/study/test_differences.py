@@ -4,8 +4,10 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.laws.interval import Interval
+from encdec_jax.laws.read import read
 from encdec_jax.study.differences import compare, minus, over
 from encdec_jax.study.findings import analyze
+from encdec_jax.study.foreign import as_results
 
 A = study({"causal_lm": Truth(), "enc_dec": Truth(scale=2.1)}, noise=0.01, draw=1)
 B = study({"causal_lm": Truth(), "enc_dec": Truth(scale=2.3)}, noise=0.01, draw=2)
@@ -64,3 +66,35 @@ def test_runs_without_common_ids_are_matched_by_what_they_are():
     assert found.shared["difference"].to_list() == (found.shared["loss_b"] - found.shared["loss_a"]).to_list()
     assert "only A: causal_lm's loss, n, d at 1e+11 FLOPs" in found.absent
     assert any(line.startswith("only B: enc_dec's gap") or "enc_dec's loss" in line for line in found.absent)
+
+
+def test_ids_that_run_from_1_in_each_table_match_nothing_but_equal_runs():
+    """Of another label, size, budget, setting or seed, run 7 is another run."""
+    numbers = pl.int_range(pl.len()).cast(pl.String).alias("run_id")
+    a = A.with_columns(numbers)
+    assert (compared(a, a).by, len(compared(a, a).shared)) == ("run_id", 24)
+    for other in (B.reverse(), B.with_columns(pl.col("setting") + "-x"), B.with_columns(pl.col("seed") + 1)):
+        found = compared(a, other.with_columns(numbers))
+        assert found.by == "setting and seed"
+    assert (len(found.shared), len(found.only_a), len(found.only_b)) == (0, 24, 24)
+
+
+def test_a_setting_of_one_name_is_not_one_setting_of_another_label_or_size():
+    """Settings that a stranger numbers are matched no more than ids are."""
+    a, b = (table.with_columns(setting=pl.int_range(pl.len()).cast(pl.String)) for table in (A, B.reverse()))
+    found = compared(a, b.with_columns(pl.col("run_id") + "-b"))
+    assert (len(found.shared), len(found.only_a), len(found.only_b)) == (0, 24, 24)
+
+
+def test_runs_of_one_id_are_matched_where_a_table_names_no_settings():
+    bare = as_results(B.drop("setting", "lr", "d_model"), {}, "bare")
+    assert (compared(A, bare).by, len(compared(A, bare).shared)) == ("run_id", 24)
+
+
+def test_a_table_as_text_beside_itself_shares_all_runs(tmp_path):
+    table = A.drop("run_id", "setting").with_columns(warmup=pl.int_range(pl.len()) * 1000)
+    table.write_csv(tmp_path / "t.csv")
+    text, types = (as_results(one, {}, name) for one, name in ((read(tmp_path / "t.csv"), "text"), (table, "types")))
+    found = compared(text, types)
+    assert (found.by, len(found.shared), len(found.only_a)) == ("setting and seed", 24, 0)
+    assert set(found.shared["difference"]) == {0.0}
