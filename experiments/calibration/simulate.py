@@ -1,6 +1,6 @@
 """Do 95 % intervals hold the truth in 95 % of studies? Simulated ones, whose truth is known, are analysed to see.
 
-    python experiments/calibration/simulate.py          about 7 minutes of one CPU; killed, it goes on where it was
+    python experiments/calibration/simulate.py          about 12 minutes of one CPU; killed, it goes on where it was
 
 Writes coverage.csv, resampling.csv and figure.png into this folder; README.md reads them. Simulated studies are kept
 in the runs folder, under calibration/. Seeds are fixed: the same code gives the same numbers.
