@@ -85,7 +85,11 @@ def _predict(options: argparse.Namespace) -> int:
         print(json.dumps(value, indent=1, sort_keys=True))
         return 0
     _print(experiment, kept, before, left)
-    for line in (*made.refused, *([f"{len(late)} runs had begun, or ended, without a forecast"] if late else [])):
+    for line in (
+        *_warnings(kept, value["fits"]),
+        *made.refused,
+        *([f"{len(late)} runs had begun, or ended, without a forecast"] if late else []),
+    ):
         print(line)
     print(f"predictions: {path}{'' if kept != before else ' (as before)'}")
     return 0
@@ -140,7 +144,21 @@ def _print(experiment: Experiment, kept: dict[str, Forecast], before: dict[str, 
     order = {identity: place for place, identity in enumerate(experiment.runs)}
     out = table("run", "label", "fit", "registered", "parameters", "tokens", "bits per byte", left=4)
     for identity, one in sorted(kept.items(), key=lambda item: order.get(item[0], len(order))):
-        state = "begun since" if identity not in left else "as before" if before.get(identity) == one else "now"
+        state = "begun since" if identity not in left else "as before" if before.get(identity) is one else "now"
         predicted = interval(Interval(one.value, one.low, one.high))
         out.add_row(identity, one.label, one.fit[:12], f"{one.at} ({state})", amount(one.n), amount(one.d), predicted)
     console().print(out)
+
+
+def _warnings(kept: dict[str, Forecast], fits: dict[str, dict[str, Any]]) -> list[str]:
+    """What each fit warns of, and where it gives no interval; a line each."""
+    found = []
+    for name, fit in sorted(fits.items()):
+        own = [one for one in kept.values() if one.fit == name]
+        label = ", ".join(sorted({one.label for one in own}))
+        lines = list(fit["warnings"])
+        if bare := [one for one in own if not one.known]:
+            of = "any run" if len(bare) == len(own) else f"{len(bare)} of {len(own)} runs"
+            lines.append(f"no interval of {of}: resampled, the law does not bound their losses")
+        found += [f"fit {name[:12]} of {label}: {line}" for line in lines]
+    return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from synthetic import Truth, study
@@ -13,6 +15,7 @@ from tiny import SUMMARY, SWEEP, write_experiment
 
 from encdec_jax.cli.main import main
 from encdec_jax.files import write_json
+from encdec_jax.laws import estimate
 from encdec_jax.study.predictions import LOSS, registered
 from encdec_jax.sweep.experiment import load
 
@@ -102,3 +105,35 @@ def test_runs_far_beyond_the_fit_are_refused(experiment, capsys):
     assert predict(experiment) == 2
     assert "times only with --extrapolate" in capsys.readouterr().err
     assert predict(experiment, "--extrapolate") == 0
+
+
+def test_what_a_fit_warns_of_is_printed_once(experiment, capsys, monkeypatch):
+    sound = estimate.of
+    monkeypatch.setattr(estimate, "of", lambda *a: replace(sound(*a), warnings=("E is not determined", "odd units")))
+    for _ in range(2):
+        assert predict(experiment) == 0
+        out = capsys.readouterr().out
+        fits = {one.fit: one.label for one in registered(load(experiment).root).values()}
+        assert len(fits) == 2
+        for fit, label in fits.items():
+            for warning in ("E is not determined", "odd units"):
+                assert out.count(f"fit {fit[:12]} of {label}: {warning}\n") == 1
+        assert "no interval" not in out
+
+
+def test_a_fit_that_bounds_no_loss_says_so(experiment, capsys, monkeypatch):
+    sound = estimate.of
+    monkeypatch.setattr(
+        estimate, "of", lambda *a: replace(found := sound(*a), draws=found.draws * np.array([1.0, -1e4]))
+    )
+    for state in ("now", "as before"):
+        assert predict(experiment) == 0
+        out = capsys.readouterr().out
+        assert out.count("no interval of any run: resampled, the law does not bound their losses\n") == 2
+        assert f"({state})" in out
+    assert predict(experiment, "--json") == 0
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    json.loads(capsys.readouterr().out, parse_constant=refuse)
