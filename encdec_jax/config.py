@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.errors import require
+from encdec_jax.errors import UserError, require
 from encdec_jax.evaluate.config import EvalConfig
+from encdec_jax.files import read_json
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.resolve import build, plain
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
@@ -75,6 +77,19 @@ def from_dict(data: Mapping[str, Any]) -> RunConfig:
     if isinstance(data, Mapping) and isinstance(model := data.get("model"), Mapping):
         data = {**data, "model": {name: value for name, value in model.items() if (name, value) not in GONE.items()}}
     return build(RunConfig, data)
+
+
+def read_run(path: Path) -> RunConfig:
+    """The `RunConfig` in a JSON file, as `to_dict` gives it.
+
+    Raises:
+      UserError: the file is missing or is not JSON, or as `from_dict`; it names the file.
+    """
+    data = read_json(path)
+    try:
+        return from_dict(data)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def execution(run: RunConfig) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from encdec_jax.cli.arguments import add_verb
@@ -25,40 +24,26 @@ The first family is the reference; the others get, at each of its sizes, the sha
 
   encdec match --budget 1e18 --families causal_lm,prefix_lm,enc_dec
   encdec match --budget 1e18 --families causal_lm,enc_dec --split 1/3,1/2,2/3 --equal params --lengths 1024/256
+  encdec match --budget 2e17,6e17,2e18 --sizes 5 --seeds 2 --out FOLDER      an IsoFLOP study: encdec plan FOLDER
   encdec match --rule redllm                      what a paper compared, and how equal that is
   encdec match --rule                             the papers' rules
 """
 BATCH_TOKENS = 2**17
-SWEEP = '''"""{n} runs that `encdec match` made equal: each a JSON file in this folder, to be edited or taken away."""
-
-from pathlib import Path
-
-from encdec_jax.config import from_dict
-from encdec_jax.files import read_json
-
-QUESTION = {question}
-BASELINE = {baseline}
-CONFOUNDERS = {{}}  # what else could explain a difference, and how it is handled
-PREDICTIONS = []
-
-
-def runs():
-    for path in sorted(Path(__file__).parent.glob("*.json")):
-        yield from_dict(read_json(path))
-'''
+SHARES = "shares of the layers between 0 and 1, as 1/2,2/3"
 
 
 def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
     parser = add_verb(verbs, "match", TEXT, EPILOG)
     option = parser.add_argument
-    option("--budget", metavar="FLOPS", help="training FLOPs of each run, as 1e18; only a rule's own sizes need none")
+    text = "training FLOPs of each run, as 1e18; several make a grid each; only a rule's own sizes need none"
+    option("--budget", metavar="FLOPS,...", help=text)
     option("--families", metavar="ARCH,...", help="architectures; default causal_lm,prefix_lm,enc_dec")
     option(
         "--equal",
         metavar="NAME,...",
         default="",
-        help="one of params, params_nonembed, kv_bytes, decode_flops or none; one of train_flops (default), tokens",
+        help="at most one of params, params_nonembed, kv_bytes, decode_flops; one of train_flops (default), tokens",
     )
     option(
         "--split", metavar="A/B,...", help="the encoder's share of the layers; several make a family each; default 1/2"
@@ -80,31 +65,46 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         "--rule", nargs="?", const="", metavar="NAME", help="shapes by a paper's rule; without a name, list the rules"
     )
     option("--recipe", metavar="KIND", help="learning rate and batch of each size: mup or inverse_width")
-    option("--json", action="store_true", help="print one JSON object")
+    option("--json", action="store_true", help="print one JSON object: 'grids', a list of one a budget")
     option("--out", type=expanded, metavar="FOLDER", help="make an experiment of it: a sweep.py, and each run as JSON")
+    option(
+        "--seeds", metavar="N", default="1", help="runs of each cell in that experiment, of seeds 0 to N-1; default 1"
+    )
     parser.set_defaults(function=_match)
     return parser
 
 
 def _match(options: argparse.Namespace) -> int:
+    from encdec_jax.sweep.matched import write_experiment
     from encdec_jax.tables.match import print_grid, print_rules
     from encdec_jax.text import console
 
     if options.rule == "":
         print_rules(console())
         return 0
-    found = _grid(options)
-    written = _write(found, options.out) if options.out else []
+    seeds = _whole("seeds", options.seeds)
+    require(seeds == 1 or options.out is not None, "seeds", options.seeds, "1 without --out, which writes the runs")
+    grids = [_grid(options, budget) for budget in _budgets(options.budget)]
+    written = write_experiment(grids, options.out, seeds, options.recipe) if options.out else []
     if options.json:
-        print(json.dumps(found.json(), indent=1))
+        print(json.dumps({"grids": [found.json() for found in grids]}, indent=1))
         return 0
-    print_grid(found, console())
+    for found in grids:
+        print_grid(found, console())
     if written:
         print(f"an experiment of {len(written)} runs: encdec plan {options.out}")
     return 0
 
 
-def _grid(options: argparse.Namespace) -> Grid:
+def _budgets(text: str | None) -> Sequence[float | None]:
+    if text is None:
+        return [None]
+    budgets = _numbers(float, "budget", text, "training FLOPs, as 1e18, or several, as 2e9,6e9")
+    require(len(set(budgets)) == len(budgets) > 0, "budget", text, "training FLOPs, each budget once")
+    return budgets
+
+
+def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     from encdec_jax.compute.grid import BASE, grid
     from encdec_jax.compute.rules import rule as rule_of
 
@@ -120,10 +120,10 @@ def _grid(options: argparse.Namespace) -> Grid:
 
     def made(base: RunConfig | None) -> Grid:
         return grid(
-            None if options.budget is None else _number(float, "budget", options.budget, "training FLOPs, as 1e18"),
+            budget,
             _list(options.families or ("causal_lm,enc_dec" if rule else "causal_lm,prefix_lm,enc_dec")),
             equal=_list(options.equal),
-            splits=None if options.split is None else _numbers(Fraction, "split", options.split, "shares, as 1/2,2/3"),
+            splits=None if options.split is None else _numbers(_share, "split", options.split, SHARES),
             lengths=lengths,
             sizes=None if options.sizes is None else _whole("sizes", options.sizes),
             widths=None if options.widths is None else _numbers(int, "widths", options.widths, "whole numbers"),
@@ -152,7 +152,10 @@ def _base(options: argparse.Namespace, base: RunConfig, window: int) -> RunConfi
 
     name, size = "bytes", ByteVocab.size
     if options.vocab != "bytes":
-        size = _whole("vocab", (options.vocab or str(base.model.vocab_size)).removeprefix("spm"))
+        size = base.model.vocab_size
+        if options.vocab is not None:
+            accepted = "bytes, or the pieces of a SentencePiece vocabulary, at least 1, as 4096"
+            size = _number(lambda text: _count(text.removeprefix("spm")), "vocab", options.vocab, accepted)
         name = f"spm{size}"  # as `encdec prepare` names it
     if options.batch is not None:
         batch = _whole("batch", options.batch)
@@ -164,25 +167,6 @@ def _base(options: argparse.Namespace, base: RunConfig, window: int) -> RunConfi
         data=replace(base.data, vocab=name, task=options.task or base.data.task),
         train=replace(base.train, batch_size=batch),
     )
-
-
-def _write(found: Grid, folder: Path) -> list[Path]:
-    """Write a configuration a cell, and a sweep.py that reads them; nothing if one is there already."""
-    from encdec_jax.compute.families import family_of
-    from encdec_jax.config import to_dict
-    from encdec_jax.files import atomic_write, write_json
-
-    names = [f"{cell.name}-{cell.family.label}.json".replace(" ", "-").replace("/", "of") for cell in found]
-    paths = [folder / name for name in names]
-    for path in (*paths, folder / "sweep.py"):
-        require(not path.exists(), "out", str(folder), f"a folder without {path.name}: nothing is overwritten")
-    for path, cell in zip(paths, found, strict=True):
-        write_json(path, to_dict(cell.run))
-    first, *others = dict.fromkeys(family_of(cell.run.model).label for cell in found)
-    question = f"At equal {' and '.join(found.equal) or 'sizes'}, how does {first} compare with {', '.join(others)}?"
-    text = SWEEP.format(n=len(paths), question=json.dumps(question), baseline=json.dumps(first))
-    atomic_write(folder / "sweep.py", text)
-    return paths
 
 
 def _lengths(text: str) -> tuple[int, int]:
@@ -197,7 +181,21 @@ def _list(text: str) -> list[str]:
 
 
 def _whole(name: str, text: str) -> int:
-    return _number(int, name, text, "a whole number of at least 1")
+    return _number(_count, name, text, "a whole number of at least 1")
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def _share(text: str) -> Fraction:
+    share = Fraction(text)
+    if not 0 < share < 1:
+        raise ValueError
+    return share
 
 
 def _numbers(kind: Callable[[str], T], name: str, text: str, accepted: str) -> list[T]:

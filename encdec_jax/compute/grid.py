@@ -24,7 +24,7 @@ from encdec_jax.compute.rules import Published, Rule, published
 from encdec_jax.compute.sizes import Sizes, limit
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.geometry import geometry
-from encdec_jax.errors import require
+from encdec_jax.errors import UserError, require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.train.config import TrainConfig
@@ -69,6 +69,8 @@ class Grid:
       budget: training FLOPs of the reference; None where a paper's tokens were taken.
       source, target: tokens of the source and the target in training, caching and decoding.
       rule: the paper's rule that gave the shapes; None for 'exact'.
+      asked: windows of an update that the runs were to have.
+      min_updates: that each run has at least, unless its tokens are a paper's.
     """
 
     cells: tuple[Cell, ...]
@@ -77,9 +79,16 @@ class Grid:
     source: int
     target: int
     rule: Rule | None
+    asked: int
+    min_updates: int
 
     def __iter__(self) -> Iterator[Cell]:
         return iter(self.cells)
+
+    @property
+    def batch(self) -> int:
+        """Windows of an update: the same for all runs."""
+        return self.cells[0].run.train.batch_size
 
     def json(self) -> dict[str, Any]:
         """The grid as plain data; 'config' of a cell is what `config.from_dict` takes."""
@@ -87,6 +96,7 @@ class Grid:
             "rule": self.rule.name if self.rule else "exact",
             "equal": list(self.equal),
             "budget": self.budget,
+            "batch": {"asked": self.asked, "used": self.batch},
             "lengths": {"source": self.source, "target": self.target},
             "cells": [
                 {
@@ -151,8 +161,9 @@ def grid(
         if sizes is None and widths is None and (rule.published or budget is None):
             paper = published(rule)
     if budget is None:
-        require(paper is not None, "budget", budget, "training FLOPs (only the sizes of a paper's rule need none)")
-        require(duration != "train_flops", "budget", budget, "training FLOPs, because runs are to be equal in them")
+        if paper is None or duration == "train_flops":
+            why = "only a paper's own sizes need none" if paper is None else "runs are to be equal in them"
+            raise UserError(f"budget is missing; accepted: training FLOPs of each run, as 1e18 ({why})")
         duration = "tokens"
     base = base or (paper.run if paper else BASE)
     source, target = lengths or (paper.lengths if paper else (1024, 1024))
@@ -169,7 +180,16 @@ def grid(
         rows.append([reading(base, model, source, target) for model in models])
     trained = zip(references, _trained(rows, budget, duration, min_updates), strict=True)
     cells = [cell for i, (name, row) in enumerate(trained) for cell in _cells(i, name, row, source, target)]
-    return Grid(tuple(cells), tuple(filter(None, (shape, duration))), budget, source, target, rule)
+    return Grid(
+        tuple(cells),
+        tuple(filter(None, (shape, duration))),
+        budget,
+        source,
+        target,
+        rule,
+        base.train.batch_size,
+        min_updates,
+    )
 
 
 def _references(

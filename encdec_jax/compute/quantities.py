@@ -13,6 +13,14 @@ from encdec_jax.model.config import ModelConfig
 SHAPE = ("params", "params_nonembed", "kv_bytes", "decode_flops")  # what a model's shape decides
 DURATION = ("train_flops", "tokens")  # what the length of training decides, given the shape
 KV_DTYPE = "bfloat16"
+WORDS = {
+    "params": "parameters",
+    "params_nonembed": "non-embedding parameters",
+    "kv_bytes": "KV bytes",
+    "decode_flops": "decoding FLOPs",
+    "train_flops": "training FLOPs",
+    "tokens": "training tokens",
+}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _TITLES = {
 def print_grid(grid: Grid, console: Console) -> None:
     """Print every cell: shape, all quantities, and below each its distance from the reference's in percent."""
     title = "Matched runs" if grid.rule is None else f"By rule {grid.rule.name}"
+    title += "" if grid.budget is None else f", {grid.budget:g} training FLOPs"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("size and\nfamily", no_wrap=True)
     table.add_column("shape", no_wrap=True)
@@ -37,13 +38,18 @@ def print_grid(grid: Grid, console: Console) -> None:
             table.add_section()
         table.add_row(*_row(cell, reference))
     console.print(table)
-    windows = grid.cells[0].run.train.batch_size
     notes = (
         f"= matched; percentages are against the first family of the size. Source {grid.source} and target"
-        f" {grid.target} tokens, {windows} windows an update. FLOPs count the attention that masks show; decode FLOPs"
-        f" are of a sequence's target, KV bytes of all of its cache in {KV_DTYPE}."
+        f" {grid.target} tokens, {grid.batch} windows an update. FLOPs count the attention that masks show; decode"
+        f" FLOPs are of a sequence's target, KV bytes of all of its cache in {KV_DTYPE}."
     )
     console.print(notes, style="dim", highlight=False)
+    if grid.batch != grid.asked:
+        console.print(
+            f"batch {grid.asked} asked, {grid.batch} used: halved until {grid.budget:g} training FLOPs pay at least"
+            f" {grid.min_updates} updates, and whole ones come near enough to them",
+            highlight=False,
+        )
     if grid.rule is not None:
         claims = ", ".join(f"{name} {claim:.3g}" for name, claim in grid.rule.claims)
         console.print(f"{grid.rule.source}: {grid.rule.says}.", highlight=False)

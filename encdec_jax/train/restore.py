@@ -7,9 +7,8 @@ from pathlib import Path
 
 from flax import nnx
 
-from encdec_jax.config import RunConfig, from_dict
+from encdec_jax.config import RunConfig, read_run
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.trainer import Trainer
@@ -27,7 +26,7 @@ def restore(folder: str | Path) -> tuple[RunConfig, nnx.State]:
       UserError: the folder holds no run, or no checkpoint of it that is whole.
     """
     folder = Path(folder)
-    run = from_dict(read_json(folder / "config.json"))
+    run = read_run(folder / "config.json")
     found = Checkpoints(folder / "checkpoints").read_latest(Trainer(replace(run, mesh=MeshConfig())).abstract)
     if found is None:
         raise UserError(

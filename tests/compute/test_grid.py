@@ -196,7 +196,7 @@ def test_wishes_that_cannot_be_met_are_refused(wish: dict, line: str) -> None:
 
 
 def test_a_budget_is_needed_and_its_least_is_named() -> None:
-    with pytest.raises(UserError, match="budget = None is not accepted"):
+    with pytest.raises(UserError, match="budget is missing; accepted: training FLOPs"):
         grid(None, ["causal_lm", "enc_dec"])
     with pytest.raises(UserError, match=r"train_flops = 1e\+09 is not accepted: at least"):
         grid(1e9, ["causal_lm", "enc_dec"], sizes=1)

@@ -96,8 +96,8 @@ def test_a_rule_serves_other_sizes_than_the_published() -> None:
         ("ul2", ["causal_lm"], {}, "rule = 'ul2' is not accepted without a budget and sizes"),
         ("t5", ["enc_dec"], {}, "families = 'enc_dec' is not accepted: causal_lm or prefix_lm as the first"),
         ("t5", ["causal_lm"], {"equal": ["params"]}, "equal = 'params' is not accepted: no quantity of shapes"),
-        ("t5", ["causal_lm"], {"equal": ["train_flops"]}, "budget = None is not accepted"),
-        ("t5", ["causal_lm"], {"widths": [512]}, "budget = None is not accepted"),
+        ("t5", ["causal_lm"], {"equal": ["train_flops"]}, "budget is missing; accepted: training FLOPs"),
+        ("t5", ["causal_lm"], {"widths": [512]}, "budget is missing; accepted: training FLOPs"),
         (
             "redllm",
             ["causal_lm", "enc_dec"],
