@@ -65,7 +65,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         "--rule", nargs="?", const="", metavar="NAME", help="shapes by a paper's rule; without a name, list the rules"
     )
     option("--recipe", metavar="KIND", help="learning rate and batch of each size: mup or inverse_width")
-    option("--json", action="store_true", help="print one JSON object: 'grids', a list of one a budget")
+    option(
+        "--json", action="store_true", help="print one JSON object: 'grids', a list with one for each budget, ascending"
+    )
     option("--out", type=expanded, metavar="FOLDER", help="make an experiment of it: a sweep.py, and each run as JSON")
     option(
         "--seeds", metavar="N", default="1", help="runs of each cell in that experiment, of seeds 0 to N-1; default 1"
@@ -101,7 +103,7 @@ def _budgets(text: str | None) -> Sequence[float | None]:
         return [None]
     budgets = _numbers(float, "budget", text, "training FLOPs, as 1e18, or several, as 2e9,6e9")
     require(len(set(budgets)) == len(budgets) > 0, "budget", text, "training FLOPs, each budget once")
-    return budgets
+    return sorted(budgets)
 
 
 def _grid(options: argparse.Namespace, budget: float | None) -> Grid:

@@ -162,7 +162,7 @@ def test_an_experiment_says_what_else_could_explain_a_difference(tmp_path: Path,
     assert f"batch 4 asked, {small} used: halved until 3e+08 training FLOPs pay at least 5 updates" in out
     assert out.count("asked") == 1
     found = written.confounders
-    assert f"4 of 4 asked at 3e+09 training FLOPs, {small} of 4 asked at 3e+08 training FLOPs; halved" in found["batch"]
+    assert f"{small} of 4 asked at 3e+08 training FLOPs, 4 of 4 asked at 3e+09 training FLOPs; halved" in found["batch"]
     (rate,) = {run.optim.lr for run in written.runs.values()}
     assert found["learning rate"].startswith(f"{rate:g} for all sizes")
     assert found["seeds"] == "2 runs of each, of seeds 0 to 1"
@@ -190,7 +190,7 @@ def test_a_mistake_in_one_of_the_files_names_the_file(tmp_path: Path, capsys: py
 
 def test_several_budgets_are_several_grids_in_json(capsys: pytest.CaptureFixture) -> None:
     line = "--families causal_lm --lengths 16/16 --widths 8 --vocab bytes --batch 4 --min-updates 5 --json"
-    assert encdec(f"--budget 1e8,1e9 {line}") == 0
+    assert encdec(f"--budget 1e9,1e8 {line}") == 0
     grids = json.loads(capsys.readouterr().out)["grids"]
     assert [found["budget"] for found in grids] == [1e8, 1e9]
     assert [found["batch"]["used"] for found in grids] == [
