@@ -76,7 +76,8 @@ def paired(found: Sequence[Pair]) -> Section:
     measures = ("of windows", "apart", "of seeds", "correlation", "better on")
     columns = ("label", "budget (FLOPs)", "seeds", *measures)
     empty = (
-        "The runs' scores of single windows (suffix_bits.npy in their folders) are not here, or no seed has both runs."
+        "The runs' scores of single windows (suffix_bits.npy in their folders) are not here, or no seed has both runs,"
+        " scored on the same text."
     )
     return Section("On the same windows", note if rows else "", columns, rows, empty)
 

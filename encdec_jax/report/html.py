@@ -66,9 +66,8 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
     scored = score(registered(experiment.root), table)
     curves = histories(experiment, table)
     seen = sides(table, findings, {curve.run_id: (curve.flops, curve.loss) for curve in curves})
-    page = render(
-        experiment, table, findings, curves, scored, _pairs(experiment, _sound(table, findings)), seen, labels
-    )
+    pairs, unpaired = _pairs(experiment, _sound(table, findings))
+    page = render(experiment, table, findings, curves, scored, pairs, seen, labels, unpaired)
     figure = pictures.png(only(findings, labels), experiment.question) if findings.optima else None
     results.put_figure(experiment, figure, table)
     path = experiment.root / REPORT
@@ -85,6 +84,7 @@ def render(
     pairs: Sequence[Pair] = (),
     seen: Sequence[Sides] = (),
     labels: Sequence[str] = (),
+    unpaired: Sequence[str] = (),
 ) -> str:
     """The report as HTML.
 
@@ -97,6 +97,7 @@ def render(
       pairs: of runs scored on the same windows.
       labels: that pictures and tables show, beside the baseline; all if none is named.
       seen: what each approach says of each architecture's best sizes.
+      unpaired: which runs could not be compared window by window, in sentences.
 
     Raises:
       UserError: a prediction's check is at fault.
@@ -125,6 +126,7 @@ def render(
             *answer.qualified(findings, head),
             *sections.pooled(experiment, _sound(table, findings)),
             *sections.missing(experiment, table, findings),
+            *unpaired,
         ],
         legend=_legend(drawn),
         sections=_sections(
@@ -150,15 +152,16 @@ def _legend(findings: Findings) -> list[tuple[str, Look]]:
 
 
 def _sound(table: pl.DataFrame, findings: Findings) -> pl.DataFrame:
-    """The table without runs that a health rule leaves out."""
-    return table.filter(~pl.col("run_id").is_in([e.run_id for e in findings.exclusions if e.health]))
+    """The table without outliers and runs that a health rule leaves out: they decide nothing."""
+    unsound = {one.run_id for one in findings.exclusions if one.health} | {one.run_id for one in findings.outliers}
+    return table.filter(~pl.col("run_id").is_in(unsound))
 
 
-def _pairs(experiment: Experiment, table: pl.DataFrame) -> Sequence[Pair]:
-    """None where a run's scores of single windows are gone."""
+def _pairs(experiment: Experiment, table: pl.DataFrame) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """As `paired.pairs`; none where a run's scores of single windows are gone."""
     done = table.filter(pl.col("status") == "done")["run_id"]
     here = all((experiment.run_folder(identity) / SCORES).is_file() for identity in done)
-    return paired.pairs(table, experiment.root, experiment.baseline) if here else ()
+    return paired.pairs(table, experiment.root, experiment.baseline) if here else ((), ())
 
 
 def _sections(

@@ -21,7 +21,8 @@ from encdec_jax.laws import estimate, table
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.forms import FORMS
 from encdec_jax.study.comparison import REACH
-from encdec_jax.study.curves import Exclusion, curves
+from encdec_jax.study.curves import Exclusion
+from encdec_jax.study.optima import without_outliers
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.predictions import LOSS, Forecast
 
@@ -59,8 +60,8 @@ def forecast(
     """Predict planned runs from those that are done.
 
     Args:
-      results: with the columns of `encdec_jax.sweep.results.SCHEMA`; rows that `encdec_jax.study.curves` excludes
-        are not fitted to: runs not done, and of several settings of one size all but the best.
+      results: with the columns of `encdec_jax.sweep.results.SCHEMA`; rows that the study's own fits
+        leave out are not fitted to: runs not done, outliers, and of several settings of one size all but the best.
       planned: run_id, label, n_params, tokens and train_flops of each run.
       at: the time, as forecasts state it.
       excluded: runs that health rules leave out of all fits.
@@ -77,9 +78,8 @@ def forecast(
     if made := set(planned["run_id"]) & set(results["run_id"]):
         refused.append(f"{len(made)} runs are in the table already: no forecast of them would be one")
         planned = planned.filter(~pl.col("run_id").is_in(made))
-    sound = results.filter(~pl.col("run_id").is_in([one.run_id for one in excluded]))
-    _, others = curves(sound, pooled)
-    kept = sound.filter(~pl.col("run_id").is_in([one.run_id for one in others]))
+    _, left_out, _ = without_outliers(results, excluded, pooled)
+    kept = results.filter(~pl.col("run_id").is_in([one.run_id for one in left_out]))
     runs: dict[str, Forecast] = {}
     fits: dict[str, dict[str, Any]] = {}
     for label in sorted(set(planned["label"])):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.laws.interval import Interval
-from encdec_jax.study.curves import Exclusion, Settings, curves
+from encdec_jax.study.curves import Curve, Exclusion, Settings, curves
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
 from encdec_jax.study.noise import Draws, Noise, noises, optimism, resample
 from encdec_jax.study.outliers import Outlier, outlier
@@ -103,6 +103,26 @@ def measure(
     Raises:
       UserError: as `encdec_jax.study.curves.curves`.
     """
+    found, exclusions, odd = without_outliers(table, excluded, pooled, settings)
+    isoflops = fits(found)
+    noise = noises(isoflops)
+    optima = tuple(
+        _optimum(isoflop, drawn, noise[isoflop.curve.label])
+        for isoflop, drawn in zip(isoflops, resample(isoflops, noise), strict=True)
+    )
+    return Measured(optima, noise, exclusions, odd)
+
+
+def without_outliers(
+    table: pl.DataFrame,
+    excluded: Sequence[Exclusion] = (),
+    pooled: Reasons = NONE,
+    settings: Settings = "best",
+) -> tuple[list[Curve], tuple[Exclusion, ...], tuple[Outlier, ...]]:
+    """The curves of a table without outliers, all runs that are left out, and those of them that are outliers.
+
+    Args and raises as `measure`.
+    """
     left_out = {exclusion.run_id for exclusion in excluded}
     odd: list[Outlier] = []
     while True:
@@ -110,15 +130,8 @@ def measure(
         found, exclusions = curves(table.filter(~pl.col("run_id").is_in(names)), pooled, settings)
         one = outlier(found)
         if one is None or len(odd) >= sum(len(curve.run_ids) for curve in found) // _RUNS_AN_OUTLIER:
-            break
+            return found, (*excluded, *map(_excluded, odd), *exclusions), tuple(odd)
         odd.append(one)
-    isoflops = fits(found)
-    noise = noises(isoflops)
-    optima = tuple(
-        _optimum(isoflop, drawn, noise[isoflop.curve.label])
-        for isoflop, drawn in zip(isoflops, resample(isoflops, noise), strict=True)
-    )
-    return Measured(optima, noise, (*excluded, *map(_excluded, odd), *exclusions), tuple(odd))
 
 
 def _optimum(isoflop: IsoFlop, drawn: Draws, noise: Noise) -> Optimum:

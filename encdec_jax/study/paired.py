@@ -8,6 +8,7 @@ runs' at once. What chance in training leaves open, only seeds tell; no window k
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import polars as pl
 from scipy.special import stdtrit
 
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import read_json
+from encdec_jax.files import read_json, read_summary
 from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.curves import LOSS
 
@@ -55,29 +56,51 @@ class Pair:
     same_tokens: bool
 
 
-def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[Pair, ...]:
+def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """All architectures beside the baseline, at every budget where a seed of both best sizes is done.
+
+    Runs of a seed that were scored on unlike text or windows are left out, and so are seeds whose text is not that of
+    most others of the pair.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
       root: the folder of the runs, `root / run_id / suffix_bits.npy`.
       baseline: the label that the others are compared with.
 
+    Returns:
+      the pairs, and what is left out, in sentences.
+
     Raises:
-      UserError: a run's scores are missing or damaged, or two runs were not scored on the same windows.
+      UserError: a run's scores are missing or damaged.
     """
     best = _best(table)
     random = np.random.default_rng(_SEED)
     drawn: dict[int, np.ndarray] = {}  # by windows: all pairs of a study see the same resamples
-    found = []
+    found, left_out = [], []
     for (label, budget), mine in best.items():
         theirs = best.get((baseline, budget))
         if label == baseline or theirs is None:
             continue
         both = mine.join(theirs, on="seed", suffix="_base").sort("seed")
-        if len(both):
-            found.append(_pair(label, baseline, budget, both, root, random, drawn))
-    return tuple(found)
+        alike = _alike(both, root)
+        if len(alike) < len(both):
+            apart = both.filter(~pl.col("run_id").is_in(alike["run_id"].to_list()))
+            ids = ", ".join(f"{mine} and {other}" for mine, other in apart.select("run_id", "run_id_base").iter_rows())
+            left_out.append(
+                f"At {budget:.3g} FLOPs {label} and {baseline} are compared window by window over {len(alike)} of"
+                f" {len(both)} seeds: {ids} were scored on other text or windows."
+            )
+        if len(alike):
+            found.append(_pair(label, baseline, budget, alike, root, random, drawn))
+    return tuple(found), tuple(left_out)
+
+
+def _alike(both: pl.DataFrame, root: Path) -> pl.DataFrame:
+    """The seeds whose two runs were scored on the same text; of several texts, that of most seeds."""
+    seen = [tuple(_documents(root / run[name]) for name in ("run_id", "run_id_base")) for run in both.to_dicts()]
+    texts = [repr(mine) if mine == other else None for mine, other in seen]
+    counted = Counter(text for text in texts if text is not None).most_common(1)
+    return both.filter(pl.Series([text is not None and text == counted[0][0] for text in texts], dtype=pl.Boolean))
 
 
 def _best(table: pl.DataFrame) -> dict[tuple[str, float], pl.DataFrame]:
@@ -137,14 +160,13 @@ def _scores(run: dict[str, object], root: Path) -> tuple[np.ndarray, np.ndarray,
     """Bits of both runs' windows, [windows] each, and the bytes of text in all windows.
 
     Raises:
-      UserError: scores are missing or damaged, or those of different windows.
+      UserError: scores are missing or damaged: they are not of the windows that both runs' configurations state.
     """
     ids = (str(run["run_id"]), str(run["run_id_base"]))
     bits = [_bits(root / identity) for identity in ids]
-    seen = [_documents(root / identity) for identity in ids]
     nbytes = [float(b.sum() / float(str(run[name]))) for b, name in zip(bits, (LOSS, f"{LOSS}_base"), strict=True)]
-    same = seen[0] == seen[1] and len(bits[0]) == len(bits[1]) and math.isclose(*nbytes, rel_tol=1e-6)
-    require(same, "paired runs", " and ".join(ids), "runs of one data set, scored on the same held-out windows")
+    same = len(bits[0]) == len(bits[1]) and math.isclose(*nbytes, rel_tol=1e-6)
+    require(same, "held-out scores of", " and ".join(ids), "those of the same windows, as both config.json say")
     return bits[0], bits[1], nbytes[0]
 
 
@@ -162,7 +184,7 @@ def _bits(folder: Path) -> np.ndarray:
 
 def _documents(folder: Path) -> tuple[object, ...]:
     """What decides which text a run was scored on."""
-    config, summary = read_json(folder / "config.json"), read_json(folder / "summary.json")
+    config, summary = read_json(folder / "config.json"), read_summary(folder / "summary.json")
     scored = {name: config["evaluate"][name] for name in ("prefix", "suffix", "windows")}
     return (
         config["data"]["task"],

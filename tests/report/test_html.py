@@ -14,8 +14,11 @@ import planned
 import polars as pl
 import pytest
 from synthetic import Truth, study
+from tiny import SUMMARY, tiny_run
 
+from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
+from encdec_jax.files import write_json
 from encdec_jax.report import html
 from encdec_jax.report.answer import answer
 from encdec_jax.report.html import render, write_report
@@ -283,6 +286,34 @@ def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monke
     findings = analyze(TABLE, "causal_lm")
     assert path.read_text() == render(loaded, TABLE, findings, seen=seen())
     assert path.with_name("figure.png").read_bytes() == png(analyze(TABLE, "causal_lm"), "Does an encoder-decoder win?")
+
+
+def test_runs_of_other_text_are_pooled_but_not_compared_window_by_window(tmp_path, monkeypatch):
+    """With a reason stated for several texts, there was no report. An outlier was its budget's best run there."""
+    monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
+    odd, other = TABLE.filter(arch="enc_dec", budget_flops=TABLE["budget_flops"].min())["run_id"][0], "f" * 64
+    loss, identity = pl.col("suffix_bits_per_byte"), pl.col("run_id")
+    table = TABLE.with_columns(
+        suffix_bits_per_byte=pl.when(identity == odd).then(0.8 * loss).otherwise(loss),
+        cache_digest=pl.when(pl.col("arch") == "prefix_lm").then(pl.lit(other)).otherwise(pl.lit("d")),
+    )
+    loaded = experiment(table, pooled={"cache_digest": "The texts are alike."})
+    for run in table.iter_rows(named=True):
+        folder = loaded.run_folder(run["run_id"])
+        folder.mkdir(parents=True)
+        np.save(folder / "suffix_bits.npy", run["suffix_bits_per_byte"] * np.array([90.0, 110.0, 100.0]))
+        write_json(folder / "config.json", to_dict(tiny_run()))
+        write_json(folder / "summary.json", {**SUMMARY, "cache_digest": run["cache_digest"]})
+    monkeypatch.setattr(html, "load", lambda folder: loaded)
+    monkeypatch.setattr(results, "collect", lambda loaded: table)
+    findings = of_experiment(loaded, table)
+    assert [one.run_id for one in findings.outliers] == [odd]
+    pairs, unpaired = html._pairs(loaded, html._sound(table, findings))
+    assert {pair.label for pair in pairs} == {"enc_dec"}
+    assert odd not in {mine for pair in pairs for mine, _ in pair.runs}
+    assert len(unpaired) == table["budget_flops"].n_unique()
+    text = text_of(write_report(Path("experiments/quickstart")).read_text())
+    assert "prefix_lm and causal_lm are compared window by window over 0 of 1 seeds" in text
 
 
 def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch):

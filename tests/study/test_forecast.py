@@ -60,6 +60,14 @@ def test_a_forecast_says_what_it_rests_on_and_nothing_else_moves_it():
     assert other.fit != first.fit
 
 
+def test_an_outlier_that_the_study_leaves_out_is_not_fitted_to():
+    odd = DONE.with_columns(
+        pl.when(pl.col("run_id") == DONE["run_id"][5]).then(2 * pl.col(LOSS)).otherwise(pl.col(LOSS)).alias(LOSS)
+    )
+    (fit,) = forecast(odd, LATER, AT, law="power").fits.values()
+    assert sorted(fit["runs"]) == sorted(set(DONE["run_id"]) - {DONE["run_id"][5]})
+
+
 def test_what_cannot_be_predicted_is_said():
     far = LATER.with_columns(pl.col("train_flops") * 2)
     few = forecast(DONE.head(2), pl.concat([far, DONE.head(2)]), AT, law="power")

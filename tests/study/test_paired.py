@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from synthetic import Truth, study
+from tiny import SUMMARY
 
 from encdec_jax.errors import UserError
 from encdec_jax.study.curves import LOSS
@@ -29,13 +30,13 @@ def runs(root, gap=0.1, seeds=(0,), seed_noise=0.0, windows=WINDOWS):
             "evaluate": {"prefix": 128, "suffix": 128, "windows": windows},
         }
         (folder / "config.json").write_text(json.dumps(config))
-        (folder / "summary.json").write_text(json.dumps({"cache_digest": "d"}))
+        (folder / "summary.json").write_text(json.dumps(SUMMARY))
         losses.append(bits.sum() / (windows * NBYTES))
     return table.with_columns(pl.Series(LOSS, losses))
 
 
 def test_a_paired_difference_is_as_sure_as_its_windows_differ(tmp_path):
-    (found,) = pairs(runs(tmp_path), tmp_path, "causal_lm")
+    (found,), _ = pairs(runs(tmp_path), tmp_path, "causal_lm")
     assert found.windows.low < 0.1 < found.windows.high
     half = 1.96 * 0.05 * 2**0.5 / WINDOWS**0.5
     assert found.windows.high - found.windows.low == pytest.approx(2 * half, rel=0.15)
@@ -50,7 +51,7 @@ def test_a_paired_difference_is_as_sure_as_its_windows_differ(tmp_path):
 
 def test_the_interval_of_other_seeds_is_students(tmp_path):
     table = runs(tmp_path, seeds=(0, 1, 2), seed_noise=0.1)
-    (found,) = pairs(table, tmp_path, "causal_lm")
+    (found,), _ = pairs(table, tmp_path, "causal_lm")
     assert len(found.runs) == 3
     gap = [table.filter(arch=a).sort("seed")[LOSS].to_numpy() for a in ("enc_dec", "causal_lm")]
     difference = gap[0] - gap[1]
@@ -62,17 +63,39 @@ def test_the_interval_of_other_seeds_is_students(tmp_path):
 def test_only_seeds_that_both_ran_are_paired(tmp_path):
     table = runs(tmp_path, seeds=(0, 1))
     only = table.filter(~((pl.col("arch") == "enc_dec") & (pl.col("seed") == 0)))
-    (found,) = pairs(only, tmp_path, "causal_lm")
+    (found,), _ = pairs(only, tmp_path, "causal_lm")
     assert len(found.runs) == 1
-    assert pairs(table.filter(arch="causal_lm"), tmp_path, "causal_lm") == ()
+    assert pairs(table.filter(arch="causal_lm"), tmp_path, "causal_lm") == ((), ())
 
 
-def test_runs_scored_on_different_text_are_not_paired(tmp_path):
+def test_runs_scored_on_different_text_are_left_out_and_named(tmp_path):
+    """The report of a study that pooled several texts was impossible."""
+    table = runs(tmp_path, seeds=(0, 1, 2))
+    first, second, third = table.filter(arch="enc_dec").sort("seed")["run_id"]
+    rewrite(tmp_path / first / "summary.json", cache_digest="another")
+    (found,), left_out = pairs(table, tmp_path, "causal_lm")
+    assert [mine for mine, _ in found.runs] == [second, third]
+    assert len(left_out) == 1
+    assert f"over 2 of 3 seeds: {first} and " in left_out[0]
+    # Both runs of a seed on another text than those of the other seeds are a pair, but no mean with them.
+    rewrite(tmp_path / table.filter(arch="causal_lm", seed=0)["run_id"][0] / "summary.json", cache_digest="another")
+    assert pairs(table, tmp_path, "causal_lm")[0][0].runs == found.runs
+    for identity in (second, third):
+        rewrite(tmp_path / identity / "config.json", evaluate={"prefix": 64, "suffix": 128, "windows": WINDOWS})
+    (found,), _ = pairs(table, tmp_path, "causal_lm")
+    assert [mine for mine, _ in found.runs] == [first]
+
+
+def test_scores_of_other_windows_than_stated_are_refused(tmp_path):
     table = runs(tmp_path)
-    summary = tmp_path / table["run_id"][1] / "summary.json"
-    summary.write_text(json.dumps({"cache_digest": "another"}))
-    with pytest.raises(UserError, match="scored on the same held-out windows"):
+    scores = tmp_path / table["run_id"][0] / "suffix_bits.npy"
+    np.save(scores, np.load(scores)[:-1])
+    with pytest.raises(UserError, match=r"held-out scores of = .* is not accepted: those of the same windows"):
         pairs(table, tmp_path, "causal_lm")
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def test_scores_that_are_missing_are_named(tmp_path):
