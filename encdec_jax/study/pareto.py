@@ -42,7 +42,7 @@ def fronts(
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
       models: configurations by run_id, such as those of `Experiment.runs`. Runs without one are left out.
-      findings: of the table; says which runs no fit uses for their health, and how large the noise of a run is.
+      findings: of the table; says which runs are unhealthy or outliers, and how large the noise of a run is.
       ratios: input tokens over output tokens of a request.
       total: input and output tokens of a request together.
 
@@ -59,8 +59,8 @@ def fronts(
     for ratio in ratios:
         require(ratio > 0, "ratio", ratio, "input over output tokens, above 0")
     lengths = [(ratio, *_split(ratio, total)) for ratio in ratios]
-    sick = {exclusion.run_id for exclusion in findings.exclusions if exclusion.health}
-    settings = _settings(table.filter(pl.col("run_id").is_in(list(models)) & ~pl.col("run_id").is_in(sick)))
+    unsound = {one.run_id for one in findings.exclusions if one.health} | {one.run_id for one in findings.outliers}
+    settings = _settings(table.filter(pl.col("run_id").is_in(list(models)) & ~pl.col("run_id").is_in(unsound)))
     if not len(settings):
         return pl.DataFrame(schema=_SCHEMA)
     chosen = [models[run_id] for run_id in settings["run_id"]]

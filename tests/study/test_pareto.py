@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.model.presets import preset
 from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.findings import analyze
+from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.pareto import AXES, fronts, on_front
 
 SMALL, LARGE = (preset("causal_lm", d_model=d, dec_layers=2, vocab_size=259) for d in (64, 128))
@@ -68,6 +71,13 @@ def test_runs_without_a_configuration_or_left_out_for_their_health_have_no_place
     found = fronts(table, models, findings).filter(axis="train_flops")
     assert len(found) == len(table) - 2
     assert fronts(table, {}, findings).is_empty()
+
+
+def test_outliers_have_no_place():
+    table, models = made()
+    odd = table["run_id"][0]
+    findings = replace(analyze(table, "causal_lm"), outliers=(Outlier(odd, "causal_lm", 1e12, -0.5, -9.0),))
+    assert len(fronts(table, models, findings)) < len(fronts(table, models, replace(findings, outliers=())))
 
 
 def test_lengths_that_make_no_request_are_refused():
