@@ -26,7 +26,7 @@ from encdec_jax.study.findings import Findings
 from encdec_jax.study.optima import Optimum
 from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.paired import Pair
-from encdec_jax.study.simultaneous import EXACT, Differences, joined
+from encdec_jax.study.simultaneous import EXACT, Gaps, joined
 
 EDGES = 0.25  # of resampled optima at the grid's edge, from where on a budget supports no claim
 _SEEDS = 3  # seeds of a pair of runs from where on their differences say what other seeds would
@@ -202,7 +202,7 @@ def _beside(
     gaps, means, weights = [], [], []
     for label, budgets in compared.items():
         own, base = ([optima[of, budget] for budget in budgets] for of in (label, baseline))
-        gap = Differences(
+        gap = Gaps(
             np.array([a.loss.value - b.loss.value for a, b in zip(own, base, strict=True)]),
             np.stack([a.draws.beyond - b.draws.beyond for a, b in zip(own, base, strict=True)], axis=-1),
             np.array([a.optimism - b.optimism for a, b in zip(own, base, strict=True)]),

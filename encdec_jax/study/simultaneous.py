@@ -18,7 +18,7 @@ EXACT = 1e-12  # bits per byte: no interval is shorter to one side, and no noise
 
 
 @dataclass(frozen=True, eq=False)
-class Differences:
+class Gaps:
     """Several differences of one study.
 
     Attributes:
@@ -31,9 +31,9 @@ class Differences:
     draws: np.ndarray
     luck: np.ndarray
 
-    def __matmul__(self, weights: np.ndarray) -> Differences:
+    def __matmul__(self, weights: np.ndarray) -> Gaps:
         """Sums of them, weighted [k, sums]."""
-        return Differences(self.values @ weights, self.draws @ weights, self.luck @ weights)
+        return Gaps(self.values @ weights, self.draws @ weights, self.luck @ weights)
 
     def intervals(self, part: float) -> list[Interval]:
         """Intervals that all hold at once in 95 % of studies.
@@ -51,9 +51,9 @@ class Differences:
         return [Interval(*map(float, ends)) for ends in zip(self.values, low, high, strict=True)]
 
 
-def joined(parts: Sequence[Differences]) -> Differences:
+def joined(parts: Sequence[Gaps]) -> Gaps:
     """The differences of all parts."""
-    return Differences(
+    return Gaps(
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.draws for part in parts], axis=1),
         np.concatenate([part.luck for part in parts]),

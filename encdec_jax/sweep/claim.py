@@ -103,7 +103,7 @@ def last_holder(folder: Path) -> Holder | None:
 
 
 @dataclass(frozen=True)
-class _Claim:
+class _Held:
     number: int
     beat: float  # seconds since the epoch; 0 when released
     holder: Holder | None
@@ -113,14 +113,14 @@ def _path(folder: Path, number: int) -> Path:
     return folder / "leases" / f"{number}.json"
 
 
-def _last(folder: Path) -> _Claim | None:
+def _last(folder: Path) -> _Held | None:
     try:
         names = [name.removesuffix(".json") for name in os.listdir(folder / "leases")]
         number = max((int(name) for name in names if name.isdigit()), default=None)
         if number is None:
             return None
         path = _path(folder, number)
-        return _Claim(number, path.stat().st_mtime, _holder(path))
+        return _Held(number, path.stat().st_mtime, _holder(path))
     except (FileNotFoundError, NotADirectoryError):  # the latter is for `claim` to report
         return None
 
@@ -133,7 +133,7 @@ def _holder(path: Path) -> Holder | None:
         return None
 
 
-def _condition(last: _Claim | None) -> Condition:
+def _condition(last: _Held | None) -> Condition:
     if last is None or last.beat == 0:
         return "free"
     alive = last.holder.alive if last.holder else None
