@@ -41,7 +41,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
     text = "label that gaps are measured from; default causal_lm, or the first by name that both tables have"
     parser.add_argument("--baseline", metavar="LABEL", help=text)
-    text = "why runs of one table that differ in their code, or in their cache_digest (text), may be pooled"
+    text = "why runs of one table that differ in code, cache_digest (text) or scored (held-out windows) may be pooled"
     parser.add_argument("--pool", action="append", default=[], metavar="COLUMN=WHY", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=_compare)

@@ -115,7 +115,7 @@ def compare(tables: tuple[pl.DataFrame, pl.DataFrame], findings: tuple[Findings,
 
 
 def apart(tables: tuple[pl.DataFrame, pl.DataFrame]) -> list[str]:
-    """In what two tables differ that neither a label nor a setting tells, in words: their code, their text."""
+    """In what two tables differ that neither a label nor a setting tells, in words: their code, text, windows."""
     found = []
     for name in POOLABLE:
         a, b = (sorted({value[:12] for value in table[name].drop_nulls()}) for table in tables)

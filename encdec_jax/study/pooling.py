@@ -16,7 +16,11 @@ Reasons = Mapping[str, str]  # column of `POOLABLE` -> why rows in which it diff
 NONE: Reasons = MappingProxyType({})
 # What repetitions have in common, where a table knows it: runs that differ here are other settings, whoever names them.
 _ALIKE = ("n_params", "tokens", "lr", "batch_size", "enc_layers", "dec_layers", "objective")
-_SAYS = {"cache_digest": "the text they were trained and scored on", "code": "the program that computed them"}
+_SAYS = {
+    "cache_digest": "the text they were trained and scored on",
+    "code": "the program that computed them",
+    "scored": "the held-out windows (evaluate.prefix, suffix and windows, data.eval_split) they were scored on",
+}
 
 
 def check(runs: pl.DataFrame, pooled: Reasons) -> None:

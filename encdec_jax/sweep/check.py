@@ -10,19 +10,28 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import read_summary
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.identity import scored
 
 Tokens = tuple[str, str]  # a task and a vocabulary
 
 
 def check_costs(experiment: Experiment) -> None:
-    """Check that every run's architecture, shape, objective and budget go together.
+    """Check that every run's architecture, shape, objective and budget go together, and that all are scored alike.
 
     Raises:
-      UserError: naming the first run whose do not.
+      UserError: naming the first run whose do not, or that is scored on other held-out windows than the first.
     """
+    ways: dict[str, str] = {}
     for identity, run in experiment.runs.items():
         try:
             cost(run)
+            ways.setdefault(scored(run), identity)
+            if len(ways) > 1 and "scored" not in experiment.pooled:
+                raise UserError(
+                    f"is scored on other held-out windows than run {next(iter(ways.values()))} (evaluate.prefix,"
+                    " suffix, windows or data.eval_split): make them equal, or say in sweep.py why they may"
+                    " be pooled, as POOLED = {'scored': '...'}"
+                )
         except UserError as error:
             raise _of(experiment, identity, error) from error
 

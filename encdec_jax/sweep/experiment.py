@@ -23,7 +23,7 @@ _NAMES = {
     "CONFOUNDERS": (dict, "a dict from each confounder to a sentence on how it is handled"),
     "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
 }
-POOLABLE = ("cache_digest", "code")  # columns whose values may differ among pooled rows, if sweep.py says why
+POOLABLE = ("cache_digest", "code", "scored")  # columns whose values may differ among pooled rows, if sweep.py says why
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,16 @@ def setting(run: RunConfig) -> str:
     return _hash(resolved)
 
 
+def scored(run: RunConfig) -> str:
+    """A hash of what the fair loss is taken of: losses of runs that differ in it are of different texts.
+
+    Raises:
+      UserError: as `run_id`.
+    """
+    resolved = _resolved(run)
+    return _hash({"evaluate": resolved["evaluate"], "split": run.data.eval_split})
+
+
 def _resolved(run: RunConfig) -> dict[str, Any]:
     resolved: dict[str, Any] = _entering(from_dict(to_dict(run)))
     resolved["model"] |= GONE  # hashed by the runs that were made when these were fields

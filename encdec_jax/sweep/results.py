@@ -15,7 +15,7 @@ from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
-from encdec_jax.sweep.identity import setting
+from encdec_jax.sweep.identity import scored, setting
 from encdec_jax.sweep.store import RunState, run_state
 
 TABLE = "results.parquet"
@@ -24,7 +24,8 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 
 # Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
 # of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
-# of one `setting` are repetitions of each other, runs of one `label` a line of a figure. Columns with a dot are fields
+# of one `setting` are repetitions of each other, runs of one `label` a line of a figure; losses of one `scored` are of
+# the same held-out windows of a text. Columns with a dot are fields
 # of execution as the run ended with them; `executions` is how many ways of execution its parts had. `dropped` and
 # `dropped_eval` are shares of pairs that are too long for a row, in training and in scoring.
 SCHEMA = pl.Schema(
@@ -62,6 +63,7 @@ SCHEMA = pl.Schema(
         "dropped_eval": pl.Float64,
         "data_hash": pl.String,
         "cache_digest": pl.String,
+        "scored": pl.String,
         "code": pl.String,
         "commit": pl.String,
         "versions": pl.String,
@@ -105,6 +107,7 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
     return {
         "run_id": identity,
         "setting": setting(run),
+        "scored": scored(run),
         "label": label,
         "arch": run.model.arch,
         "seed": run.train.seed,

@@ -58,6 +58,24 @@ def test_runs_that_differ_in_weight_decay_alone_are_no_seeds_of_each_other():
     assert other.run_id == run_id(run)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: replace(run, evaluate=replace(run.evaluate, prefix=run.evaluate.prefix + 1)),
+        lambda run: replace(run, evaluate=replace(run.evaluate, suffix=run.evaluate.suffix + 1)),
+        lambda run: replace(run, evaluate=replace(run.evaluate, windows=run.evaluate.windows + 1)),
+        lambda run: replace(run, data=replace(run.data, eval_split="test")),
+    ],
+    ids=["prefix", "suffix", "windows", "split"],
+)
+def test_runs_scored_on_other_windows_share_no_curve(change):
+    run = replace(tiny_run(), budget_flops=1e9)
+    with pytest.raises(UserError, match="runs differ in scored, the held-out windows"):
+        curves(rows([run, change(run)], [3.0, 2.0]))
+    quicker = replace(run, evaluate=replace(run.evaluate, batch_size=run.evaluate.batch_size + 1))
+    assert rows([run, quicker], [3.0, 2.0])["scored"].n_unique() == 1
+
+
 def test_half_of_the_runs_with_a_bad_setting_move_no_comparison():
     bad = TABLE.filter(label="enc_dec").with_columns(
         pl.col(LOSS) + 1.0, run_id=pl.col("run_id") + "-bad", setting=pl.col("setting") + "-bad"
@@ -119,7 +137,7 @@ def test_rows_of_one_setting_that_differ_in_what_was_set_are_refused(column):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("column", ["code", "cache_digest"])
+@pytest.mark.parametrize("column", ["code", "cache_digest", "scored"])
 @pytest.mark.parametrize(
     "pooling",
     [
