@@ -178,7 +178,8 @@ def serving(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
     note = (
         "Filled: a setting that no other beats, that is, none is as good for less or better for as much. Costs of "
         f"serving are the ledger's for one request of {TOTAL:,} tokens, input and output together; KV bytes in "
-        "bfloat16. Share: probability of being on the front, under the noise of runs."
+        "bfloat16. Share: probability of being on the front, under the noise of runs; none where a "
+        "label's noise is unknown."
     )
     rows = [
         [
@@ -189,7 +190,7 @@ def serving(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
             "-" if run["budget_flops"] is None else flops(run["budget_flops"]),
             flops(run["cost"]) if run["axis"] != "kv_bytes" else amount(run["cost"]),
             number(run["loss"]),
-            share(run["share"]),
+            "-" if run["share"] is None else share(run["share"]),
         ]
         for run in fronts.filter("front").iter_rows(named=True)
     ]
@@ -224,10 +225,11 @@ def _lengths(row: dict[str, Any]) -> str:
 def _setting(run: dict[str, Any]) -> str:
     of = f"mean of {run['runs']} runs" if run["runs"] > 1 else "one run"
     on = "on the front" if run["front"] else "not on the front"
+    on += "" if run["share"] is None else f", probability {share(run['share'])}"
     spell = amount if run["axis"] == "kv_bytes" else flops
     return (
         f"{run['label']}, {amount(run['n_params'])} parameters: {run['loss']:.4f} bits per byte ({of}) for "
-        f"{spell(run['cost'])} {COSTS[run['axis']]}; {on}, probability {share(run['share'])}"
+        f"{spell(run['cost'])} {COSTS[run['axis']]}; {on}"
     )
 
 

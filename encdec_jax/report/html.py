@@ -29,7 +29,7 @@ from encdec_jax.report.style import Look, looks
 from encdec_jax.study import paired, pareto
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import Findings, study
-from encdec_jax.study.headline import headline
+from encdec_jax.study.headline import Headline, headline
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
@@ -133,6 +133,7 @@ def render(
             experiment,
             shown,
             drawn,
+            head,
             [curve for curve in curves if not labels or curve.label in drawn.labels],
             [one for one in scored if not labels or one.forecast.label in drawn.labels],
             [pair for pair in pairs if not labels or pair.label in drawn.labels],
@@ -168,6 +169,7 @@ def _sections(
     experiment: Experiment,
     table: pl.DataFrame,
     findings: Findings,
+    head: Headline,
     curves: Sequence[History],
     scored: Sequence[Scored],
     pairs: Sequence[Pair],
@@ -178,10 +180,10 @@ def _sections(
     models = {identity: run.model for identity, run in experiment.runs.items()}
     fronts = pareto.fronts(table, models, findings)
     return [
-        sections.comparisons(findings, pictures.answers(findings, said)),
+        sections.comparisons(findings, head, pictures.answers(findings, said)),
         sections.optima(findings, pictures.isoflops(findings, said)),
         sections.laws(findings, pictures.laws(findings, said)),
-        sections.crossovers(findings, pictures.crossovers(findings, said)),
+        sections.crossovers(findings, head, pictures.crossovers(findings, said)),
         robustness.side_by_side(seen),
         robustness.parabolas(seen),
         robustness.held_out(seen),

@@ -6,8 +6,9 @@ import polars as pl
 
 from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
-from encdec_jax.study.comparison import REACH
+from encdec_jax.study.comparison import REACH, Crossover
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.headline import Headline
 from encdec_jax.study.optima import Optimum
 from encdec_jax.study.pooling import mixtures
 from encdec_jax.sweep.experiment import Experiment
@@ -15,17 +16,23 @@ from encdec_jax.sweep.experiment import Experiment
 Pictures = tuple[Picture, ...]
 
 
-def comparisons(findings: Findings, pictures: Pictures) -> Section:
-    """Every architecture beside the baseline, at every budget."""
+def comparisons(findings: Findings, head: Headline, pictures: Pictures) -> Section:
+    """Every architecture beside the baseline, at every budget; no probability where the headline claims nothing."""
     note = (
         f"Compute needed: times the compute of {findings.baseline} for the same loss, along {findings.baseline}'s law, "
         f"trusted to {REACH:g}x beyond the measured budgets. Parameters needed: the same of parameters, both at their "
         f"best sizes. Better: probability that the best loss is lower than {findings.baseline}'s."
     )
+    forbidden = [head.forbids(c.label, c.budget, c.budget) for c in findings.comparisons]
     rows = [
-        [c.label, flops(c.budget), interval(c.gap, sign=True), multiplier(c), parameters(c), share(c.better)]
-        for c in findings.comparisons
+        [c.label, flops(c.budget), interval(c.gap, sign=True), multiplier(c), parameters(c), reason or share(c.better)]
+        for c, reason in zip(findings.comparisons, forbidden, strict=True)
     ]
+    if any(forbidden):
+        note += (
+            " A reason in its place: nothing is claimed there, and the row's brackets are no ground for it, for they "
+            "are of a noise that nobody estimated, or of a size that only bounds the best one."
+        )
     columns = (
         "label",
         "budget (FLOPs)",
@@ -68,28 +75,40 @@ def laws(findings: Findings, pictures: Pictures) -> Section:
     return Section("Fitted laws", note if rows else "", columns, rows, empty, pictures)
 
 
-def crossovers(findings: Findings, pictures: Pictures) -> Section:
-    """Where the fitted frontiers cross the baseline's."""
+def crossovers(findings: Findings, head: Headline, pictures: Pictures) -> Section:
+    """Where the fitted frontiers cross the baseline's, and whether the headline's claims bear it out."""
     base = findings.baseline
     note = (
         f"Each label's law of loss over {base}'s. A crossover counts in the range of budgets that both were "
         "measured in; its interval holds the budgets at which the two can't be told apart. Share: of resampled studies "
         f"whose frontiers cross in that range. Dashed: up to {REACH:g}x the largest budget, where nothing was measured."
+        " Not licensed: no claim is, for the reason given. Fits alone: the headline's claims don't bear it out."
     )
+    forbidden = [head.forbids(found.label, found.low, found.high) for found in findings.crossovers]
     rows = [
         [
             found.label,
             f"{flops(found.low)} to {flops(found.high)}",
-            f"none; {found.label if found.beyond else base} is better throughout"
-            if found.compute is None and found.possible is None
-            else crossing(found, base),
-            f"{found.share:.0%}",
+            f"not licensed: {reason}" if reason else _crossover(found, head),
+            "-" if reason else f"{found.share:.0%}",
         ]
-        for found in findings.crossovers
+        for found, reason in zip(findings.crossovers, forbidden, strict=True)
     ]
     columns = ("label", "measured (FLOPs)", "crossover", "share")
     empty = "A crossover needs laws of two labels over two budgets that both were given."
     return Section("Crossovers", note if rows else "", columns, rows, empty, pictures)
+
+
+def _crossover(found: Crossover, head: Headline) -> str:
+    """Where it is; if the headline's claims don't bear the fits out, that it is of the fits alone."""
+    crosses = head.crosses(found.label)
+    if found.compute is not None:
+        return crossing(found, head.baseline) + " (fits alone)" * (crosses is not True)
+    if found.possible is not None:
+        return crossing(found, head.baseline)
+    if crosses is not False:
+        return "none (fits alone)"
+    return f"none; {found.label if head.claimed(found.label)[0].better else head.baseline} is better throughout"
 
 
 def optima(findings: Findings, pictures: Pictures) -> Section:

@@ -105,11 +105,21 @@ class Headline:
         """What is claimed of a label."""
         return tuple(claim for claim in self.claims if claim.label == label)
 
+    def forbids(self, label: str, low: float = 0.0, high: float = math.inf) -> str:
+        """Why nothing is claimed of a label at all budgets of a range, in a few words; empty where it may be."""
+        both = {label, self.baseline}
+        if both & set(self.unknown):
+            return "noise unknown"
+        outside = any(o.label in both and low <= o.budget <= high for o in self.outside)
+        return "optimum may lie outside" if outside else ""
+
     def crosses(self, label: str) -> bool | None:
         """Whether its frontier crosses the baseline's between the budgets compared; None where that can't be told."""
         claims = self.claimed(label)
         if len(claims) == 2:
             return True
+        if self.forbids(label):
+            return None
         budgets = next((beside.budgets for beside in self.beside if beside.label == label), ())
         ends = {min(budgets), max(budgets)} if budgets else set()
         return False if len(budgets) > 1 and claims and ends <= set(claims[0].budgets) else None
@@ -129,7 +139,7 @@ def headline(found: Findings, pairs: Sequence[Pair] = ()) -> Headline:
         if label != found.baseline
         and any((label, b) in optima and (found.baseline, b) in optima for b in found.budgets)
     )
-    known = {label for label, noise in found.noise.items() if math.isfinite(noise.dof) and noise.sd > EXACT}
+    known = {label for label, noise in found.noise.items() if noise.known}
     compared = {label: _compared(optima, label, found) for label in labels if {label, found.baseline} <= known}
     deciding = [
         pair

@@ -34,6 +34,7 @@ from scipy.special import ndtr
 
 from encdec_jax.study.curves import Curve
 from encdec_jax.study.isoflop import IsoFlop, design, minimum, solver
+from encdec_jax.study.simultaneous import EXACT
 from encdec_jax.study.tilt import solvers, tilts
 
 RESAMPLES = 4000
@@ -62,6 +63,11 @@ class Noise:
     def estimated(self) -> bool:
         """Whether residuals or seeds tell it: if not, the windows' standard error stands for it."""
         return bool(np.isfinite(self.dof))
+
+    @property
+    def known(self) -> bool:
+        """Whether it was estimated, and is more than rounding."""
+        return self.estimated and self.sd > EXACT
 
     @property
     def name(self) -> str:

@@ -49,7 +49,8 @@ def fronts(
     Returns:
       a row for each setting, ratio and axis: label, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
       dec_layers, runs (seeds behind it), loss (bits per byte), ratio, source, target (tokens), axis (one of `AXES`),
-      cost, front (whether on it), share (probability of being on it, under the noise of runs). Rows of 'train_flops',
+      cost, front (whether on it), share (probability of being on it, under the noise of runs; null, of all, if the
+      noise of a label's runs was not estimated). Rows of 'train_flops',
       the same at each ratio, stand once with null ratio, source and target.
 
     Raises:
@@ -118,16 +119,23 @@ def _settings(table: pl.DataFrame) -> pl.DataFrame:
     return found.sort("label", "budget_flops", "n_params", "run_id", nulls_last=True)
 
 
-def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray:
-    """Losses of resampled studies [resamples, settings]; an architecture whose noise is unknown has none."""
-    sds = [findings.noise[label].sd if label in findings.noise else 0.0 for label in settings["label"]]
+def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray | None:
+    """Losses of resampled studies [resamples, settings]; None if the noise of an architecture was not estimated."""
+    noises = [findings.noise.get(label) for label in settings["label"]]
+    sds = [noise.sd for noise in noises if noise is not None and noise.known]
+    if len(sds) < len(settings):
+        return None
     sd = np.array(sds) / np.sqrt(settings["runs"].to_numpy())
     random = np.random.default_rng(_SEED)
     return settings["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(settings)))
 
 
 def _part(
-    settings: pl.DataFrame, losses: np.ndarray, axis: str, cost: np.ndarray, lengths: tuple[float, int, int] | None
+    settings: pl.DataFrame,
+    losses: np.ndarray | None,
+    axis: str,
+    cost: np.ndarray,
+    lengths: tuple[float, int, int] | None,
 ) -> pl.DataFrame:
     ratio, source, target = lengths or (None, None, None)
     return settings.with_columns(
@@ -137,7 +145,9 @@ def _part(
         pl.lit(axis).alias("axis"),
         pl.Series("cost", cost, pl.Float64),
         pl.Series("front", on_front(cost, settings["loss"].to_numpy())),
-        pl.Series("share", on_front(cost, losses).mean(0)),
+        pl.lit(None, pl.Float64).alias("share")
+        if losses is None
+        else pl.Series("share", on_front(cost, losses).mean(0)),
     )
 
 

@@ -84,3 +84,13 @@ def test_lengths_that_make_no_request_are_refused():
     table, models = made()
     with pytest.raises(UserError, match="ratio = 0"):
         fronts(table, models, analyze(table, "causal_lm"), ratios=(0,))
+
+
+def test_without_an_estimate_of_the_noise_no_share_is_given():
+    table, models = made()
+    findings = analyze(table, "causal_lm")
+    assert fronts(table, models, findings)["share"].null_count() == 0
+    three = study({"causal_lm": Truth()}, budgets=(1e12,), ratios=(0.4, 1.1, 3), window=0.01)
+    found = fronts(three, dict.fromkeys(three["run_id"], SMALL), analyze(three, "causal_lm"))
+    assert found["front"].any()
+    assert found["share"].null_count() == len(found)

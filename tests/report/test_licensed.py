@@ -1,0 +1,87 @@
+"""No section claims what the headline forbids."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import planned
+import polars as pl
+import pytest
+from synthetic import Truth, study
+
+from encdec_jax.report import answer, sections
+from encdec_jax.report.html import render
+from encdec_jax.study.findings import analyze
+from encdec_jax.study.headline import headline
+
+BASE, SLOW = Truth(), Truth(scale=2.0 * 1.3**0.12)
+BOTH = {"causal_lm": BASE, "enc_dec": SLOW}
+
+
+@functools.cache
+def sound():
+    return study(BOTH, noise=0.003)
+
+
+@functools.cache
+def outside():
+    """The baseline's sizes at the largest budget are all too large."""
+    off = study({"causal_lm": BASE}, noise=0.003, ratios=(4, 7, 12, 20), budgets=(1e12,))
+    return pl.concat([sound().filter((pl.col("label") != "causal_lm") | (pl.col("budget_flops") < 5e11)), off])
+
+
+@functools.cache
+def unknown():
+    return study(BOTH, window=1e-3, ratios=(0.4, 1.1, 3))
+
+
+def made(table):
+    """The column of probabilities at each budget, and the crossovers' row."""
+    findings = analyze(table, "causal_lm")
+    head = headline(findings)
+    crossings = sections.crossovers(findings, head, ())
+    return [row[-1] for row in sections.comparisons(findings, head, ()).rows], crossings.rows[0]
+
+
+def test_with_unknown_noise_nothing_is_said_to_be_better_and_no_probability_is_given():
+    table = unknown()
+    better, crossing = made(table)
+    assert better == ["noise unknown"] * 3
+    assert crossing[2:] == ["not licensed: noise unknown", "-"]
+    page = render(planned.experiment(table, predictions=[]), table, analyze(table, "causal_lm"))
+    assert "claimed there, and the row&#39;s brackets are no ground for it" in page
+    assert "Pareto fronts" in page
+    assert not any(claim in page for claim in ("better throughout", "over 0.999", "under 0.001", ", probability "))
+
+
+def test_a_budget_whose_optimum_may_lie_outside_has_no_probability_and_the_range_no_crossover():
+    better, crossing = made(outside())
+    assert better[:2] == ["under 0.001"] * 2
+    assert better[2] == "optimum may lie outside"
+    assert crossing[2:] == ["not licensed: optimum may lie outside", "-"]
+    findings = analyze(outside(), "causal_lm")
+    head = headline(findings)
+    assert head.claimed("enc_dec")
+    assert answer.frontiers(findings, head) == "The frontiers: a crossover of enc_dec with causal_lm can't be located."
+
+
+def test_where_the_headline_claims_it_one_is_better_throughout():
+    better, crossing = made(sound())
+    assert better == ["under 0.001"] * 3
+    assert crossing[2] == "none; causal_lm is better throughout"
+
+
+@pytest.mark.parametrize(
+    "slope",
+    [0.12, 0.18],
+    ids=["none", "a crossover"],
+)
+def test_what_the_fits_alone_show_is_said_to_be_theirs(slope):
+    other = SLOW if slope == BASE.slope else Truth(scale=2.0 * 0.4**0.06, slope=slope)
+    findings = analyze(study({"causal_lm": BASE, "enc_dec": other}, noise=0.003), "causal_lm")
+    head = headline(findings)
+    for said, mark in ((head, False), (replace(head, claims=()), True)):
+        text = sections.crossovers(findings, said, ()).rows[0][2]
+        assert text.endswith(" (fits alone)") is mark
+        assert ("better throughout" in text) is (slope == BASE.slope and not mark)
