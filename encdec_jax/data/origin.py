@@ -27,6 +27,8 @@ Origin = dict[str, Any]
 Stamps = dict[str, list[int]]  # path of a file -> its bytes, and when it was changed, in ns since the epoch
 
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_GENERATED = "__autograph_generated_file"  # TensorFlow's own of the sources, gone when the process ends
+_before: dict[str, set[str]] = {}  # file of a task's module -> modules that were imported before it
 _imported: dict[str, dict[str, str]] = {}  # file of a task's module -> SHA-256 of its sources when they were imported
 _opened: list[Stamps] = []  # of each `opened` that is active
 
@@ -80,7 +82,7 @@ def load(module: str) -> dict[str, str]:
                     f"module = {module!r} is not accepted: this process imported it before {source} changed"
                 )
         return _imported[file]
-    before = set(sys.modules)
+    _before[file] = set(sys.modules)
     name = Path(file).stem if module.endswith(".py") else module
     with _from_here():
         try:
@@ -88,10 +90,33 @@ def load(module: str) -> dict[str, str]:
         except Exception as error:
             raise UserError(f"module = {module!r} is not accepted: {type(error).__name__}: {error}") from error
     package = name.partition(".")[0]
-    new = {n: m for n, m in list(sys.modules.items()) if n not in before or n == package or n.startswith(f"{package}.")}
-    files = {file, *(path for m in new.values() if (path := getattr(m, "__file__", None)) and _own(path))}
-    _imported[file] = {path: sha256_file(Path(path)) for path in sorted(files)}
+    _before[file] -= {n for n in sys.modules if n == package or n.startswith(f"{package}.")}
+    return _sources(file)
+
+
+def _sources(file: str) -> dict[str, str]:
+    """The sources of a task's module, and of what was imported since: each as it was when it was seen first."""
+    new = [m for n, m in list(sys.modules.items()) if n not in _before[file] and not n.startswith(_GENERATED)]
+    files = {file, *(path for module in new if (path := getattr(module, "__file__", None)) and _own(path))}
+    before = _imported.get(file, {})
+    found = {path: before.get(path) or sha256_file(Path(path)) for path in files | set(before)}
+    _imported[file] = dict(sorted(found.items()))
     return _imported[file]
+
+
+def with_read(origin: Origin, files: Stamps) -> Origin:
+    """The origin of a task once its data was read: with what its functions imported and opened only then.
+
+    Args:
+      origin: of the task.
+      files: that Python `opened`.
+    """
+    if "shipped" in origin:
+        return origin
+    read = {path: stamp for path, stamp in files.items() if os.path.isfile(path)}
+    module = origin["module"]
+    sources = origin["sources"] if module is None else _sources(module)
+    return {**origin, "sources": sources, "data": {**read, **origin["data"]}}
 
 
 @contextmanager

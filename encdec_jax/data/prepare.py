@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from encdec_jax.data import corpus, pieces
 from encdec_jax.data.cache import Document, TokenCache, cache_folder, digest_of, write_cache
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.origin import Origin, Stamps, changed, module_file, opened, shipped
+from encdec_jax.data.origin import changed, module_file, opened, shipped, with_read
 from encdec_jax.data.packing import dropped_pairs
 from encdec_jax.data.vocab import ByteVocab, Vocab
 from encdec_jax.errors import UserError, require
@@ -82,7 +82,7 @@ def prepare(
                 )
             print(f"checked: {there.folder} holds what the task gives")
             return there.folder
-        cache = write_cache(task, made, reading.features, documents, lambda: _with_files(found, files))
+        cache = write_cache(task, made, reading.features, documents, lambda: with_read(found, files))
     for split in reading.splits:
         entry = cache.manifest["splits"][split]
         counts = ", ".join(f"{entry['tokens'][feature]:,} tokens of {feature}" for feature in reading.features)
@@ -103,16 +103,6 @@ def _is_done(task: str, name: str, module: Path | None) -> bool:
         return bool(source == shipped())
     known = isinstance(source, dict) and module is not None and source.get("module") == str(module)
     return known and changed(source, whole=True) is None
-
-
-def _with_files(found: Origin, files: Stamps) -> Origin:
-    """The origin of a task with the data files that Python opened for it."""
-    if "shipped" in found:
-        return found
-    return {
-        **found,
-        "data": {**{path: stamp for path, stamp in files.items() if os.path.isfile(path)}, **found["data"]},
-    }
 
 
 def _dropped(cache: TokenCache, split: str) -> str:

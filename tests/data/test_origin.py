@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -9,9 +10,10 @@ from tiny import write_noise
 
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, write_cache
-from encdec_jax.data.origin import changed, load, module_file, opened, origin
+from encdec_jax.data.origin import changed, load, module_file, opened, origin, with_read
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
+from encdec_jax.files import sha256_file
 from encdec_jax.sweep.check import check_data
 from encdec_jax.sweep.experiment import load as load_experiment
 
@@ -100,3 +102,22 @@ def test_shipped_text_of_another_release_is_made_again(folders, monkeypatch):
     sweep += '    yield replace(run, data=replace(run.data, task="bible_en"))\n'
     (folders / "study/sweep.py").write_text(sweep)
     assert check_data(load_experiment(folders / "study")) == [("bible_en", "bytes")]
+
+
+def test_what_is_imported_while_the_data_is_read_is_of_the_task(here, monkeypatch):
+    """A module that the dataset's function imported was edited, and the tokens of before passed for prepared."""
+    folder, name = here
+    monkeypatch.syspath_prepend(folder)
+    late = folder / f"late_{name}.py"
+    late.write_text("LENGTH = 4\n")
+    found = origin(name, load(name), [])
+    assert str(late) not in found["sources"]
+    importlib.import_module(late.stem)
+    (folder / f"__autograph_generated_file{name}.py").touch()
+    importlib.import_module(f"__autograph_generated_file{name}")
+    read = with_read(found, {})
+    assert read["sources"] == {**found["sources"], str(late): sha256_file(late)}
+    late.write_text("LENGTH = 5\n")
+    assert changed(read, whole=True) == f"{late} has changed"
+    with pytest.raises(UserError, match=f"this process imported it before {late} changed"):
+        load(name)
