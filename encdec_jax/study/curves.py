@@ -7,7 +7,7 @@ best of them stands for the size, or their mean, as the experiment says.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -15,12 +15,12 @@ import polars as pl
 from encdec_jax.errors import require
 from encdec_jax.study import pooling
 from encdec_jax.study.foreign import sound
+from encdec_jax.sweep.experiment import Settings
 
 LOSS = "suffix_bits_per_byte"
 _CURVE = ("label", "budget_flops")
 NEAR = 1.05  # models that differ less in size, the larger over the smaller, are settings of one size;
 NEAR_SHAPES = 1.2  # and so are models of other depths that differ less than this: shape tells them apart, not size
-Settings = Literal["best", "mean"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from encdec_jax.laws.budgets import printed
 from encdec_jax.laws.read import read
 from encdec_jax.study import health
 from encdec_jax.study.comparison import Comparison, Crossover, crossover, trust
-from encdec_jax.study.curves import Exclusion, Settings
+from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.foreign import sound
 from encdec_jax.study.noise import Noise
 from encdec_jax.study.optima import Optimum, measure
@@ -22,7 +22,7 @@ from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.scaling import Scaling, beside, comparisons, crossovers, fit_law
 from encdec_jax.sweep import results
-from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.experiment import Experiment, Settings
 
 _T = TypeVar("_T")
 

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.laws.interval import Interval
-from encdec_jax.study.curves import Curve, Exclusion, Settings, curves
+from encdec_jax.study.curves import Curve, Exclusion, curves
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
 from encdec_jax.study.noise import Draws, Noise, noises, optimism, resample
 from encdec_jax.study.outliers import Outlier, outlier
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.tilt import fits
+from encdec_jax.sweep.experiment import Settings
 
 _HAIR = 1e-9  # of ln(n): what is so near to the edge is at the edge
 _RUNS_AN_OUTLIER = 10  # runs of a study for every one that may be left out as an outlier

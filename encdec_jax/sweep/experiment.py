@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from encdec_jax.compute.families import family_of
 from encdec_jax.config import RunConfig
@@ -23,6 +23,7 @@ _NAMES = {
     "CONFOUNDERS": (dict, "a dict from each confounder to a sentence on how it is handled"),
     "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
 }
+Settings = Literal["best", "mean"]
 POOLABLE = ("cache_digest", "code", "scored")  # columns whose values may differ among pooled rows, if sweep.py says why
 
 
@@ -55,7 +56,7 @@ class Experiment:
     labels: dict[str, str]
     pooled: dict[str, str] = field(default_factory=dict)
     health: Any = None
-    settings: Any = "best"
+    settings: Settings = "best"
 
     @property
     def root(self) -> Path:
@@ -72,7 +73,7 @@ def load(folder: Path) -> Experiment:
 
     Raises:
       UserError: there is no such folder or no sweep.py in it; sweep.py raises an exception, lacks a name, gives
-        something other than distinct `RunConfig`s, or other runs when it is run again.
+        something other than distinct `RunConfig`s, or other runs or labels when it is run again.
     """
     require(folder.is_dir(), "experiment folder", str(folder), "a folder that holds a sweep.py")
     script = folder / "sweep.py"
@@ -80,7 +81,8 @@ def load(folder: Path) -> Experiment:
     module = execute(script)
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)
-    again = _runs(execute(script), script)
+    second = execute(script)
+    again = _runs(second, script)
     if set(again) != set(runs):
         other = len(set(runs) - set(again))
         raise UserError(
@@ -88,6 +90,10 @@ def load(folder: Path) -> Experiment:
             " draw from generators with a seed, as random.Random(0)"
         )
     labels = _labels(module, script, runs)
+    other_labels = _labels(second, script, again)
+    for identity, label in labels.items():
+        accepted = f"the same each time: the second time it was {other_labels[identity]!r}"
+        require(label == other_labels[identity], f"{script}: label of run {identity}", label, accepted)
     accepted = "one of its runs' labels: " + ", ".join(sorted(set(labels.values())))
     require(named["BASELINE"] in labels.values(), f"{script}: BASELINE", named["BASELINE"], accepted)
     return Experiment(
@@ -100,8 +106,8 @@ def load(folder: Path) -> Experiment:
         runs=runs,
         labels=labels,
         pooled=_pooled(module, script),
-        health=getattr(module, "HEALTH", None),
-        settings=getattr(module, "SETTINGS", "best"),
+        health=_health(module, script),
+        settings=_settings(module, script),
     )
 
 
@@ -182,3 +188,18 @@ def _pooled(module: ModuleType, script: Path) -> dict[str, str]:
     )
     require(sound, f"{script}: POOLED", pooled, accepted)
     return dict(pooled)
+
+
+def _health(module: ModuleType, script: Path) -> Any:
+    """Rules are known by the name of their class: to import it takes the libraries that fit."""
+    health = getattr(module, "HEALTH", None)
+    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(health).__mro__]
+    sound = health is None or "encdec_jax.study.health.Health" in names
+    require(sound, f"{script}: HEALTH", health, "a Health(...) of encdec_jax.study.health")
+    return health
+
+
+def _settings(module: ModuleType, script: Path) -> Settings:
+    settings: Settings = getattr(module, "SETTINGS", "best")
+    require(settings in get_args(Settings), f"{script}: SETTINGS", settings, "'best' or 'mean'")
+    return settings

@@ -98,6 +98,9 @@ def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(fol
     )
     experiment = load(write_experiment(folders / "b", said))
     assert (experiment.baseline, list(experiment.labels.values())) == ("width 8", ["width 8"] * 2 + ["width 16"] * 2)
+    rules = "from encdec_jax.study.health import Health\n\nHEALTH, SETTINGS = Health(spike=1.0), 'mean'\n"
+    ruled = load(write_experiment(folders / "d", SWEEP + rules))
+    assert (ruled.health.spike, ruled.settings) == (1.0, "mean")
     why = load(write_experiment(folders / "c", SWEEP + 'POOLED = {"code": "only comments changed"}\n'))
     assert (why.pooled, experiment.pooled) == ({"code": "only comments changed"}, {})
 
@@ -116,6 +119,12 @@ def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(fol
         ),
         ("POOLED = {'lr': 'why'}\n", r"POOLED = .* is not accepted: a dict from cache_digest or code"),
         ("POOLED = {'code': ''}\n", r"POOLED = .* is not accepted"),
+        ("SETTINGS = 'median'\n", r"sweep.py: SETTINGS = 'median' is not accepted: 'best' or 'mean'"),
+        ("HEALTH = {'spike': 1}\n", r"sweep.py: HEALTH = .* is not accepted: a Health"),
+        (
+            "import random\n\n\ndef label(run):\n    return str(random.random())\n",
+            r"label of run \w+ = '0.\d+' is not accepted: the same each time: the second time it was '0.\d+'",
+        ),
     ],
 )
 def test_labels_and_reasons_are_checked(folders, more, message):
