@@ -83,8 +83,8 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
 
     from encdec_jax.laws.read import read
     from encdec_jax.laws.units import doubts, tokens_per_parameter
-    from encdec_jax.study.curves import LOSS
     from encdec_jax.study.foreign import as_results, setting_columns
+    from encdec_jax.sweep.experiment import LOSS
     from encdec_jax.sweep.results import SCHEMA
 
     raw = read(path)

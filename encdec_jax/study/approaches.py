@@ -26,8 +26,8 @@ from encdec_jax.laws.interval import Interval
 from encdec_jax.laws.projection import project
 from encdec_jax.laws.table import points
 from encdec_jax.study.bias import Bias, diagnose
-from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
+from encdec_jax.sweep.experiment import LOSS
 
 APPROACHES = ("Approach 1", "Approach 2", "Approach 3", "variable projection")
 RESAMPLES = 300

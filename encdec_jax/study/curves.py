@@ -15,9 +15,8 @@ import polars as pl
 from encdec_jax.errors import require
 from encdec_jax.study import pooling
 from encdec_jax.study.foreign import sound
-from encdec_jax.sweep.experiment import Settings
+from encdec_jax.sweep.experiment import LOSS, Settings
 
-LOSS = "suffix_bits_per_byte"
 _CURVE = ("label", "budget_flops")
 NEAR = 1.05  # models that differ less in size, the larger over the smaller, are settings of one size;
 NEAR_SHAPES = 1.2  # and so are models of other depths that differ less than this: shape tells them apart, not size

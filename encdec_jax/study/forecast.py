@@ -24,7 +24,8 @@ from encdec_jax.study.comparison import REACH
 from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.optima import without_outliers
 from encdec_jax.study.pooling import NONE, Reasons
-from encdec_jax.study.predictions import LOSS, Forecast
+from encdec_jax.study.predictions import Forecast
+from encdec_jax.sweep.experiment import LOSS
 
 LAW = "chinchilla3"
 _SEED = 20_220_329

@@ -15,8 +15,8 @@ from encdec_jax.compute.quantities import decode_flops, kv_bytes
 from encdec_jax.compute.serving import prefill
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.study.curves import LOSS
 from encdec_jax.study.findings import Findings
+from encdec_jax.sweep.experiment import LOSS
 
 RATIOS = (0.25, 1.0, 4.0)  # input tokens over output tokens
 TOTAL = 2048  # of both

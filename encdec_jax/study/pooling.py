@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 
 from encdec_jax.errors import UserError
-from encdec_jax.study.predictions import LOSS
-from encdec_jax.sweep.experiment import POOLABLE
+from encdec_jax.sweep.experiment import LOSS, POOLABLE
 
 Reasons = Mapping[str, str]  # column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence
 NONE: Reasons = MappingProxyType({})

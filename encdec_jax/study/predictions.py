@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from encdec_jax.errors import Undecided, UserError
 from encdec_jax.files import read_json
+from encdec_jax.sweep.experiment import LOSS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from encdec_jax.study.findings import Findings
 
 FORECASTS = "predictions.json"
-LOSS = "suffix_bits_per_byte"
 
 Verdict = Literal["held", "failed", "undecided"]
 
