@@ -47,7 +47,7 @@ def shapes(table: pl.DataFrame, pooled: Reasons) -> Section:
     """
     note = "Encoder share: of all layers. Layers: of both stacks together, at parameters that differ by 15 % at most."
     rows = [_shape(found) for found in (*encoder_shares(table, pooled), *depths(table, pooled=pooled))]
-    columns = ("choice", "architecture", "budget (FLOPs)", "parameters", "tried", "best", "bits per byte", "warning")
+    columns = ("choice", "of", "budget (FLOPs)", "parameters", "tried", "best", "bits per byte", "warning")
     empty = "No architecture was trained with three encoder shares, or three depths of one size, at one budget."
     return Section("Best shapes", note if rows else "", columns, rows, empty)
 
@@ -85,7 +85,7 @@ def paired(found: Sequence[Pair]) -> Section:
 def _shape(found: Choice) -> list[str]:
     return [
         found.axis,
-        found.arch,
+        found.line,
         flops(found.budget),
         amount(found.n),
         ", ".join(number(value) for value in found.tried),

@@ -50,7 +50,7 @@ class Choice:
     """The best value of one choice of shape, at one budget and size.
 
     Attributes:
-      arch: the architecture: its shapes are compared with each other, whatever their labels.
+      line: what is compared: a label with three values of its own, else the architecture, whatever its labels.
       budget: training FLOPs.
       axis: the choice: the encoder's share of all layers, or layers, of both stacks together.
       n: parameters, geometric mean of the models compared; of 'encoder share' all sizes trained with the budget.
@@ -60,7 +60,7 @@ class Choice:
       warning: why `best` is a bound or in doubt; empty if it is neither.
     """
 
-    arch: str
+    line: str
     budget: float
     axis: Axis
     n: float
@@ -141,11 +141,20 @@ _Best = tuple[float, Curve, int]  # value of the choice, the curve of its runs, 
 
 
 def _groups(table: pl.DataFrame) -> list[pl.DataFrame]:
-    """Done runs of one architecture and budget each, three values of the choice or more, by rising value."""
-    parts = (
-        _done(table).sort("arch", "budget_flops", "choice").partition_by("arch", "budget_flops", maintain_order=True)
-    )
-    return [part for part in parts if part["choice"].n_unique() >= 3]
+    """Done runs of one architecture and budget each, three values of the choice or more, by rising value.
+
+    A label that has three values by itself is a group of its own: others say something else, such as a recipe. Else
+    labels are values of the choice, as in a study of splits, and are compared with one another.
+    """
+    found = []
+    whole = _done(table).sort("arch", "budget_flops", "choice")
+    for part in whole.partition_by("arch", "budget_flops", maintain_order=True):
+        labels = [own for own in part.partition_by("label", maintain_order=True) if own["choice"].n_unique() >= 3]
+        if labels:
+            found += [own.with_columns(group=pl.col("label")) for own in labels]
+        elif part["choice"].n_unique() >= 3:
+            found.append(part.with_columns(group=pl.col("arch")))
+    return found
 
 
 def _done(table: pl.DataFrame) -> pl.DataFrame:
@@ -155,7 +164,7 @@ def _done(table: pl.DataFrame) -> pl.DataFrame:
 def _best(runs: pl.DataFrame, pooled: Reasons) -> _Best:
     """Of the runs of one value of the choice, of whatever label, the best size."""
     curve = min(curves(runs, pooled)[0], key=lambda curve: float(curve.loss.min()))
-    return runs["choice"][0], replace(curve, label=runs["arch"][0]), int(curve.loss.argmin())
+    return runs["choice"][0], replace(curve, label=runs["group"][0]), int(curve.loss.argmin())
 
 
 def _choice_curve(found: list[_Best], place: Callable[[np.ndarray], np.ndarray]) -> Curve:

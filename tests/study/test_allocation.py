@@ -96,3 +96,19 @@ def test_shares_are_compared_whatever_their_labels():
         run_id="x" + pl.col("run_id"),
     )
     assert encoder_shares(pl.concat([split, worse])) == encoder_shares(table)
+
+
+def test_labels_of_one_architecture_that_have_depths_each_share_no_curve():
+    """One parabola took 2, 4 and 8 layers of one recipe and 16 of another."""
+    adam = shapes(lambda enc, dec: np.log((enc + dec) / 4), [(1, 1), (2, 2), (4, 4)]).with_columns(label=pl.lit("adam"))
+    sgd = shapes(lambda enc, dec: np.log((enc + dec) / 8) + 0.1, [(1, 1), (2, 2), (4, 4), (8, 8)]).with_columns(
+        pl.col("suffix_bits_per_byte") + 0.2,
+        label=pl.lit("sgd"),
+        setting="s" + pl.col("setting"),
+        run_id="s" + pl.col("run_id"),
+    )
+    both = depths(pl.concat([adam, sgd]))
+    assert [found.tried for found in both] == [pytest.approx((2, 4, 8)), pytest.approx((2, 4, 8, 16))]
+    assert [found.line for found in both] == ["adam", "sgd"]
+    assert both[0].best.value == pytest.approx(depths(adam)[0].best.value)
+    assert both[1].best.value == pytest.approx(depths(sgd)[0].best.value)
