@@ -81,10 +81,10 @@ def _table(path: Path, options: argparse.Namespace, warnings: list[str]) -> pl.D
     """A table as one of results; what is odd about it joins the warnings."""
     import polars as pl
 
+    from encdec_jax.evaluate import LOSS
     from encdec_jax.laws.read import read
     from encdec_jax.laws.units import doubts, tokens_per_parameter
     from encdec_jax.study.foreign import as_results, setting_columns
-    from encdec_jax.sweep.experiment import LOSS
     from encdec_jax.sweep.results import SCHEMA
 
     raw = read(path)

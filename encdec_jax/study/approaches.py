@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.errors import Undecided, UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.laws import estimate
 from encdec_jax.laws.envelope import envelope
 from encdec_jax.laws.fit import Fitted
@@ -27,7 +28,6 @@ from encdec_jax.laws.projection import project
 from encdec_jax.laws.table import points
 from encdec_jax.study.bias import Bias, diagnose
 from encdec_jax.study.findings import Findings
-from encdec_jax.sweep.experiment import LOSS
 
 APPROACHES = ("Approach 1", "Approach 2", "Approach 3", "variable projection")
 RESAMPLES = 300

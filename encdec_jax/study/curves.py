@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.errors import require
+from encdec_jax.evaluate import LOSS
 from encdec_jax.study import pooling
 from encdec_jax.study.foreign import sound
-from encdec_jax.sweep.experiment import LOSS, Settings
+from encdec_jax.sweep.experiment import Settings
 
 _CURVE = ("label", "budget_flops")
 NEAR = 1.05  # models that differ less in size, the larger over the smaller, are settings of one size;

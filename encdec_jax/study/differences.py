@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from scipy.special import stdtrit
 
+from encdec_jax.evaluate import LOSS
 from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.foreign import MADE
-from encdec_jax.sweep.experiment import LOSS, POOLABLE
+from encdec_jax.sweep.experiment import POOLABLE
 
 RUN = ("setting", "seed")  # what makes two runs the same
 _ALIKE = ("label", "n_params", "budget_flops")  # what they have in common then

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.evaluate import LOSS
 from encdec_jax.laws import estimate, table
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.forms import FORMS
@@ -25,7 +26,6 @@ from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.optima import without_outliers
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.predictions import Forecast
-from encdec_jax.sweep.experiment import LOSS
 
 LAW = "chinchilla3"
 _SEED = 20_220_329

@@ -17,9 +17,9 @@ import polars as pl
 from scipy.special import stdtrit
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.evaluate import LOSS
 from encdec_jax.files import read_json, read_summary
 from encdec_jax.laws.interval import LEVEL, Interval
-from encdec_jax.sweep.experiment import LOSS
 
 _RESAMPLES = 4000
 _SEED = 20_220_329

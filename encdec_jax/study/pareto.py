@@ -14,9 +14,9 @@ import polars as pl
 from encdec_jax.compute.quantities import decode_flops, kv_bytes
 from encdec_jax.compute.serving import prefill
 from encdec_jax.errors import require
+from encdec_jax.evaluate import LOSS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.study.findings import Findings
-from encdec_jax.sweep.experiment import LOSS
 
 RATIOS = (0.25, 1.0, 4.0)  # input tokens over output tokens
 TOTAL = 2048  # of both

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from encdec_jax.errors import UserError
-from encdec_jax.sweep.experiment import LOSS, POOLABLE
+from encdec_jax.evaluate import LOSS
+from encdec_jax.sweep.experiment import POOLABLE
 
 Reasons = Mapping[str, str]  # column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence
 NONE: Reasons = MappingProxyType({})

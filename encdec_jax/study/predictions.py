@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from encdec_jax.errors import Undecided, UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.files import read_json
-from encdec_jax.sweep.experiment import LOSS
 
 if TYPE_CHECKING:
     import polars as pl

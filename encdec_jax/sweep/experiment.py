@@ -24,7 +24,6 @@ _NAMES = {
     "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
 }
 Settings = Literal["best", "mean"]
-LOSS = "suffix_bits_per_byte"  # the column of the results table that studies compare
 POOLABLE = ("cache_digest", "code", "scored")  # columns whose values may differ among pooled rows, if sweep.py says why
 
 

@@ -14,10 +14,11 @@ from synthetic import Truth, study
 from tiny import SUMMARY, SWEEP, write_experiment
 
 from encdec_jax.cli.main import main
+from encdec_jax.evaluate import LOSS
 from encdec_jax.files import write_json
 from encdec_jax.laws import estimate
 from encdec_jax.study.predictions import registered
-from encdec_jax.sweep.experiment import LOSS, load
+from encdec_jax.sweep.experiment import load
 
 TABLE = study({"causal_lm": Truth(n=200.0), "enc_dec 1/2": Truth(n=300.0)}, noise=0.01).with_columns(
     pl.col("train_flops") / 1e3

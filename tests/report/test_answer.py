@@ -3,13 +3,13 @@ from pathlib import Path
 import polars as pl
 from synthetic import Truth, study
 
+from encdec_jax.evaluate import LOSS
 from encdec_jax.report import answer as words
 from encdec_jax.report import sections
 from encdec_jax.report.words import interval, multiplier, number
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.headline import headline
 from encdec_jax.sweep import results
-from encdec_jax.sweep.experiment import LOSS
 
 QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart"
 BASE = Truth()

@@ -3,9 +3,9 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.study.curves import curves
 from encdec_jax.study.isoflop import parabola
-from encdec_jax.sweep.experiment import LOSS
 
 
 def only(table: pl.DataFrame) -> pl.DataFrame:

@@ -8,11 +8,11 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.files import write_json
 from encdec_jax.study import forecast as forecast_room
 from encdec_jax.study.forecast import forecast
 from encdec_jax.study.predictions import FORECASTS, calibration, fields, registered, score
-from encdec_jax.sweep.experiment import LOSS
 from encdec_jax.sweep.results import SCHEMA
 
 AT = "2026-01-01T00:00:00+00:00"

@@ -3,10 +3,10 @@ import polars as pl
 import pytest
 from synthetic import Truth, study
 
+from encdec_jax.evaluate import LOSS
 from encdec_jax.study.curves import curves
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.outliers import outlier
-from encdec_jax.sweep.experiment import LOSS
 
 TRUTHS = {"causal_lm": Truth(), "enc_dec": Truth(scale=2.1)}
 

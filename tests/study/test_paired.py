@@ -7,8 +7,8 @@ from synthetic import Truth, study
 from tiny import SUMMARY
 
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.study.paired import pairs
-from encdec_jax.sweep.experiment import LOSS
 
 WINDOWS, NBYTES = 400, 128.0
 

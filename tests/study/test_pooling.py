@@ -14,12 +14,13 @@ from tiny import tiny_run
 from encdec_jax.compute.families import family_of
 from encdec_jax.compute.grid import grid
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.report.sections import pooled
 from encdec_jax.study.allocation import depths, encoder_shares
 from encdec_jax.study.curves import curves
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.forecast import forecast
-from encdec_jax.sweep.experiment import LOSS, Experiment
+from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.results import SCHEMA, row
 from encdec_jax.sweep.store import RunState
