@@ -1,4 +1,4 @@
-"""MetricsLog of a run: JSON lines that a restart continues, and TensorBoard beside them."""
+"""Metrics of a run: JSON lines that a restart continues, and TensorBoard beside them."""
 
 from __future__ import annotations
 
