@@ -62,6 +62,7 @@ def _predict(options: argparse.Namespace) -> int:
         excluded=check(experiment.health, table, experiment.root) if own else (),
         law=options.law,
         pooled=experiment.pooled,
+        settings=experiment.settings,
         extrapolate=options.extrapolate,
     )
     kept = dict(before)
@@ -106,19 +107,25 @@ def _not_begun(experiment: Experiment) -> set[str]:
 def _planned(experiment: Experiment, runs: set[str]) -> pl.DataFrame:
     import polars as pl
 
+    from encdec_jax.data.cache import manifest_of
     from encdec_jax.sweep.cost import cost
+    from encdec_jax.sweep.identity import scored
 
     rows = []
     for identity, run in experiment.runs.items():
         if identity in runs:
             due = cost(run)
-            rows.append((identity, experiment.labels[identity], due.n_params, run.train.tokens, due.train_flops))
+            size = (due.n_params, run.train.tokens, due.train_flops)
+            digest = (manifest_of(run.data.task, run.data.vocab) or {}).get("digest")
+            rows.append((identity, experiment.labels[identity], *size, digest, scored(run)))
     names = {
         "run_id": pl.String,
         "label": pl.String,
         "n_params": pl.Int64,
         "tokens": pl.Int64,
         "train_flops": pl.Float64,
+        "cache_digest": pl.String,
+        "scored": pl.String,
     }
     return pl.DataFrame(rows, schema=names, orient="row")
 

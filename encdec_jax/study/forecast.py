@@ -26,6 +26,7 @@ from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.optima import without_outliers
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.predictions import Forecast
+from encdec_jax.sweep.experiment import Settings
 
 LAW = "chinchilla3"
 _SEED = 20_220_329
@@ -56,22 +57,27 @@ def forecast(
     excluded: Sequence[Exclusion] = (),
     law: str = LAW,
     pooled: Reasons = NONE,
+    settings: Settings = "best",
     extrapolate: bool = False,
 ) -> Forecasts:
     """Predict planned runs from those that are done.
 
     Args:
       results: with the columns of `encdec_jax.sweep.results.SCHEMA`; rows that the study's own fits
-        leave out are not fitted to: runs not done, outliers, and of several settings of one size all but the best.
-      planned: run_id, label, n_params, tokens and train_flops of each run.
+        leave out are not fitted to: runs not done, outliers, and of several settings of one size all but the best,
+        unless `settings` says otherwise.
+      planned: run_id, label, n_params, tokens and train_flops of each run, and what text and windows it is to be
+        scored on: cache_digest and scored, null where they are not known.
       at: the time, as forecasts state it.
       excluded: runs that health rules leave out of all fits.
       pooled: why runs of several codes or texts may be pooled, if they are.
+      settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
       law: a name of `encdec_jax.laws.forms.FORMS` that reads no more than `ROLES`.
       extrapolate: predict runs beyond `REACH` times the largest compute, too.
 
     Raises:
-      UserError: the law is unknown or reads other columns, or a done run's loss is unsound.
+      UserError: the law is unknown or reads other columns, a done run's loss is unsound, or planned runs are to be
+        scored on other text or windows than those that are done, without a reason.
     """
     known = [name for name, form in FORMS.items() if set(form.columns) <= set(ROLES)]
     require(law in known, "law", law, f"one of {', '.join(known)}")
@@ -79,7 +85,8 @@ def forecast(
     if made := set(planned["run_id"]) & set(results["run_id"]):
         refused.append(f"{len(made)} runs are in the table already: no forecast of them would be one")
         planned = planned.filter(~pl.col("run_id").is_in(made))
-    _, left_out, _ = without_outliers(results, excluded, pooled)
+    _require_alike(results, planned, pooled)
+    _, left_out, _ = without_outliers(results, excluded, pooled, settings)
     kept = results.filter(~pl.col("run_id").is_in([one.run_id for one in left_out]))
     runs: dict[str, Forecast] = {}
     fits: dict[str, dict[str, Any]] = {}
@@ -108,6 +115,17 @@ def forecast(
             fits[name] = record
             runs |= _forecasts(found, wanted, name, record["inputs"], at)
     return Forecasts(runs, fits, tuple(refused))
+
+
+def _require_alike(results: pl.DataFrame, planned: pl.DataFrame, pooled: Reasons) -> None:
+    """Refuse to carry losses of one text, or of one way to cut it, over to another."""
+    for name in ("cache_digest", "scored"):
+        done, wanted = (set(table[name].drop_nulls()) for table in (results, planned))
+        if done and wanted - done and name not in pooled:
+            values = ", ".join(value[:12] for value in sorted(done))
+            other = ", ".join(value[:12] for value in sorted(wanted - done))
+            hint = f'POOLED = {{"{name}": "why"}} in sweep.py'
+            raise UserError(f"planned runs are of {name} {other}, those done of {values}: no forecast without {hint}")
 
 
 def _estimate(rows: pl.DataFrame, law: str) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.demands import check_demands
@@ -19,19 +20,21 @@ def check_costs(experiment: Experiment) -> None:
     """Check that every run's architecture, shape, objective and budget go together, and that all are scored alike.
 
     Raises:
-      UserError: naming the first run whose do not, or that is scored on other held-out windows than the first.
+      UserError: naming the first run whose do not, or that is scored on other text or windows than the first.
     """
-    ways: dict[str, str] = {}
+    first, like = next(iter(experiment.runs.items()))
     for identity, run in experiment.runs.items():
         try:
             cost(run)
-            ways.setdefault(scored(run), identity)
-            if len(ways) > 1 and "scored" not in experiment.pooled:
-                raise UserError(
-                    f"is scored on other held-out windows than run {next(iter(ways.values()))} (evaluate.prefix,"
-                    " suffix, windows or data.eval_split): make them equal, or say in sweep.py why they may"
-                    " be pooled, as POOLED = {'scored': '...'}"
-                )
+            for column, fields, alike in (
+                ("scored", "evaluate.prefix, suffix, windows or data.eval_split", scored(run) == scored(like)),
+                ("cache_digest", "data.task or vocab", _tokens(run) == _tokens(like)),
+            ):
+                if not alike and column not in experiment.pooled:
+                    raise UserError(
+                        f"is scored on other held-out windows than run {first} ({fields}): make them equal, or say in"
+                        f" sweep.py why they may be pooled, as POOLED = {{'{column}': '...'}}"
+                    )
         except UserError as error:
             raise _of(experiment, identity, error) from error
 
@@ -47,7 +50,7 @@ def check_data(experiment: Experiment) -> list[Tokens]:
     """
     caches: dict[Tokens, TokenCache | None] = {}
     for identity, run in experiment.runs.items():
-        tokens = (run.data.task, run.data.vocab)
+        tokens = _tokens(run)
         try:
             if tokens not in caches:
                 caches[tokens] = None if _to_prepare(*tokens) else TokenCache.open(*tokens)
@@ -58,6 +61,10 @@ def check_data(experiment: Experiment) -> list[Tokens]:
         except UserError as error:
             raise _of(experiment, identity, error) from error
     return [tokens for tokens, cache in caches.items() if cache is None]
+
+
+def _tokens(run: RunConfig) -> Tokens:
+    return run.data.task, run.data.vocab
 
 
 def _to_prepare(task: str, vocab: str) -> bool:

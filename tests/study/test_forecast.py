@@ -119,3 +119,24 @@ def test_a_law_that_resamples_do_not_bound_gives_no_interval(monkeypatch):
     runs = forecast(DONE, LATER, AT, law="power").runs
     assert [one.value for one in runs.values()] == [one.value for one in made().runs.values()]
     assert all(not one.known and math.isnan(one.low) and math.isnan(one.sd) for one in runs.values())
+
+
+@pytest.mark.parametrize("name", ["cache_digest", "scored"])
+def test_losses_of_another_text_forecast_nothing(name):
+    done, planned = (table.with_columns(pl.lit(value).alias(name)) for table, value in ((DONE, "one"), (LATER, "two")))
+    with pytest.raises(UserError, match=f"planned runs are of {name} two, those done of one"):
+        forecast(done, planned, AT, law="power")
+    assert len(forecast(done, planned, AT, law="power", pooled={name: "for a test"}).runs) == 8
+    unknown = planned.with_columns(pl.lit(None, pl.String).alias(name))
+    assert len(forecast(done, unknown, AT, law="power").runs) == 8
+
+
+def test_a_forecast_is_fitted_to_what_stands_for_a_size():
+    """SETTINGS = "mean" reached the curves, and not the forecasts."""
+    worse = DONE.with_columns(pl.col(LOSS) * 1.02, setting="x" + pl.col("setting"), run_id="x" + pl.col("run_id"))
+    both = pl.concat([DONE, worse])
+    sizes = [
+        len(next(iter(forecast(both, LATER, AT, law="power", settings=kind).fits.values()))["runs"])
+        for kind in ("best", "mean")
+    ]
+    assert sizes == [len(DONE), len(both)]

@@ -22,3 +22,10 @@ def test_runs_that_no_curve_could_pool_are_not_run(folders):
     with pytest.raises(UserError, match=f"run {last}: is scored on other held-out windows than run {first}"):
         check_costs(mixed)
     check_costs(replace(mixed, pooled={"scored": "for a test"}))
+    text = replace(run, data=replace(run.data, task="another"))
+    mixed = replace(experiment, runs={**experiment.runs, last: text})
+    with pytest.raises(
+        UserError, match=rf"run {last}: is scored on other held-out windows than run {first} \(data.task"
+    ):
+        check_costs(mixed)
+    check_costs(replace(mixed, pooled={"cache_digest": "for a test"}))
