@@ -8,6 +8,7 @@ that TensorFlow opens inside a function) `encdec prepare --check` does: it makes
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import importlib.util
@@ -122,9 +123,7 @@ def with_read(origin: Origin, files: Stamps) -> Origin:
 @contextmanager
 def opened() -> Iterator[Stamps]:
     """Within, collects the files that Python code opens to read, libraries aside, as they are then."""
-    if not hasattr(opened, "hooked"):
-        sys.addaudithook(_note)
-        opened.hooked = True  # type: ignore[attr-defined]
+    _hook()
     found: Stamps = {}
     _opened.append(found)
     try:
@@ -197,6 +196,12 @@ def _from_here() -> Iterator[None]:
 def _own(path: str) -> bool:
     """Whether a source is a user's: of no library, and not of this package."""
     return path.endswith(".py") and not _below(path, (*_LIBRARIES, str(Path(__file__).parents[1])))
+
+
+@functools.cache
+def _hook() -> None:
+    """An audit hook can't be taken back: one for the process."""
+    sys.addaudithook(_note)
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
