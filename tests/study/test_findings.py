@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from planned import experiment
@@ -58,7 +59,7 @@ def test_a_table_may_be_a_frame_or_a_file(tmp_path):
     table = study(TRUTHS, noise=0.01)
     table.write_parquet(tmp_path / "results.parquet")
     expected = analyze(table, "causal_lm").law("enc_dec").slope
-    for source in (table.to_pandas(), tmp_path, str(tmp_path / "results.parquet")):
+    for source in (pd.DataFrame(table.to_dict(as_series=False)), tmp_path, str(tmp_path / "results.parquet")):
         assert analyze(source, "causal_lm").law("enc_dec").slope == expected
     bare = table.select("label", "budget_flops", "n_params", "tokens", "suffix_bits_per_byte")
     bare.write_csv(tmp_path / "bare.csv")
