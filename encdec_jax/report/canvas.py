@@ -145,7 +145,7 @@ def inline(title: str, size: tuple[float, float], draw: Callable[[Figure], None]
 
 
 def _annotate(root: ElementTree.Element, parts: Mapping[str, tuple[str, Sequence[str]]]) -> None:
-    """Give parts their architectures and markers their texts, and keep no id but those that the picture refers to."""
+    """Give parts their labels and markers their texts, and keep no id but those that the picture refers to."""
     said = [value for node in root.iter() for value in node.attrib.values()]
     wanted = {name for value in said for name in re.findall(r"#([\w.-]+)", value)}
     for node in root.iter():

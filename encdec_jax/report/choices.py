@@ -1,4 +1,4 @@
-"""How to spend compute, and the same text scored by two architectures, as sections."""
+"""How to spend compute, and the same text scored by two labels, as sections."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from encdec_jax.errors import Undecided
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, interval, number
 from encdec_jax.study.allocation import Choice, allocate, depths, encoder_shares
-from encdec_jax.study.comparison import REACH
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.pooling import Reasons
@@ -53,7 +53,7 @@ def shapes(table: pl.DataFrame, pooled: Reasons) -> Section:
 
 
 def paired(found: Sequence[Pair]) -> Section:
-    """Differences between architectures on the same held-out windows."""
+    """Differences between labels on the same held-out windows."""
     note = (
         "Best sizes trained, seed by seed, on the same held-out windows; runs of a seed read the same text in the same "
         "order. Difference: above 0 the baseline is better. Of windows: its interval under other held-out windows, for "

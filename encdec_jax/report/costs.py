@@ -44,7 +44,7 @@ class Spent:
 
 
 def spent(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> list[Spent]:
-    """For each architecture, the ledger of the run closest to its best size at its largest budget."""
+    """For each label, the ledger of the run closest to its best size at its largest budget."""
     found = []
     for label in findings.labels:
         optimum = [o for o in findings.optima if o.label == label][-1]
@@ -92,7 +92,7 @@ def groups(found: list[Spent]) -> list[str]:
 
 
 def shares(axes: Axes, found: list[Spent]) -> None:
-    """Shares of training FLOPs, a bar an architecture and a colour a group."""
+    """Shares of training FLOPs, a bar a label and a colour a group."""
     names = [name for name in groups(found) if any(s.flops.get(name) for s in found)]
     left = np.zeros(len(found))
     for place, name in enumerate(names):
@@ -209,7 +209,7 @@ def serving(fronts: pl.DataFrame, pictures: Sequence[Picture]) -> Section:
 
 
 def _marked(view: pl.DataFrame) -> list[tuple[str, bool, pl.DataFrame]]:
-    """The settings of a view that are drawn alike: of one architecture, on the front or not."""
+    """The settings of a view that are drawn alike: of one label, on the front or not."""
     parts = view.partition_by("label", "front", maintain_order=True)
     return [(runs["label"][0], runs["front"][0], runs) for runs in parts]
 

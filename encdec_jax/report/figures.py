@@ -85,7 +85,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def isoflops(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
-    """Loss against parameters, a curve a budget, a panel an architecture.
+    """Loss against parameters, a curve a budget, a panel a label.
 
     Args:
       source: a results table (a polars or pandas frame, or a path), or the `Findings` of one.
@@ -107,12 +107,12 @@ def frontier(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = (
 
 
 def gaps(source: Any, baseline: str = "causal_lm", labels: Sequence[str] = ()) -> Figure:
-    """How far each architecture's best loss lies above the baseline's. Arguments are those of `isoflops`."""
+    """How far each label's best loss lies above the baseline's. Arguments are those of `isoflops`."""
     return _alone(panels.gaps, only(_findings(source, baseline), labels))
 
 
 def fitted(found: Estimate) -> Figure:
-    """The points of a fit with its law, and its residuals; by architecture, if it has several.
+    """The points of a fit with its law, and its residuals; by label, if it has several.
 
     Of a law of n and d the line is the frontier: the least loss at C = 6 n d among the sizes of the table, with the
     band of its resamples. Of a law of one column it is the law. Of others, points are drawn against the law's loss.

@@ -96,7 +96,7 @@ def render(
       scored: losses that were predicted before the runs.
       pairs: of runs scored on the same windows.
       labels: that pictures and tables show, beside the baseline; all if none is named.
-      seen: what each approach says of each architecture's best sizes.
+      seen: what each approach says of each label's best sizes.
       unpaired: which runs could not be compared window by window, in sentences.
 
     Raises:

@@ -74,9 +74,9 @@ def thin(step: np.ndarray, loss: np.ndarray, points: int = _POINTS) -> tuple[np.
 
 
 def curves(axes: Axes, found: Sequence[History], label: str, look: Look) -> None:
-    """Training loss against training FLOPs spent, a line a run of one architecture; larger budgets are darker.
+    """Training loss against training FLOPs spent, a line a run of one label; larger budgets are darker.
 
-    All architectures' panels have one scale of losses.
+    All labels' panels have one scale of losses.
     """
     own = [history for history in found if history.label == label]
     budgets = sorted({history.budget for history in own})

@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.laws.interval import Interval
 from encdec_jax.report.canvas import LABEL, budget_axis, errors, label_right, part, size_axis
 from encdec_jax.report.style import Look, looks
 from encdec_jax.report.words import flops, interval, multiplier
-from encdec_jax.study.comparison import REACH, Crossover
+from encdec_jax.study.comparison import Crossover
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.optima import Optimum
 
-_DODGE = 0.35  # that architectures side by side take up, as a share of the distance of two budgets
+_DODGE = 0.35  # that labels side by side take up, as a share of the distance of two budgets
 
 
 def isoflop(axes: Axes, findings: Findings, label: str) -> None:
@@ -38,7 +39,7 @@ def isoflop(axes: Axes, findings: Findings, label: str) -> None:
 
 
 def isoflops(figure: FigureBase, findings: Findings, most: int) -> None:
-    """A panel an architecture, at most so many side by side, all of one height and scale."""
+    """A panel a label, at most so many side by side, all of one height and scale."""
     columns = min(most, len(findings.labels))
     rows = -(-len(findings.labels) // columns)
     grid: Any = figure.subplots(rows, columns, sharey=True, squeeze=False)
@@ -52,7 +53,7 @@ def isoflops(figure: FigureBase, findings: Findings, most: int) -> None:
 
 
 def share_losses(axes: Axes, findings: Findings) -> None:
-    """Give the axes of an IsoFLOP panel the range of all architectures' losses."""
+    """Give the axes of an IsoFLOP panel the range of all labels' losses."""
     losses = np.concatenate([np.append(o.isoflop.curve.loss, [o.loss.low, o.loss.high]) for o in findings.optima])
     losses = losses[np.isfinite(losses)]
     margin = 0.08 * (losses.max() - losses.min() or 1.0)
@@ -89,9 +90,9 @@ def frontier(axes: Axes, findings: Findings) -> None:
 
 
 def gaps(axes: Axes, findings: Findings) -> None:
-    """How much each architecture's best loss lies above the baseline's, a point a budget.
+    """How much each label's best loss lies above the baseline's, a point a budget.
 
-    Labels say the compute needed for the baseline's loss at the architecture's largest budget.
+    Labels say the compute needed for the baseline's loss at the label's largest budget.
     """
     others = [label for label in findings.labels if any(c.label == label for c in findings.comparisons)]
     if not others:
@@ -139,7 +140,7 @@ QUANTITIES: dict[str, str] = {"loss": "bits per byte", "n": "best parameters", "
 
 
 def law_residuals(axes: Axes, findings: Findings) -> None:
-    """How far each budget's best loss lies from its architecture's law, in percent."""
+    """How far each budget's best loss lies from its label's law, in percent."""
     axes.axhline(0, color="#444444", lw=1)
     labels, look = [], looks(findings.every)
     for law in (law for law in findings.laws if law.quantity == "loss"):
@@ -178,7 +179,7 @@ def free(optimum: Optimum) -> bool:
 
 
 def exponents(axes: Axes, findings: Findings, quantity: Quantity) -> None:
-    """A forest plot: the exponent of each architecture's law of one quantity, with its interval."""
+    """A forest plot: the exponent of each label's law of one quantity, with its interval."""
     look = looks(findings.every)
     laws = [law for law in findings.laws if law.quantity == quantity]
     for row, law in enumerate(laws):

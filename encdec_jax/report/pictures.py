@@ -39,7 +39,7 @@ def answers(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
 
 
 def isoflops(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
-    """One picture an architecture, all of one scale of losses."""
+    """One picture a label, all of one scale of losses."""
     title = "{}: bits per byte against parameters, one curve a budget"
     return tuple(_picture(title.format(label), tips, _isoflop, findings, label) for label in findings.labels)
 
@@ -73,7 +73,7 @@ def fronts(findings: Findings, found: pl.DataFrame) -> tuple[Picture, ...]:
 
 
 def learnings(findings: Findings, found: Sequence[History]) -> tuple[Picture, ...]:
-    """Learning curves, one picture an architecture, all of one scale."""
+    """Learning curves, one picture a label, all of one scale."""
     title, look = "{}: training loss against training FLOPs spent", looks(findings.every)
     labels = [label for label in findings.labels if any(history.label == label for history in found)]
     return tuple(_picture(title.format(label), {}, learning.curves, found, label, look[label]) for label in labels)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.report.section import Picture, Section
 from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
-from encdec_jax.study.comparison import REACH, Crossover
+from encdec_jax.study.comparison import Crossover
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
 from encdec_jax.study.optima import Optimum
@@ -17,7 +18,7 @@ Pictures = tuple[Picture, ...]
 
 
 def comparisons(findings: Findings, head: Headline, pictures: Pictures) -> Section:
-    """Every architecture beside the baseline, at every budget; no probability where the headline claims nothing."""
+    """Every label beside the baseline, at every budget; no probability where the headline claims nothing."""
     note = (
         f"Compute needed: times the compute of {findings.baseline} for the same loss, along {findings.baseline}'s law, "
         f"trusted to {REACH:g}x beyond the measured budgets. Parameters needed: the same of parameters, both at their "

@@ -44,7 +44,7 @@ Traces = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Exponents:
-    """What one approach says of one architecture.
+    """What one approach says of one label.
 
     Attributes:
       approach: one of `APPROACHES`.
@@ -82,7 +82,7 @@ class Extrapolation:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """One architecture, from all sides.
+    """One label, from all sides.
 
     Attributes:
       label: of the runs.
@@ -106,7 +106,7 @@ class Sides:
 
 
 def sides(table: pl.DataFrame, findings: Findings, traces: Traces) -> tuple[Sides, ...]:
-    """Every architecture, from all sides.
+    """Every label, from all sides.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.

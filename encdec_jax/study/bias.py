@@ -28,7 +28,7 @@ from encdec_jax.study.isoflop import solver
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """The miss of the parabolas of one architecture, were its law exact and its runs without noise; [budgets].
+    """The miss of the parabolas of one label, were its law exact and its runs without noise; [budgets].
 
     Attributes:
       budgets: training FLOPs, rising.
@@ -53,8 +53,8 @@ def diagnose(curves: list[Curve], law: Fitted) -> Bias:
     """What the parabolas through these sizes would miss, if the law were the truth.
 
     Args:
-      curves: of one architecture, one a budget, each with at least 3 sizes.
-      law: chinchilla3, fitted to the architecture's runs.
+      curves: of one label, one a budget, each with at least 3 sizes.
+      law: chinchilla3, fitted to the label's runs.
 
     Raises:
       UserError: another law, no curves, or too few sizes.

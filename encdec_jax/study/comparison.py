@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encdec_jax.errors import require
-from encdec_jax.laws.ahead import REACH as REACH
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.laws.frontier import Law
 from encdec_jax.laws.interval import LEVEL, Interval
 
@@ -22,7 +22,7 @@ _GRID = 200  # budgets at which the frontiers are compared
 
 @dataclass(frozen=True)
 class Comparison:
-    """An architecture beside the baseline at one budget.
+    """A label beside the baseline at one budget.
 
     Attributes:
       label: that is compared.
@@ -61,7 +61,7 @@ class Crossover:
         can't be told apart anywhere in it. An end of 0 or infinity says that the range does not bound the crossover.
       possible: the least and the largest budget at which the frontiers can't be told apart, with ends as above. None
         if one is better throughout: then there is no crossover in the range.
-      beyond: whether the architecture, not the baseline, is better above the crossover; without one, whether it is
+      beyond: whether the label, not the baseline, is better above the crossover; without one, whether it is
         better throughout.
       share: of resampled studies whose frontiers cross in the range.
       extrapolated: whether the range reaches beyond the budgets measured.
@@ -86,7 +86,7 @@ def compare(
     measured: tuple[float, float],
     parameters: Interval | None = None,
 ) -> Comparison:
-    """Compare an architecture with the baseline at one budget.
+    """Compare a label with the baseline at one budget.
 
     The multiplier walks along the baseline's law from the budget to where its loss has changed by the ratio of the two
     best losses; so gap and multiplier always agree on who is better, whatever the law's residual at that budget.
@@ -94,7 +94,7 @@ def compare(
     Args:
       label: of the runs.
       budget: FLOPs.
-      losses: best loss of the architecture and of the baseline.
+      losses: best loss of the label and of the baseline.
       draws: the same, resampled, [resamples].
       laws: the baseline's law, and its resamples; None if there is none.
       measured: lowest and highest budget of the baseline.
@@ -124,11 +124,11 @@ def compare(
 def crossover(
     label: str, laws: tuple[Law, Law], draws: tuple[Law, Law], searched: tuple[float, float], extrapolated: bool = False
 ) -> Crossover:
-    """Where the law of an architecture crosses the baseline's, if within the range searched; the last, if twice.
+    """Where the law of a label crosses the baseline's, if within the range searched; the last, if twice.
 
     Args:
       label: of the runs.
-      laws: of the architecture and of the baseline.
+      laws: of the label and of the baseline.
       draws: the same, resampled, [resamples].
       searched: the range of budgets, FLOPs.
       extrapolated: whether it reaches beyond the budgets measured.
@@ -167,14 +167,14 @@ def parameter_ratio(
     base: Law,
     trusted: tuple[float, float],
 ) -> np.ndarray:
-    """Times the parameters that an architecture needs for the loss the baseline reaches with a budget.
+    """Times the parameters that a label needs for the loss the baseline reaches with a budget.
 
     Args:
       budget: FLOPs of the baseline.
-      losses: best loss of the architecture and of the baseline at the budget, [...].
-      own: the architecture's laws of loss and of best size, [...].
+      losses: best loss of the label and of the baseline at the budget, [...].
+      own: the label's laws of loss and of best size, [...].
       base: the baseline's law of best size, [...].
-      trusted: compute between which the architecture's laws are trusted, FLOPs.
+      trusted: compute between which the label's laws are trusted, FLOPs.
 
     Returns:
       the ratio, [...]: 0 and infinity where it lies beyond what is trusted.

@@ -191,7 +191,7 @@ def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[
 
 
 def _absent(name: str, mine: _Quantities, other: _Quantities) -> list[str]:
-    """What only one table shows, a line for each architecture and set of quantities."""
+    """What only one table shows, a line for each label and set of quantities."""
     missing: dict[tuple[str, float | None], list[str]] = defaultdict(list)
     for what, label, budget in mine:
         if (what, label, budget) not in other:

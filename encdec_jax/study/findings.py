@@ -59,7 +59,7 @@ class Findings:
         return f"Findings({self._there}; {', '.join(found)}; {len(self.exclusions)} exclusions)"
 
     def optimum(self, label: str, budget: float) -> Optimum:
-        """The best size of an architecture for a budget, which may be rounded as it is printed.
+        """The best size of a label for a budget, which may be rounded as it is printed.
 
         Raises:
           Undecided: no run of the two is done.
@@ -70,7 +70,7 @@ class Findings:
         )
 
     def law(self, label: str, quantity: str = "loss") -> Scaling:
-        """The law of an architecture's 'loss', 'n' or 'd'.
+        """The law of a label's 'loss', 'n' or 'd'.
 
         Raises:
           Undecided: its runs allow no such law.
@@ -80,7 +80,7 @@ class Findings:
         )
 
     def comparison(self, label: str, budget: float) -> Comparison:
-        """An architecture beside the baseline at a budget, which may be rounded as it is printed.
+        """A label beside the baseline at a budget, which may be rounded as it is printed.
 
         Raises:
           Undecided: one of the two has no run done at the budget.
@@ -90,7 +90,7 @@ class Findings:
         return self._one(found, f"{label} beside {self.baseline} at {budget:.3g} FLOPs")
 
     def at(self, label: str, compute: float, extrapolate: bool = False) -> Comparison:
-        """An architecture beside the baseline at any compute, along the laws of both.
+        """A label beside the baseline at any compute, along the laws of both.
 
         Raises:
           Undecided: one of the two has no law.
@@ -106,7 +106,7 @@ class Findings:
         return beside(label, compute, losses, draws, laws, sizes, measured)
 
     def crossover(self, label: str, upto: float | None = None, extrapolate: bool = False) -> Crossover:
-        """Where an architecture's frontier crosses the baseline's: in the budgets both were measured at, or up to one.
+        """Where a label's frontier crosses the baseline's: in the budgets both were measured at, or up to one.
 
         Raises:
           Undecided: one of the two has no law, or the two share fewer than two budgets.

@@ -1,6 +1,6 @@
 """The loss of runs not yet made, predicted from runs that are done, each with an interval that the run itself meets.
 
-A law is fitted to each architecture's runs. A forecast's distribution is that of the law's resamples, each with a
+A law is fitted to each label's runs. A forecast's distribution is that of the law's resamples, each with a
 residual of the fit added in ln(loss): the noise of one run, and the law's lack of fit where it was fitted. What a wrong
 law would miss elsewhere is not in it: so runs of more than `REACH` times the largest compute fitted are refused.
 """
@@ -19,9 +19,9 @@ import polars as pl
 from encdec_jax.errors import UserError, require
 from encdec_jax.evaluate import LOSS
 from encdec_jax.laws import estimate, table
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.laws.estimate import Estimate
 from encdec_jax.laws.forms import FORMS
-from encdec_jax.study.comparison import REACH
 from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.optima import without_outliers
 from encdec_jax.study.pooling import NONE, Reasons

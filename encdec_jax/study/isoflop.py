@@ -23,7 +23,7 @@ SPREAD = 2.0  # largest size over the smallest, from where on a parabola is fitt
 
 @dataclass(frozen=True, eq=False)
 class IsoFlop:
-    """What one budget shows of one architecture.
+    """What one budget shows of one label.
 
     Attributes:
       curve: that was fitted.
@@ -32,6 +32,7 @@ class IsoFlop:
         minimum, or fewer than 3 sizes give no parabola.
       coefficients: of 1, x and x^2 for x = ln(N) - mean ln(N), [3]; None with too few sizes.
       n, d, loss: of the optimum: parameters, tokens, bits per byte.
+      tilt: of the label's curves; None where it was not sought, and the curve is a parabola.
     """
 
     curve: Curve

@@ -5,13 +5,13 @@ instead losses are drawn around the curves, with noise as large as the one seen.
 
 What the intervals cover:
 - Noise of a run (initialisation, data order) and lack of fit of the parabola, together: estimated from the residuals
-  of the parabolas and from the spread of seeds where there are several. An architecture's own noise is used, for
-  architectures differ in noise; only where it has fewer than `ENOUGH` degrees of freedom, the others' fill it up to
+  of the parabolas and from the spread of seeds where there are several. A label's own noise is used, for
+  labels differ in noise; only where it has fewer than `ENOUGH` degrees of freedom, the others' fill it up to
   that. Each resample draws the noise's size too, from the uncertainty that few residuals leave (scaled inverse
-  chi-square). Runs are taken as independent: where runs of one seed share luck across architectures, intervals of
+  chi-square). Runs are taken as independent: where runs of one seed share luck across labels, intervals of
   gaps are wider than need be.
 - The choice of held-out windows: one shift for all runs of a resample, since all are scored on the same windows. It
-  widens levels of loss and cancels in gaps; by how much windows favour one architecture, `encdec_jax.study.paired`
+  widens levels of loss and cancels in gaps; by how much windows favour one label, `encdec_jax.study.paired`
   measures.
 
 - The choice of the best of several settings of a size: the least of several noisy losses is too low, and varies less
@@ -47,7 +47,7 @@ BEYOND = 3.0  # times beyond the sizes trained that an optimum in doubt is looke
 
 @dataclass(frozen=True)
 class Noise:
-    """Of one run of an architecture, bits per byte.
+    """Of one run of a label, bits per byte.
 
     Attributes:
       sd: standard deviation.

@@ -24,7 +24,7 @@ DOUBTFUL = 0.05  # of resampled optima at the grid's edge, from where on an opti
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """The best size of one architecture for one budget.
+    """The best size of one label for one budget.
 
     Attributes:
       isoflop: the fit behind it; its `converged` says whether the optimum is the parabola's own.
@@ -58,7 +58,7 @@ class Optimum:
 
     @property
     def label(self) -> str:
-        """The architecture."""
+        """The label."""
         return self.isoflop.curve.label
 
     @property

@@ -1,4 +1,4 @@
-"""Architectures beside each other window by window: the same text in the same order, scored on the same documents.
+"""Labels beside each other window by window: the same text in the same order, scored on the same documents.
 
 Losses of two runs on the same held-out windows go up and down together, for some windows are hard for both. So their
 difference is surer than either loss: what the choice of windows leaves open of it is told by resampling windows, both
@@ -27,19 +27,19 @@ _SEED = 20_220_329
 
 @dataclass(frozen=True)
 class Pair:
-    """The best size of an architecture beside the baseline's best at one budget, over the seeds that both ran.
+    """The best size of a label beside the baseline's best at one budget, over the seeds that both ran.
 
     Attributes:
       label, baseline: the two.
       budget: training FLOPs.
-      runs: ids of each seed's two runs, the architecture's first.
+      runs: ids of each seed's two runs, the label's first.
       windows: difference of their losses, bits per byte (above 0: the baseline is better), mean over seeds; its
         interval is that of other held-out windows for these very runs.
       apart: the interval that the difference would have, were each scored on windows of its own.
       seeds: the same difference with the interval of other seeds, on these windows, by Student's t; without ends for
         one seed.
-      correlation: of the two architectures' bits over windows, mean over seeds.
-      better: share of windows that the architecture predicts better, mean over seeds.
+      correlation: of the two labels' bits over windows, mean over seeds.
+      better: share of windows that the label predicts better, mean over seeds.
       same_tokens: whether each pair saw the same tokens to the end. Runs of one seed read the same windows in the same
         order, but at equal compute one reads further.
     """
@@ -57,7 +57,7 @@ class Pair:
 
 
 def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """All architectures beside the baseline, at every budget where a seed of both best sizes is done.
+    """All labels beside the baseline, at every budget where a seed of both best sizes is done.
 
     Runs of a seed that were scored on unlike text or windows are left out, and so are seeds whose text is not that of
     most others of the pair.
@@ -104,7 +104,7 @@ def _alike(both: pl.DataFrame, root: Path) -> pl.DataFrame:
 
 
 def _best(table: pl.DataFrame) -> dict[tuple[str, float], pl.DataFrame]:
-    """Runs of the setting with the least mean loss, by architecture and budget."""
+    """Runs of the setting with the least mean loss, by label and budget."""
     done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null(), pl.col(LOSS).is_finite())
     ranked = done.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
     best = pl.col("setting").sort_by("setting_loss", "setting").first().over("label", "budget_flops")

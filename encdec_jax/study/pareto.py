@@ -120,7 +120,7 @@ def _settings(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray | None:
-    """Losses of resampled studies [resamples, settings]; None if the noise of an architecture was not estimated."""
+    """Losses of resampled studies [resamples, settings]; None if the noise of a label was not estimated."""
     noises = [findings.noise.get(label) for label in settings["label"]]
     sds = [noise.sd for noise in noises if noise is not None and noise.known]
     if len(sds) < len(settings):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encdec_jax.laws.ahead import REACH
 from encdec_jax.laws.frontier import Fit, Law, assess, fit_loss, fit_power
 from encdec_jax.laws.interval import Interval
-from encdec_jax.study.comparison import REACH, Comparison, Crossover, compare, crossover, parameter_ratio
+from encdec_jax.study.comparison import Comparison, Crossover, compare, crossover, parameter_ratio
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
 from encdec_jax.study.noise import Draws
 
@@ -17,10 +18,10 @@ Pairs = list[tuple[IsoFlop, Draws]]
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """A law of one architecture's optima.
+    """A law of one label's optima.
 
     Attributes:
-      label: the architecture.
+      label: of the runs.
       quantity: what the law gives: 'loss' (bits per byte), 'n' (parameters) or 'd' (tokens).
       fit: the law, and how well it fits.
       floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs.
@@ -41,7 +42,7 @@ class Scaling:
 
 
 def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scaling | None:
-    """A law of one architecture; None with fewer than two budgets.
+    """A law of one label; None with fewer than two budgets.
 
     An optimum that is not the parabola's own still bounds the loss, but says nothing of the best size.
     """
@@ -99,7 +100,7 @@ def beside(
     sizes: dict[str, Scaling],
     measured: tuple[float, float],
 ) -> Comparison:
-    """By the laws of the architecture and of the baseline that there are: of losses, and of best `sizes`."""
+    """By the laws of the label and of the baseline that there are: of losses, and of best `sizes`."""
     own, base = (law if law is not None and law.fit.converged else None for law in laws)
     parameters = None
     if own is not None and base is not None and label in sizes and base.label in sizes:

@@ -25,9 +25,9 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # Null where it does not apply (prefix of another objective, budget of an unmatched run) or was not reached (the scores
 # of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
 # of one `setting` are repetitions of each other, runs of one `label` a line of a figure; losses of one `scored` are of
-# the same held-out windows of a text. Columns with a dot are fields
-# of execution as the run ended with them; `executions` is how many ways of execution its parts had. `dropped` and
-# `dropped_eval` are shares of pairs that are too long for a row, in training and in scoring.
+# the same held-out windows of a text. Columns with a dot are fields of execution as the run ended with them;
+# `executions` is how many ways of execution its parts had. `dropped` and `dropped_eval` are shares of pairs that are
+# too long for a row, in training and in scoring.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
