@@ -89,6 +89,8 @@ def prepare(
         print(f"{split}: {entry['documents']:,} documents, {counts}")
         if "inputs" in reading.features:
             print(f"{split}: {_dropped(cache, split)}")
+        if lacking := reading.lacking(split):
+            print(f"{split}: {', '.join(lacking)} of the mixture have no such split and are left out of it")
     print(f"prepared: {cache.folder}")
     return cache.folder
 

@@ -62,6 +62,11 @@ class Reading:
         )
         self.origin = origin(module, sources, self._patterns())
 
+    def lacking(self, split: str) -> list[str]:
+        """The tasks of a Mixture that have no such split, and are left out of it."""
+        parts = self._task.tasks if isinstance(self._task, seqio.Mixture) else []
+        return [part.name for part in parts if split not in part.splits]
+
     def examples(self, split: str) -> int | None:
         """How many examples a split has, where the task says so."""
         try:

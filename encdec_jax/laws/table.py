@@ -15,6 +15,8 @@ from encdec_jax.laws.cells import typed
 from encdec_jax.laws.units import doubts
 from encdec_jax.laws.where import holds
 
+# Columns of our results tables that say which text, windows and program a loss is of: a law mixes them unawares.
+TOLD = ("cache_digest", "scored", "code")
 UNFINISHED = ("pending", "running", "stale", "diverged", "failed")  # statuses of `encdec_jax.sweep.store`, not done
 
 
@@ -96,8 +98,20 @@ def points(
         labels={role: _label(kept[name], role, rows) for role, name in labels.items()},
         rows=rows,
         excluded=excluded,
-        warnings=tuple(doubts(found, numbers, losses, loss)),
+        warnings=(*doubts(found, numbers, losses, loss), *_mixed(kept)),
     )
+
+
+def _mixed(table: pl.DataFrame) -> list[str]:
+    """What a table of ours says its rows differ in, and that no law tells apart; a line each."""
+    named = [name for name in TOLD if table.schema.get(name) == pl.String]
+    found = {name: table[name].drop_nulls().unique().sort().to_list() for name in named}
+    return [
+        f"the rows are of {len(values)} {name}: {', '.join(value[:12] for value in values)}; "
+        f"--where {name}=... takes one"
+        for name, values in found.items()
+        if len(values) > 1
+    ]
 
 
 def _leave(left: np.ndarray, out: np.ndarray, rule: str, excluded: dict[str, tuple[int, ...]]) -> np.ndarray:

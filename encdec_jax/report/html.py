@@ -175,7 +175,7 @@ def _sections(
     pairs: Sequence[Pair],
     seen: Sequence[Sides],
 ) -> list[Section]:
-    said = pictures.point_tips(findings, table)
+    said = pictures.point_tips(findings)
     spent = costs.spent(experiment, table, findings)
     models = {identity: run.model for identity, run in experiment.runs.items()}
     fronts = pareto.fronts(table, models, findings)

@@ -123,16 +123,11 @@ def png(findings: Findings, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def point_tips(findings: Findings, table: pl.DataFrame) -> Tips:
-    """A text for every marker of `panels`.
-
-    Args:
-      findings: that the panels draw.
-      table: whose runs the points stand for.
-    """
+def point_tips(findings: Findings) -> Tips:
+    """A text for every marker of `panels`."""
     found: dict[str, list[str]] = {}
     for optimum in findings.optima:
-        found[f"sizes {optimum.label} {optimum.budget}"] = _sizes(optimum, table)
+        found[f"sizes {optimum.label} {optimum.budget}"] = _sizes(optimum)
         found[f"optimum {optimum.label} {optimum.budget}"] = [_optimum(optimum)]
     for label in findings.labels:
         own = [optimum for optimum in findings.optima if optimum.label == label]
@@ -161,15 +156,12 @@ def _optimum(optimum: Optimum) -> str:
     )
 
 
-def _sizes(optimum: Optimum, table: pl.DataFrame) -> list[str]:
+def _sizes(optimum: Optimum) -> list[str]:
     curve = optimum.isoflop.curve
-    runs = table.filter(
-        pl.col("status") == "done", pl.col("label") == optimum.label, pl.col("budget_flops") == optimum.budget
-    )
     made = []
-    for n, d, loss, seeds in zip(curve.n, curve.d, curve.loss, curve.seeds, strict=True):
-        names = sorted(runs.filter(pl.col("n_params") == n)["run_id"])
-        of = f"mean of {seeds} seeds" if seeds > 1 else "one run"
+    for place, (n, d, loss) in enumerate(zip(curve.n, curve.d, curve.loss, strict=True)):
+        names = sorted(name for name, size in zip(curve.run_ids, curve.run_size, strict=True) if size == place)
+        of = f"mean of {len(names)} runs" if len(names) > 1 else "one run"
         made.append(
             f"{optimum.label}, {flops(optimum.budget)} FLOPs: {n:,.0f} parameters, {number(d)} tokens, {loss:.4f} bits "
             f"per byte ({of}); {', '.join(names)}"

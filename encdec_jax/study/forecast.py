@@ -67,7 +67,7 @@ def forecast(
         leave out are not fitted to: runs not done, outliers, and of several settings of one size all but the best,
         unless `settings` says otherwise.
       planned: run_id, label, n_params, tokens and train_flops of each run, and what text and windows it is to be
-        scored on: cache_digest and scored, null where they are not known.
+        scored on: cache_digest and scored, null or absent where they are not known.
       at: the time, as forecasts state it.
       excluded: runs that health rules leave out of all fits.
       pooled: why runs of several codes or texts may be pooled, if they are.
@@ -120,7 +120,9 @@ def forecast(
 def _require_alike(results: pl.DataFrame, planned: pl.DataFrame, pooled: Reasons) -> None:
     """Refuse to carry losses of one text, or of one way to cut it, over to another."""
     for name in ("cache_digest", "scored"):
-        done, wanted = (set(table[name].drop_nulls()) for table in (results, planned))
+        done, wanted = (
+            set(table[name].drop_nulls()) if name in table.columns else set() for table in (results, planned)
+        )
         if done and wanted - done and name not in pooled:
             values = ", ".join(value[:12] for value in sorted(done))
             other = ", ".join(value[:12] for value in sorted(wanted - done))

@@ -92,6 +92,8 @@ tfds("temp_unbuilt", {"tfds_name": "wikipedia/20230601.en:1.0.0"})
 tfds("temp_unknown", {"tfds_name": "no_such_data:1.0.0"})
 seqio.MixtureRegistry.add("temp_mixture", [("temp_text", 1.0)])
 seqio.MixtureRegistry.add("temp_tokens", [("temp_bytes", 1.0)])
+task("temp_short", [], TEXT, splits=("train",))
+seqio.MixtureRegistry.add("temp_uneven", [("temp_text", 1.0), ("temp_short", 1.0)])
 """
 LINES = [verse.text for verse in verses("rv1909")[:60]] + [""]
 
@@ -150,6 +152,13 @@ def test_tasks_and_mixtures_of_a_user(module, task, vocab):
     assert sorted(cache.splits) == ["dev", "train"]
     assert stored(cache, "train", "inputs") == LINES
     assert stored(cache, "dev", "targets") == [line[::-1] for line in LINES]
+
+
+def test_a_mixture_says_which_tasks_a_split_lacks(module, capsys):
+    """seqio leaves them out with a warning that nobody sees: held-out text was of some tasks only."""
+    prepare.prepare("temp_uneven", module=module)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "left out" in line)
+    assert line == "dev: temp_short of the mixture have no such split and are left out of it"
 
 
 def test_a_module_may_be_a_file_anywhere(tmp_path):

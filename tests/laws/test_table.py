@@ -5,7 +5,7 @@ import pytest
 
 from encdec_jax.errors import UserError
 from encdec_jax.laws.read import read
-from encdec_jax.laws.table import points
+from encdec_jax.laws.table import TOLD, points
 from encdec_jax.study.foreign import as_results
 from encdec_jax.sweep.results import SCHEMA
 
@@ -123,3 +123,11 @@ def test_a_table_with_other_names_becomes_a_results_table():
     assert made["run_id"].n_unique() == 3
     with pytest.raises(UserError, match="suffix_bits_per_byte of theirs = 'suffix_bits_per_byte' is not accepted"):
         as_results(theirs, names, "theirs")
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_losses_of_several_texts_windows_or_programs_are_said_to_be(name):
+    mixed = RUNS.with_columns(pl.Series(name, ["one", "two"] * len(RUNS))[: len(RUNS)])
+    assert points(mixed, ROLES, "ce").warnings == (f"the rows are of 2 {name}: one, two; --where {name}=... takes one",)
+    assert not points(mixed, ROLES, "ce", where=[f"{name}=one"]).warnings
+    assert not points(RUNS.with_columns(pl.lit(3).alias(name)), ROLES, "ce").warnings  # a column of another's own

@@ -8,12 +8,14 @@ from synthetic import Truth, study
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import costs, style
 from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only
 from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin
+from encdec_jax.report.pictures import point_tips
 from encdec_jax.study.findings import analyze
 
 TABLE = study({"causal_lm": Truth()}, noise=0.01)
@@ -129,3 +131,14 @@ def test_a_text_for_every_marker_or_an_error():
     assert made.count("<title>b &amp; c</title>") == 1
     with pytest.raises(ValueError, match="zip"):
         inline("dots", (3, 2), draw, {"dots": ["a", "b"]})
+
+
+def test_a_point_names_the_runs_behind_it():
+    """Settings of its size that another beat are others' runs; two seeds are one point."""
+    seeds = study({"causal_lm": Truth()}, seeds=(0, 1), noise=0.01)
+    worse = seeds.with_columns(pl.col(LOSS) + 0.5, setting="x" + pl.col("setting"), run_id="x" + pl.col("run_id"))
+    said = point_tips(analyze(pl.concat([seeds, worse]), "causal_lm"))
+    texts = [text for key, lines in said.items() if key.startswith("sizes") for text in lines]
+    named = [name for text in texts for name in text.rpartition("; ")[2].split(", ")]
+    assert sorted(named) == sorted(seeds["run_id"])
+    assert all("(mean of 2 runs)" in text for text in texts)
