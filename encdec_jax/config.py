@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.errors import UserError, require
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import read_json
 from encdec_jax.model.config import ModelConfig
@@ -44,18 +45,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         for part in dataclasses.fields(self):
             object.__setattr__(self, part.name, plain(getattr(self, part.name)))
-        require(
-            not (self.model.choices.own_stream and self.objective.name == "causal_lm"),
-            "objective.name",
-            self.objective.name,
-            f"an objective with a source, because {self.model.arch} reads one",
-        )
-        require(
-            self.objective.name != "prefix_lm" or self.objective.prefix_length < self.data.length,
-            "objective.prefix_length",
-            self.objective.prefix_length,
-            f"less than data.length = {self.data.length}",
-        )
+        objective_of(self.objective).check(self.model.choices, self.data)
 
 
 # Fields of the model that nothing read, and their only value. Configurations of older runs name them; `run_id` still

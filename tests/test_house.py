@@ -26,6 +26,7 @@ ORDER = (
     "model.arch",
     "model.config",
     "data.config",
+    "data.objectives",
     "evaluate.config",
     "train.config",
     "config",
@@ -67,9 +68,8 @@ def imports(path: Path, module_level: bool = False) -> Iterator[str]:
 
 def floor(module: str) -> int:
     """The place in `ORDER` of a module's own entry, or of its room's."""
-    room, *rest = module.split(".")[1:]
-    whole = ".".join([room, *rest])
-    return ORDER.index(whole if whole in ORDER else room)
+    parts = module.split(".")[1:]
+    return next(ORDER.index(place) for n in range(len(parts), 0, -1) if (place := ".".join(parts[:n])) in ORDER)
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")

@@ -17,6 +17,7 @@ from encdec_jax.compute.shapes import solve
 from encdec_jax.compute.sizes import limit
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
+from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
@@ -187,14 +188,7 @@ def _bytes(run: RunConfig, batch: int) -> int:
 
 def _of_length(run: RunConfig, length: int) -> RunConfig:
     """The run on windows of another length, or on pairs of another length in the same proportion."""
-    data, objective = replace(run.data, length=length), run.objective
-    if objective.name == "seq2seq":
-        total = run.data.source_length + run.data.target_length
-        source = min(max(2, length * run.data.source_length // total), length - 2)
-        data = replace(data, source_length=source, target_length=length - source)
-    if objective.name == "prefix_lm" and objective.prefix == "fixed":
-        cut = min(max(1, length * objective.prefix_length // run.data.length), length - 1)
-        objective = replace(objective, prefix_length=cut)
+    objective, data = objective_of(run.objective).resized(run.objective, run.data, length)
     return replace(run, data=data, objective=objective)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.geometry import Layout, geometry
+from encdec_jax.data.geometry import geometry
+from encdec_jax.data.objectives.objective import Layout
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, leaves, model

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.geometry import Layout, geometry
+from encdec_jax.data.geometry import geometry
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import Layout
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import Param, Stream, leaves, model
@@ -135,7 +137,7 @@ def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
       UserError: architecture, objective and data do not go together, or the batch does not fill whole rows.
     """
     require(0 < fill <= 1, "fill", fill, "a share of positions in (0, 1]")
-    packs = run.objective.name == "seq2seq"
+    packs = objective_of(run.objective).pairs
     require(pairs == 1 or (packs and pairs > 1), "pairs", pairs, "at least 1; and 1 but for objective 'seq2seq'")
     config = run.model
     shape = geometry(run)

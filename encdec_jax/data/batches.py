@@ -11,10 +11,11 @@ import numpy as np
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.demands import text
 from encdec_jax.data.geometry import geometry
-from encdec_jax.data.objectives import Segments, view
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import Segments, ids_of
 from encdec_jax.data.packing import Batch, Pairs, assemble, pack, ragged
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
@@ -57,11 +58,11 @@ class Batches:
         given = np.arange(self.rows) if rows is None else np.asarray(rows, np.int64)
         self.here = (given[:, None] * self.layout.windows + np.arange(self.layout.windows)).reshape(-1)
         self._read: _Text | _Packed
-        if run.objective.name == "seq2seq":
+        if objective_of(run.objective).pairs:
             self._read = _Packed(cache, data, seed)
             self.dropped = self._read.dropped
         else:
-            self._read = _Text(cache, data, run.objective, seed)
+            self._read = _Text(cache, run)
             self.dropped = 0
         self.epoch = self._read.count
         # grain's shuffle gives epoch e of seed s the order of epoch 0 of seed s + e: spread the seeds first.
@@ -120,17 +121,18 @@ def combine(digests: np.ndarray, so_far: str = "") -> str:
 class _Text:
     """Windows of the documents end to end; a window's last label is the next one's first input."""
 
-    def __init__(self, cache: TokenCache, data: DataConfig, objective: ObjectiveConfig, seed: int) -> None:
-        tokens = text(cache, data, objective)
-        self._windows = np.lib.stride_tricks.sliding_window_view(tokens, data.length + 1)[:: data.length]
-        self._objective, self._sentinel, self._seed = objective, cache.vocab.sentinel(0), seed
+    def __init__(self, cache: TokenCache, run: RunConfig) -> None:
+        tokens, length = text(cache, run), run.data.length
+        self._windows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::length]
+        self._objective, self._seed = objective_of(run.objective), run.train.seed
+        self._ids = ids_of(self._objective, cache.vocab, run.data)
         self.count = len(self._windows)
 
     def raw(self, numbers: np.ndarray) -> np.ndarray:
         return self._windows[numbers].astype(np.int32)
 
     def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
-        segments = view(self.raw(numbers), places, self._objective, self._sentinel, self._seed)
+        segments = self._objective.view(self.raw(numbers), places, self._seed, self._ids)
         return np.arange(len(numbers)), segments
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.heldout import eval_batch
-from encdec_jax.data.objectives import check_vocab_size
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import required_vocab_size
 from encdec_jax.data.packing import Pairs
 from encdec_jax.errors import UserError, require
 
@@ -20,23 +20,27 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
       UserError: a split is not there or too small, the objective is of another kind than the task, or the model does
         not know every id.
     """
-    check_vocab_size(run, cache.vocab)
+    needed = required_vocab_size(objective_of(run.objective), cache.vocab, run.data)
+    what = f"at least {needed}, the ids of vocabulary {run.data.vocab!r} and of the objective"
+    require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
     require(run.data.split in cache.splits, "data.split", run.data.split, "one of " + ", ".join(cache.splits))
-    if run.objective.name == "seq2seq":
+    if objective_of(run.objective).pairs:
         Pairs(cache, run.data.split, run.data)
     else:
-        text(cache, run.data, run.objective)
+        text(cache, run)
     eval_batch(cache, run.model.choices, run.data, run.evaluate)
 
 
-def text(cache: TokenCache, data: DataConfig, objective: ObjectiveConfig) -> np.ndarray:
-    """The tokens of `data.split`, documents end to end.
+def text(cache: TokenCache, run: RunConfig) -> np.ndarray:
+    """The tokens of a run's `data.split`, documents end to end.
 
     Raises:
       UserError: the task is pairs, or the split has not one window of text.
     """
+    data = run.data
     if "inputs" in cache.features:
-        raise UserError(f"objective.name = {objective.name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'")
+        name = run.objective.name
+        raise UserError(f"objective.name = {name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'")
     tokens = np.asarray(cache.tokens(data.split, "targets"))
     accepted = f"less than the {len(tokens)} tokens of task '{data.task}', split '{data.split}'"
     require(len(tokens) > data.length, "data.length", data.length, accepted)

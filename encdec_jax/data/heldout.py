@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.geometry import Layout, layout
-from encdec_jax.data.objectives import Segments, cut
+from encdec_jax.data.config import DataConfig
+from encdec_jax.data.objectives.cut import cut
+from encdec_jax.data.objectives.objective import Layout, Segments
+from encdec_jax.data.objectives.seq2seq import Seq2Seq
 from encdec_jax.data.packing import Batch, Pairs, assemble
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
@@ -29,7 +30,7 @@ def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalCo
     """
     require(data.eval_split in cache.splits, "data.eval_split", data.eval_split, "one of " + ", ".join(cache.splits))
     if "inputs" in cache.features:
-        segments, shape = _pairs(cache, data, evaluate), layout(arch, data, ObjectiveConfig("seq2seq"))
+        segments, shape = _pairs(cache, data, evaluate), Seq2Seq().layout(arch, data)
     else:
         segments, shape = _text(cache, data, evaluate), _suffix_layout(arch, evaluate)
     row = np.arange(evaluate.windows)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.geometry import Layout
-from encdec_jax.data.objectives import Segments, shifted
+from encdec_jax.data.objectives.objective import Layout, Segments, shifted
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Array, Stream

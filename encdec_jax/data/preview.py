@@ -15,7 +15,8 @@ from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
-from encdec_jax.data.objectives import START
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import START
 from encdec_jax.data.packing import Batch
 from encdec_jax.data.vocab import Vocab
 from encdec_jax.errors import require
@@ -51,7 +52,7 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
 
 
 def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
-    layout, unit = batches.layout, "packed rows" if run.objective.name == "seq2seq" else "windows"
+    layout, unit = batches.layout, "packed rows" if objective_of(run.objective).pairs else "windows"
     shape = geometry(run)
     streams = [stream for batch in shown for stream in (batch.source, batch.target) if stream is not None]
     positions = sum(stream.segment.size for stream in streams)

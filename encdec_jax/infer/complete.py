@@ -8,7 +8,7 @@ from flax import nnx
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.objectives import START
+from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import require
 from encdec_jax.infer.kv_cache import greedy
 from encdec_jax.model.model import graph
@@ -31,14 +31,9 @@ def complete(run: RunConfig, params: nnx.State, text: str, tokens: int = 64) -> 
       UserError: the text is too short, `tokens` is not positive, or the task's vocabulary is not in the cache.
     """
     vocab = TokenCache.open(run.data.task, run.data.vocab).vocab
-    ids, end = vocab.encode(text), vocab.eos_id
+    ids = vocab.encode(text)
     require(len(ids) >= 2, "text", text, "at least two tokens")
-    if run.objective.name == "seq2seq":
-        source, first = [*ids, vocab.eos_id], START
-    elif run.objective.name == "span_corruption":
-        source, first, end = [*ids, vocab.sentinel(0)], START, vocab.sentinel(1)
-    else:
-        source, first = ids[:-1], ids[-1]
+    source, first, end = objective_of(run.objective).prompt(ids, vocab)
     read = stream(np.array([source]), 0, run.model.choices.source_open)
     decoder = jax.jit(greedy, static_argnums=(0, 4))
     written = decoder(graph(run.model), params, read, stream(np.array([[first]]), len(source)), tokens)[0].tolist()

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from encdec_jax.config import EXECUTION, RunConfig
+from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
@@ -112,7 +113,7 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
         "arch": run.model.arch,
         "seed": run.train.seed,
         "objective": run.objective.name,
-        "prefix": run.objective.prefix if run.objective.name == "prefix_lm" else None,
+        "prefix": objective_of(run.objective).place,
         "d_model": run.model.decoder.d_model,
         "enc_layers": run.model.encoder.n_layers if run.model.encoder else 0,
         "dec_layers": run.model.decoder.n_layers,

@@ -5,13 +5,20 @@ from hypothesis import strategies as st
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.geometry import span_lengths
-from encdec_jax.data.objectives import START, corrupt, cut, noise_mask, random_cuts, required_vocab_size, view
+from encdec_jax.data.objectives.cut import cut, random_cuts
+from encdec_jax.data.objectives.denoise import corrupt
+from encdec_jax.data.objectives.masks import in_runs, noise_mask
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import START, Ids, required_vocab_size
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.model.presets import preset
 
 SENTINEL = 259
+
+
+def view(windows, places, objective, seed):
+    return objective_of(objective).view(windows, places, seed, Ids(SENTINEL))
 
 
 def windows(n: int, length: int, seed: int = 0) -> np.ndarray:
@@ -36,8 +43,10 @@ def restored(source: list[int], labels: list[int]) -> list[int]:
 def test_span_corruption_inverts_to_the_text_and_fills_its_lengths(length, density, mean, seed):
     objective = ObjectiveConfig("span_corruption", noise_density=density, mean_span=mean)
     text = windows(3, length, seed)
-    segments = view(text, np.arange(3) + seed, objective, SENTINEL, seed)
-    noise, source, target = span_lengths(length, density, mean)
+    segments = view(text, np.arange(3) + seed, objective, seed)
+    ((source, target, share),) = objective_of(objective).lengths(DataConfig(length=length))
+    noise = min(max(round(length * density), 1), length - 1)
+    assert share == 1
     assert segments.source_lengths.tolist() == [source] * 3
     assert segments.target_lengths.tolist() == [target] * 3
     labels, inputs = segments.labels.reshape(3, target), segments.inputs.reshape(3, target)
@@ -51,7 +60,7 @@ def test_span_corruption_inverts_to_the_text_and_fills_its_lengths(length, densi
 def test_a_fixed_prefix_is_as_long_as_it_says():
     objective = ObjectiveConfig("prefix_lm", "fixed", prefix_length=3)
     text = windows(2, 10)
-    segments = view(text, np.arange(2), objective, SENTINEL, 0)
+    segments = view(text, np.arange(2), objective, 0)
     assert segments.source_lengths.tolist() == [3, 3]
     assert segments.source.tolist() == text[:, :3].ravel().tolist()
     assert segments.labels.tolist() == text[:, 4:].ravel().tolist()
@@ -72,7 +81,7 @@ def test_a_prefix_length_without_a_fixed_prefix_or_beyond_the_window_is_refused(
 
 def test_corrupt_of_a_known_mask():
     mask = np.array([[0, 1, 1, 0, 0, 1]], bool)
-    segments = corrupt(np.array([[10, 11, 12, 13, 14, 15]], np.int32), mask, 100)
+    segments = corrupt(np.array([[10, 11, 12, 13, 14, 15]], np.int32), in_runs(mask), 100)
     assert segments.source.tolist() == [10, 100, 13, 14, 101]
     assert segments.labels.tolist() == [100, 11, 12, 101, 15, 102]
     assert segments.inputs.tolist() == [START, 100, 11, 12, 101, 15]
@@ -104,7 +113,7 @@ def test_cut_gives_every_architecture_the_same_tokens():
 
 @pytest.mark.parametrize(("name", "source"), [("causal_lm", 0), ("prefix_lm", 4)])
 def test_text_views_cut_where_they_say(name, source):
-    segments = view(windows(3, 9), np.arange(3), ObjectiveConfig(name), SENTINEL, 0)
+    segments = view(windows(3, 9), np.arange(3), ObjectiveConfig(name), 0)
     assert segments.source_lengths.tolist() == [source] * 3
     assert segments.target_lengths.tolist() == [9 - source] * 3
 
@@ -119,23 +128,23 @@ def test_random_cuts_come_in_antithetic_pairs_over_the_whole_window():
 def test_draws_depend_on_seed_and_place_alone(objective):
     text = windows(1, 64).repeat(8, axis=0)
     places = np.arange(8)
-    whole = view(text, places, objective, SENTINEL, 0)
-    parts = [view(text[p : p + 1], places[p : p + 1], objective, SENTINEL, 0) for p in range(8)]
+    whole = view(text, places, objective, 0)
+    parts = [view(text[p : p + 1], places[p : p + 1], objective, 0) for p in range(8)]
     np.testing.assert_array_equal(whole.source, np.concatenate([part.source for part in parts]))
     np.testing.assert_array_equal(whole.labels, np.concatenate([part.labels for part in parts]))
     assert len({tuple(part.source.tolist()) for part in parts}) > 4
-    assert view(text, places, objective, SENTINEL, 1).source.tolist() != whole.source.tolist()
+    assert view(text, places, objective, 1).source.tolist() != whole.source.tolist()
 
 
 @given(st.integers(4, 300), st.floats(0.05, 0.9), st.floats(1, 9))
 @settings(max_examples=50, deadline=None)
 def test_required_vocab_size_is_one_above_the_highest_id(length, density, mean):
     objective = ObjectiveConfig("span_corruption", noise_density=density, mean_span=mean)
-    segments = view(windows(1, length), np.arange(1), objective, SENTINEL, 0)
-    needed = required_vocab_size(ByteVocab(), DataConfig(length=length), objective)
+    segments = view(windows(1, length), np.arange(1), objective, 0)
+    needed = required_vocab_size(objective_of(objective), ByteVocab(), DataConfig(length=length))
     assert needed == segments.labels.max() + 1
 
 
 def test_required_vocab_size_without_sentinels():
     for name in ("causal_lm", "prefix_lm", "seq2seq"):
-        assert required_vocab_size(ByteVocab(), DataConfig(), ObjectiveConfig(name)) == 259
+        assert required_vocab_size(objective_of(ObjectiveConfig(name)), ByteVocab(), DataConfig()) == 259

@@ -6,9 +6,9 @@ from data.fake import FakeCache, pair_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.geometry import layout
-from encdec_jax.data.objectives import START, Segments
+from encdec_jax.data.config import DataConfig
+from encdec_jax.data.objectives.objective import START, Segments
+from encdec_jax.data.objectives.seq2seq import Seq2Seq
 from encdec_jax.data.packing import OPEN_ROWS, Pairs, assemble, pack
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -65,7 +65,7 @@ def fields(stream, labels, weights, segment):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_each_packed_segment_is_the_pair_alone(arch):
-    choices, shape = ARCHS[arch], layout(ARCHS[arch], DATA, ObjectiveConfig("seq2seq"))
+    choices, shape = ARCHS[arch], Seq2Seq().layout(ARCHS[arch], DATA)
     pairs = [([5, 6, 7], [8, 9]), ([10], [11, 12, 1]), ([13, 14], [15]), ([16, 17, 18, 19], [20, 1])]
     rows = np.array([0, 0, 0, 1])
     packed = assemble(choices, shape, rows, 3, segments_of(pairs))
@@ -90,7 +90,7 @@ def test_each_packed_segment_is_the_pair_alone(arch):
 
 @pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm", "causal_lm"])
 def test_positions_and_openness_of_one_pair(arch):
-    choices, shape = ARCHS[arch], layout(ARCHS[arch], DATA, ObjectiveConfig("seq2seq"))
+    choices, shape = ARCHS[arch], Seq2Seq().layout(ARCHS[arch], DATA)
     batch = assemble(choices, shape, np.array([0]), 1, segments_of([([5, 6, 7], [8, 9])]))
     if choices.own_stream:
         assert batch.source.position[0, :3].tolist() == [0, 1, 2]

@@ -10,8 +10,10 @@ import pytest
 from tiny import tiny_run, write_noise
 
 from encdec_jax.data.config import ObjectiveConfig
-from encdec_jax.data.geometry import Layout
-from encdec_jax.data.objectives import Segments, corrupt, cut
+from encdec_jax.data.objectives.cut import cut
+from encdec_jax.data.objectives.denoise import corrupt
+from encdec_jax.data.objectives.masks import in_runs
+from encdec_jax.data.objectives.objective import Layout, Segments
 from encdec_jax.data.packing import assemble
 from encdec_jax.data.vocab import EOS, ByteVocab
 from encdec_jax.errors import UserError
@@ -44,7 +46,7 @@ def _objective(name: str) -> Segments:
         return Segments(np.array([*IDS, EOS]), np.array([len(IDS) + 1]), np.array([0]), np.array([9]), np.array([1]))
     window = np.array([[*IDS, 50, 51, 52]])
     if name == "span_corruption":
-        return corrupt(window, np.arange(len(IDS) + 3)[None] >= len(IDS), ByteVocab().sentinel(0))
+        return corrupt(window, in_runs(np.arange(len(IDS) + 3)[None] >= len(IDS)), ByteVocab().sentinel(0))
     return cut(window, np.array([len(IDS) - 1]))
 
 

@@ -1,0 +1,1 @@
+"""Objectives: values of one interface that say how windows of text become sources, targets and labels."""
