@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from encdec_jax.report.canvas import LABEL, part
 from encdec_jax.report.style import Look
 from encdec_jax.report.words import flops
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.train.lines import read_lines
 
 METRICS = "metrics.jsonl"
 _POINTS = 48  # of a thinned curve, at most
@@ -48,15 +48,16 @@ def histories(experiment: Experiment, table: pl.DataFrame) -> list[History]:
       UserError: a file of metrics is damaged.
     """
     found = []
-    columns = ("run_id", "label", "budget_flops", "train_flops", "updates")
-    for identity, label, budget, total, updates in table.sort("label", "budget_flops", "run_id").select(columns).rows():
+    columns = ("run_id", "label", "budget_flops", "train_flops", "updates", "status")
+    rows = table.sort("label", "budget_flops", "run_id").select(columns).rows()
+    for identity, label, budget, total, updates, status in rows:
         path = experiment.run_folder(identity) / METRICS
         if not path.is_file():
             continue
+        lines = read_lines(path, updates if status == "done" else None)
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             points = [(line["step"], line["loss"]) for line in lines if line["loss"] is not None]
-        except (ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
         if points:
             step, loss = thin(*np.array(points, float).T)

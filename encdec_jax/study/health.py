@@ -6,7 +6,6 @@ out runs that have one; sweep.py states them as `HEALTH = Health(...)`, so that 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import polars as pl
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.study.curves import Exclusion
+from encdec_jax.train.lines import read_lines
 
 _BEHIND = 20  # logged values whose median a spike is measured from
 _TAIL = 0.05  # of a run, the stretches that 'unsettled' compares
@@ -85,16 +85,20 @@ def unsettled(loss: np.ndarray) -> float:
     return float(means[-1] - means.min())
 
 
-def curve(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def curve(path: Path, last: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and training losses (nats a token; NaN where not finite) of a metrics.jsonl, each [logged].
+
+    Args:
+      path: of the file.
+      last: the update that it must end with; None for any.
 
     Raises:
       UserError: the file is missing, empty or damaged.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = read_lines(path, last)
         rows = np.array([(line["tokens"], np.nan if line["loss"] is None else line["loss"]) for line in lines])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"can't read loss curve {path}: {error}; health rules on losses need it") from error
     require(len(rows) > 0, "loss curve", str(path), "a file with at least one line")
     return rows[:, 0].astype(np.float64), rows[:, 1].astype(np.float64)
@@ -110,7 +114,7 @@ def _broken(rules: Health, run: dict[str, object], root: Path) -> str:
         return f"under-trained: {tokens / n:.3g} tokens per parameter, fewer than {least:g}"
     if rules.spike is None and rules.unsettled is None:
         return ""
-    seen, loss = curve(root / str(run["run_id"]) / "metrics.jsonl")
+    seen, loss = curve(root / str(run["run_id"]) / "metrics.jsonl", int(updates))
     if rules.spike is not None:
         # The first tenth is warm-up or close to it: the loss falls fast, and noise is not yet what it will be.
         found = spikes(loss, int(np.searchsorted(seen, 0.1 * seen[-1])), rules.spike)

@@ -101,8 +101,10 @@ def main() -> int:
                     f"{script}: runs() gives other runs in every process: no set, hash, clock or pid decides"
                 )
             from encdec_jax.train.loop import train  # only now: the CPUs are set before JAX counts them
+            from encdec_jax.train.mirrors import asked
             from encdec_jax.train.sharding import present
 
+            asked()
             present()  # or every run would fail of what is wrong with the machine
             work(experiment, train, stop=lambda: told() or os.getppid() != options.parent)
     except UserError as error:

@@ -27,6 +27,7 @@ from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.folder import begin, finished
 from encdec_jax.train.hosts import any_host, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
+from encdec_jax.train.mirrors import asked
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
 from encdec_jax.train.step import State
@@ -111,6 +112,7 @@ class _Loop:
     def __init__(self, run: RunConfig, folder: Path) -> None:
         self.started = time.perf_counter()
         with together():
+            asked()
             self.run, self.folder = run, folder
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
@@ -126,14 +128,14 @@ class _Loop:
             if jax.process_index() == 0:
                 begin(run, folder, self.cache.digest)
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.carried = _Carried()
+        self.carried, self.logged = _Carried(), None
         self.state, self.first = self._restore()
         self._note_execution()
         # Of the windows seen so far that this process answers for; those seen before a restart are process 0's.
         self.hash = self.carried.data_hash if jax.process_index() == 0 else ""
         self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
         with together():
-            self.metrics = MetricsLog(folder, self.first) if jax.process_index() == 0 else None
+            self.metrics = MetricsLog(folder, self.first, self.logged) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
         """Train to the end. Returns the status, or None if stopped before."""
@@ -254,6 +256,7 @@ class _Loop:
 
     def _save(self, done: int) -> None:
         meta = {**self.carried.__dict__, "wall_s": self._wall(), "data_hash": summed(self.hash)}
+        meta["metrics"] = self.metrics.text if self.metrics is not None else ""  # the first process's is what is kept
         self.checkpoints.save(done, self.state, meta)
 
     def _restore(self) -> tuple[State, int]:
@@ -261,6 +264,7 @@ class _Loop:
         if found is None:
             return self.trainer.init(), 0
         step, state, meta = found
+        self.logged = meta.pop("metrics")
         self.carried = _Carried(**meta)
         return state, step
 
