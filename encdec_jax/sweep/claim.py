@@ -5,9 +5,15 @@ with the highest number counts. To claim is to create the next number exclusivel
 process alone, whether the lease before it was released, was abandoned or never was. (Were a stale lease deleted or
 renamed instead, a slow thief could remove the lease of a fast one.)
 
-A lease's modification time is its last heartbeat; 0 says that it was released, and needs no room on a full disk. On the
-holder's own machine the truth is the process: a dead one frees its run at once, a living one keeps it even if the
-machine has slept. Other machines see only the heartbeat, and take a lease for stale when it has not beaten for `TTL`.
+A lease's modification time changes with each heartbeat; 0 says that it was released, and needs no room on a full disk.
+What it says of the hour is for people to read: clocks may differ by hours. Whoever wants the run takes the lease for
+stale when it has watched it for `TTL` without a change, by its own clock, which stands still while its machine sleeps;
+or at once where it can see that the holder has ended.
+
+The holder counts too, by a clock that goes on while the machine sleeps. Has its heart not beaten for `LIFE`, which is
+shorter than anyone's patience, it must assume that the run was taken over: it claims the next number for itself, and
+has lost where another holds it. It asks so before each write that matters (`Lease.check`), and once lost never writes
+again. A run that makes no progress for `IDLE` is given up likewise, for its heart stops.
 """
 
 from __future__ import annotations
@@ -18,24 +24,36 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import time
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic, time
 from types import TracebackType
 from typing import Literal
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.holder import Holder
 
-TTL = 180.0  # seconds; room for clocks that differ, and for NFS, which may show a heartbeat a minute late
 BEAT = 15.0  # seconds between heartbeats
+LIFE = 120.0  # seconds without a heartbeat after which a holder no longer trusts its own lease
+TTL = 180.0  # seconds without a change after which others take it; NFS may show a heartbeat a minute late
+IDLE = 3600.0  # seconds without progress after which the heart stops: longer than any compilation or scoring
+_LOOK = 1.0  # seconds between two looks of the holder at its own lease
 
 Condition = Literal["free", "held", "stale"]
 
+_watched: dict[Path, tuple[int, float]] = {}  # lease -> its modification time, and since when it has had that
+
 
 class Lease:
-    """A claim that was won. A context: beats inside, and is released at its end, whatever ends it."""
+    """A claim that was won. A context: beats inside, and is released at its end, whatever ends it.
 
-    def __init__(self, path: Path, successor: Path, lost: Callable[[], None]) -> None:
-        self._path, self._successor, self._lost = path, successor, lost
+    Attributes:
+      number: of the claim. Names of what a holder writes carry it, so that a later holder's never clash with them.
+    """
+
+    def __init__(self, path: Path, number: int, lost: Callable[[], None]) -> None:
+        self.number = number
+        self._path, self._next, self._lost = path, number + 1, lost
+        self._beaten = self._moved = _awake()
+        self._one = threading.RLock()
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -50,11 +68,28 @@ class Lease:
         self._heart.join()
         _touch(self._path, 0.0)
 
-    def _beat(self) -> None:
-        while not self._released.wait(BEAT):
-            if self._successor.exists() or not _touch(self._path, None):
+    def check(self) -> None:
+        """To be called before each write that matters: calls `lost` if the run is no longer this process's."""
+        with self._one:
+            now, successor = _awake(), self._path.with_name(f"{self._next}.json")
+            if now - self._beaten > LIFE and now - self._moved < IDLE and _create(successor):
+                self._path, self._next, self._beaten = successor, self._next + 1, now  # nobody had come in between
+            elif successor.exists() or not self._path.exists():
                 self._lost()
-                return
+
+    def progressed(self) -> None:
+        """To be called whenever the run has made progress."""
+        self._moved = _awake()
+
+    def _beat(self) -> None:
+        while not self._released.wait(min(_LOOK, BEAT)):
+            try:
+                self.check()
+            except OSError:  # a disk's hiccup; who wants to write will hear of it
+                continue
+            now = _awake()
+            if now - self._beaten >= BEAT and now - self._moved < IDLE and _touch(self._path, None):
+                self._beaten = now
 
 
 def claim(folder: Path, lost: Callable[[], None]) -> Lease | None:
@@ -64,36 +99,42 @@ def claim(folder: Path, lost: Callable[[], None]) -> Lease | None:
 
     Args:
       folder: of the run; made if it is missing.
-      lost: called, from another thread, if the run was taken over by another machine, which can happen only after
-        this one did not beat for `TTL`. This process must then write no more into the folder.
+      lost: called, from whichever thread finds it, when the run was taken over: this one did not beat for too long.
+        This process must then write no more into the folder; best it ends.
 
     Returns:
-      the lease; None if another process holds the run, or was faster.
+      the lease; None if another process holds the run, or was faster. One that beats no more is given up only when it
+      was asked for at least twice, `TTL` apart.
 
     Raises:
       UserError: the folder can't be written to.
     """
     last = _last(folder)
-    if _condition(last) == "held":
+    if last is not None and not last.released and not last.dead and not _unchanged(last):
         return None
     number = last.number + 1 if last else 1
     path = _path(folder, number)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            file.write(json.dumps(asdict(Holder.this())).encode())
-    except FileExistsError:
-        return None
+        if not _create(path):
+            return None
     except OSError as error:
         _touch(path, 0.0)
         raise UserError(f"can't claim a run in {folder}: {error.strerror or error}") from error
-    return Lease(path, _path(folder, number + 1), lost)
+    if last is not None and last.holder is not None:
+        last.holder.bury()
+    return Lease(path, number, lost)
 
 
 def condition(folder: Path) -> Condition:
-    """Whether the run is claimed: 'held' by a process at work, 'stale' if that is gone, else 'free'."""
-    return _condition(_last(folder))
+    """Whether the run is claimed: 'held' by a process at work, 'stale' if that is gone or its heart stands still.
+
+    At one look, the hour that the lease shows must do: it is 'held' if that is not `TTL` away from this clock's.
+    """
+    last = _last(folder)
+    if last is None or last.released:
+        return "free"
+    return "stale" if last.dead or abs(time() - last.changed / 1e9) > TTL else "held"
 
 
 def last_holder(folder: Path) -> Holder | None:
@@ -102,11 +143,35 @@ def last_holder(folder: Path) -> Holder | None:
     return last.holder if last else None
 
 
+def held_by(folder: Path) -> str:
+    """In words, who holds the run and when its heart last beat, to go on waiting for or to look after."""
+    last = _last(folder)
+    if last is None or last.released:
+        return "nobody"
+    age = time() - last.changed / 1e9
+    if last.dead:
+        when = "which has ended"
+    elif age < -TTL:
+        when = f"whose clock is {-age:.0f} s ahead of this one's"
+    else:
+        when = f"whose heart beat {max(age, 0.0):.0f} s ago"
+    return f"{last.holder or 'a process without a name'}, {when}"
+
+
 @dataclass(frozen=True)
 class _Held:
+    path: Path
     number: int
-    beat: float  # seconds since the epoch; 0 when released
+    changed: int  # nanoseconds since the epoch, by whatever clock; 0 when released
     holder: Holder | None
+
+    @property
+    def released(self) -> bool:
+        return self.changed == 0
+
+    @property
+    def dead(self) -> bool:
+        return self.holder is not None and self.holder.dead
 
 
 def _path(folder: Path, number: int) -> Path:
@@ -116,38 +181,53 @@ def _path(folder: Path, number: int) -> Path:
 def _last(folder: Path) -> _Held | None:
     try:
         names = [name.removesuffix(".json") for name in os.listdir(folder / "leases")]
-        number = max((int(name) for name in names if name.isdigit()), default=None)
+        number = max((int(name) for name in names if name.isdecimal()), default=None)
         if number is None:
             return None
         path = _path(folder, number)
-        return _Held(number, path.stat().st_mtime, _holder(path))
+        with path.open("rb") as file:  # opened, not only looked at: NFS then asks its server
+            return _Held(path, number, os.fstat(file.fileno()).st_mtime_ns, _holder(file.read()))
     except (FileNotFoundError, NotADirectoryError):  # the latter is for `claim` to report
         return None
 
 
-def _holder(path: Path) -> Holder | None:
+def _holder(text: bytes) -> Holder | None:
     """Who wrote a lease; None while it is being written."""
     try:
-        return Holder(**json.loads(path.read_bytes()))
+        return Holder(**json.loads(text))
     except (ValueError, TypeError):
         return None
 
 
-def _condition(last: _Held | None) -> Condition:
-    if last is None or last.beat == 0:
-        return "free"
-    alive = last.holder.alive if last.holder else None
-    if alive is None:
-        alive = time() - last.beat <= TTL
-    return "held" if alive else "stale"
+def _unchanged(last: _Held) -> bool:
+    """Whether this process has watched the lease for `TTL` and seen no heartbeat."""
+    changed, since = _watched.get(last.path, (None, 0.0))
+    if changed != last.changed:
+        since = monotonic()
+        _watched[last.path] = (last.changed, since)
+    return monotonic() - since > TTL
+
+
+def _create(path: Path) -> bool:
+    """Make a lease of this process; False if there is one of that number."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb", buffering=0) as file:
+        file.write(json.dumps(asdict(Holder.this())).encode())
+    return True
+
+
+def _awake() -> float:
+    """Seconds by a clock of this machine that nobody sets, and that goes on while it sleeps."""
+    return clock_gettime(CLOCK_BOOTTIME)
 
 
 def _touch(path: Path, beat: float | None) -> bool:
-    """Set a lease's modification time, to now if None. False if the lease is gone; a disk's hiccup is let pass."""
+    """Set a lease's modification time, to now if None. Returns whether it could be set."""
     try:
         os.utime(path, None if beat is None else (beat, beat))
-    except FileNotFoundError:
-        return False
     except OSError:
-        pass
+        return False
     return True

@@ -1,14 +1,18 @@
-"""A process, named so that others can tell whether it still lives. Linux: reads /proc."""
+"""A process, named so that others can tell whether it still lives, where that can be told at all."""
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import os
 import socket
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_PROC = Path("/proc")
+_WITNESSES = Path("/tmp")  # of this machine or container alone; whoever shares it shares its locks too
+_PREFIX = "encdec-witness-"
 
 
 @dataclass(frozen=True)
@@ -16,45 +20,57 @@ class Holder:
     """The process that holds, or held, a lease.
 
     Attributes:
-      host: name of its machine.
-      space: boot and pid namespace of that machine, within which a pid means something.
+      host: name of its machine. Machines may share one, and containers a pid: neither says whether a process lives.
       pid: of the process.
-      started: of the process, in clock ticks since boot; tells it from a later process with the same pid.
       cpus: that the process may use.
+      witness: name of a file in the machine's /tmp that the process keeps locked as long as it lives, by `flock`. It is
+        random, so that no other machine has it; empty where there is no room for it.
     """
 
     host: str
-    space: str
     pid: int
-    started: int
     cpus: int
+    witness: str
 
     @classmethod
     def this(cls) -> Holder:
         """This process."""
-        pid = os.getpid()
-        return cls(socket.gethostname(), _space(), pid, _started(pid) or 0, len(os.sched_getaffinity(0)))
+        return cls(socket.gethostname(), os.getpid(), len(os.sched_getaffinity(0)), _witness(os.getpid()))
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
 
     @property
-    def alive(self) -> bool | None:
-        """Whether the process lives; None where that can't be seen from here (another machine, boot or container)."""
-        if (self.host, self.space) != (socket.gethostname(), _space()):
-            return None
-        return _started(self.pid) == self.started
+    def dead(self) -> bool:
+        """Whether the process has ended for certain; False too where that can't be seen from here."""
+        path = _WITNESSES / self.witness
+        if not self.witness.startswith(_PREFIX) or path.name != self.witness:
+            return False
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # another machine's, or container's; or swept away
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+    def bury(self) -> None:
+        """Remove what a dead process left on this machine, once its run has another holder."""
+        if self.dead:
+            (_WITNESSES / self.witness).unlink(missing_ok=True)
 
 
 @cache
-def _space() -> str:
-    boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink(_PROC / 'self/ns/pid')}"
-
-
-def _started(pid: int) -> int | None:
-    """When a process started; None if there is none, or only its zombie."""
+def _witness(pid: int) -> str:
+    """The name of this process's locked file; the file stays open, and so locked, to the end of the process."""
     try:
-        stat = (_PROC / str(pid) / "stat").read_text()
+        handle, path = tempfile.mkstemp(prefix=_PREFIX, dir=_WITNESSES)
+        fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the name before, in brackets, may hold spaces
-    state, started = fields[0], fields[19]  # fields 3 and 22 of proc(5)
-    return None if state in "ZX" else int(started)
+        return ""
+    atexit.register(Path(path).unlink, missing_ok=True)
+    return os.path.basename(path)

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import compilation_cache, runs_root
-from encdec_jax.sweep.claim import claim
+from encdec_jax.sweep.claim import TTL, Lease, claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.text import amount, progress_console
+from encdec_jax.train.fence import Fence
 
 if TYPE_CHECKING:
     from encdec_jax.train.loop import Progress as Seen
@@ -47,12 +48,11 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
 
     join()
     with together():  # a job's first process claims the folder for all of it
-        lease = claim(where, lost=lambda: os._exit(1)) if first() else nullcontext()
-        if lease is None:
-            raise UserError(f"folder = {str(where)!r} is not accepted: another process trains there")
+        lease = _claimed(where) if first() else None
+    fence = Fence() if lease is None else Fence(lease.number, lease.check, lease.progressed)
     ended = (where / "summary.json").exists()
-    with lease, interrupts() as stopped, _RunProgress(first()) as tell:
-        summary = train(run, where, stop=stopped, progress=tell)
+    with lease or nullcontext(), interrupts() as stopped, _RunProgress(first()) as tell:
+        summary = train(run, where, stop=stopped, progress=tell, fence=fence)
     if not first():
         return 130 if summary is None else 0
     if summary is None:
@@ -65,6 +65,31 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     print(f"{summary['status']}: {summary['tokens_seen']:,} tokens in {summary['updates']:,} updates{score}")
     print(f"run: {where}")
     return 0
+
+
+def _claimed(folder: Path) -> Lease:
+    """Claim a folder, if need be after a wait, of at most `TTL`, for one whose heart stands still.
+
+    Raises:
+      UserError: another process trains there, or the folder can't be written to.
+    """
+    told = False
+    while (lease := claim(folder, lost=_vanish)) is None:
+        if condition(folder) == "held":
+            raise UserError(f"folder = {str(folder)!r} is not accepted: {held_by(folder)}, trains there")
+        if not told:
+            told = True
+            print(f"{folder}: waiting at most {TTL:.0f} s for {held_by(folder)}", file=sys.stderr, flush=True)
+        time.sleep(1.0)
+    return lease
+
+
+def _vanish() -> None:
+    """End this process at once, with all its threads: the folder is another's now."""
+    print(
+        "the folder was taken over by another process: this one did not beat for too long", file=sys.stderr, flush=True
+    )
+    os._exit(1)
 
 
 class _RunProgress:

@@ -20,11 +20,12 @@ from typing import Any
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
-from encdec_jax.sweep.claim import claim
+from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.speed import longest_first
 from encdec_jax.sweep.store import run_state, write_error
+from encdec_jax.train.fence import Fence
 
 PAUSE = 1.0  # seconds between two looks at runs that others hold
 
@@ -61,22 +62,23 @@ def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable
         return False
     with lease:
         if not run_state(folder).ended:
-            _perform(experiment.runs[identity], folder, train, stop)
+            _perform(experiment.runs[identity], folder, train, stop, lease)
     return True
 
 
-def _perform(run: RunConfig, folder: Path, train: Train, stop: Callable[[], bool]) -> None:
+def _perform(run: RunConfig, folder: Path, train: Train, stop: Callable[[], bool], lease: Lease) -> None:
     try:
-        summary = train(run, folder, stop=stop)
+        summary = train(run, folder, stop=stop, fence=Fence(lease.number, lease.check, lease.progressed))
         if summary is None and not stop():
             raise RuntimeError("training ended early, though nothing asked it to")
     except Exception as error:
+        lease.check()
         write_error(folder, error)
 
 
 def _vanish() -> None:
-    """End this process at once: another machine has taken its run over, whose folder is no longer ours."""
-    print("the lease was lost to another machine: this one did not beat for too long", file=sys.stderr, flush=True)
+    """End this process at once, with all its threads: another has taken its run over, whose folder is not ours now."""
+    print("the lease was lost to another process: this one did not beat for too long", file=sys.stderr, flush=True)
     os._exit(1)
 
 

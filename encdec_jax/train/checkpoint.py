@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json, sha256_file, write_json
-from encdec_jax.train.hosts import together
+from encdec_jax.train.fence import Fence
+from encdec_jax.train.hosts import as_first, together
 from encdec_jax.train.step import State
+
+KEEP = 2  # checkpoints of a run
+_NAME = re.compile(r"(lease(?P<lease>\d+)_)?(?P<step>\d+)")
+
+
+@dataclass(frozen=True, order=True)
+class Saved:
+    """A checkpoint by its update and the number of the lease under which it was saved, 0 for none."""
+
+    step: int
+    lease: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"lease{self.lease}_{self.step}" if self.lease else str(self.step)
+
+    @property
+    def manifest(self) -> str:
+        """Name of the file that holds its hashes."""
+        return f"manifest-{self.name}.json"
 
 
 class Checkpoints:
@@ -24,11 +47,15 @@ class Checkpoints:
 
     Orbax restores a flipped byte without a word, and takes an empty folder for the latest step; the manifest, written
     last, rules out both. Saves run in the background; `seal` writes the manifest of one that has reached the disk.
+
+    The lease's number stands in the name of what is saved: what a process that has lost the run may still be writing
+    in the background never meets what its successor writes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fence: Fence = Fence()) -> None:  # noqa: B008  (it is frozen)
         """Checkpoints in `folder`, which is made on the first save; the newest two are kept."""
         self._folder = folder.absolute()
+        self._fence = fence
         self._pending: int | None = None
         self._manager: ocp.CheckpointManager | None = None
 
@@ -41,6 +68,7 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), meta=ocp.args.JsonSave(meta))
         with together(), self._writing():
             self._settle()
+            self._fence.check()
             self._folder.mkdir(parents=True, exist_ok=True)
             self._check_room(state)
         with self._writing():
@@ -62,20 +90,22 @@ class Checkpoints:
         Args:
           abstract: shapes, types and shardings to restore onto; the mesh may differ from the one saved on.
         """
-        step = self._newest_whole()
-        return None if step is None else self._restore(step, abstract)
+        kept = self._newest_whole()
+        return None if kept is None else self._restore(kept, abstract)
 
     def read_latest(self, abstract: State) -> tuple[int, State, dict[str, Any]] | None:
         """As `restore_latest`, of a folder that others may be writing to: nothing in it is set aside."""
-        steps = (step for step in self._steps() if _whole(self._folder / str(step), self._manifest(step)))
-        step = next(steps, None)
-        return None if step is None else self._restore(step, abstract)
+        whole = (kept for kept in saved(self._folder) if _whole(self._folder, kept))
+        kept = next(whole, None)
+        return None if kept is None else self._restore(kept, abstract)
 
-    def _restore(self, step: int, abstract: State) -> tuple[int, State, dict[str, Any]]:
+    def _restore(self, kept: Saved, abstract: State) -> tuple[int, State, dict[str, Any]]:
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_plain(abstract)), meta=ocp.args.JsonRestore())
-        found = self._open().restore(step, args=items)
+        manager = _manager(self._folder, kept.lease)
+        found = manager.restore(kept.step, args=items)
+        manager.close()
         leaves = jax.tree.leaves(found["state"])
-        return step, jax.tree.unflatten(jax.tree.structure(abstract), leaves), found["meta"]
+        return kept.step, jax.tree.unflatten(jax.tree.structure(abstract), leaves), found["meta"]
 
     def close(self) -> None:
         """Wait until the last save is on disk, and seal it."""
@@ -110,8 +140,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(max_to_keep=2, create=False)
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._manager = _manager(self._folder, self._fence.number)
         return self._manager
 
     def _settle(self) -> None:
@@ -120,39 +149,48 @@ class Checkpoints:
             return
         self._manager.wait_until_finished()
         if jax.process_index() == 0:
-            write_json(self._manifest(self._pending), _hashes(self._folder / str(self._pending)))
-            kept = {self._manifest(step) for step in self._manager.all_steps()}
-            for manifest in self._folder.glob("manifest-*.json"):
-                if manifest not in kept:
-                    manifest.unlink()
+            self._fence.check()
+            made = Saved(self._pending, self._fence.number)
+            write_json(self._folder / made.manifest, _hashes(self._folder / made.name))
+            self._forget_old()
         self._pending = None
 
-    def _newest_whole(self) -> int | None:
+    def _forget_old(self) -> None:
+        """Leave the two newest, and nothing that holders before this one began."""
+        sealed = [kept for kept in saved(self._folder) if (self._folder / kept.manifest).exists()]
+        wanted = {name for kept in sealed[:KEEP] for name in (kept.name, kept.manifest)}
+        for path in self._folder.iterdir():
+            found = _NAME.match(path.name.removeprefix("manifest-"))
+            if found and path.name not in wanted and int(found["lease"] or 0) < self._fence.number:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+            elif path.name.startswith("manifest-") and not path.with_name(path.stem.removeprefix("manifest-")).exists():
+                path.unlink()
+
+    def _newest_whole(self) -> Saved | None:
         """The newest step that is whole, as the first process sees it."""
         with together():
-            step = self._set_aside_damaged() if jax.process_index() == 0 else -1
-        if jax.process_count() > 1:
-            step = int(multihost_utils.broadcast_one_to_all(np.int64(step)))
-        return None if step < 0 else step
+            kept = self._set_aside_damaged() if jax.process_index() == 0 else None
+        step, lease = as_first(np.array([-1, 0] if kept is None else [kept.step, kept.lease], np.int64))
+        return None if step < 0 else Saved(int(step), int(lease))
 
-    def _steps(self) -> list[int]:
-        """All steps that have a folder, the newest first."""
-        return sorted((int(path.name) for path in self._folder.glob("*") if path.name.isdigit()), reverse=True)
-
-    def _set_aside_damaged(self) -> int:
-        for step in self._steps():
-            folder, manifest = self._folder / str(step), self._manifest(step)
-            if _whole(folder, manifest):
-                return step
-            aside = folder.with_name(f"damaged-{folder.name}")
+    def _set_aside_damaged(self) -> Saved | None:
+        for kept in saved(self._folder):
+            if _whole(self._folder, kept):
+                return kept
+            self._fence.check()
+            aside = self._folder / f"damaged-{kept.name}"
             while aside.exists():
                 aside = aside.with_name(aside.name + "-again")
-            folder.rename(aside)
-            manifest.unlink(missing_ok=True)
-        return -1
+            (self._folder / kept.name).rename(aside)
+            (self._folder / kept.manifest).unlink(missing_ok=True)
+        return None
 
-    def _manifest(self, step: int) -> Path:
-        return self._folder / f"manifest-{step}.json"
+
+def saved(folder: Path) -> list[Saved]:
+    """The checkpoints in a folder, whole or not, the newest first."""
+    names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
+    found = [Saved(int(one["step"]), int(one["lease"] or 0)) for name in names if (one := _NAME.fullmatch(name))]
+    return sorted(found, reverse=True)
 
 
 def written(state: State) -> int:
@@ -167,9 +205,16 @@ def _plain(state: State) -> list[Any]:
     return jax.tree.leaves(state)
 
 
-def _whole(folder: Path, manifest: Path) -> bool:
+def _manager(folder: Path, lease: int) -> ocp.CheckpointManager:
+    """Orbax's, of what one lease saves."""
+    form = ocp.path.step.standard_name_format(step_prefix=f"lease{lease}" if lease else None)
+    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, create=False, step_name_format=form)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def _whole(folder: Path, kept: Saved) -> bool:
     try:
-        return bool(read_json(manifest) == _hashes(folder))
+        return bool(read_json(folder / kept.manifest) == _hashes(folder / kept.name))
     except UserError:  # no manifest, or a damaged one
         return False
 

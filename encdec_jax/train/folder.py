@@ -12,6 +12,7 @@ from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.cache import manifest_of
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json, read_summary, write_json
+from encdec_jax.train.checkpoint import saved
 from encdec_jax.train.versions import code
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def finished(run: RunConfig, folder: Path) -> dict[str, Any] | None:
         if summary.get("code") != code():
             log.warning("%s was made by other code: %s; this is %s", folder, summary.get("code", "unknown"), code())
         return summary
-    if any(path.name.isdigit() for path in (folder / "checkpoints").glob("*")):
+    if saved(folder / "checkpoints"):
         part = read_json(folder / _MADE_OF) if (folder / _MADE_OF).exists() else {}
         _check_tokens(run, folder, part.get("cache_digest", tokens), tokens)
         if part.get("code") != code():

@@ -78,6 +78,11 @@ def any_host(told: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.asarray(told)).any())
 
 
+def as_first(values: np.ndarray) -> np.ndarray:
+    """The first process's values, of one shape and type on all."""
+    return values if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(values))
+
+
 def check_same(given: Mapping[str, str]) -> None:
     """Check that every process of a run was given the same.
 

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from encdec_jax.data.packing import dropped_pairs
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.fence import Fence
 from encdec_jax.train.folder import begin, finished
-from encdec_jax.train.hosts import any_host, check_batch, check_same, summed, together
+from encdec_jax.train.hosts import any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
 from encdec_jax.train.schedule import hyper
@@ -57,6 +58,7 @@ def train(
     *,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Progress], None] = lambda seen: None,
+    fence: Fence = Fence(),  # noqa: B008  (it is frozen)
 ) -> dict[str, Any] | None:
     """Train and score one run in `folder`; a folder with an earlier part of the same run is taken up where it ends.
 
@@ -69,6 +71,7 @@ def train(
         summary.json.
       stop: asked between calls; true saves a checkpoint and ends early.
       progress: told at once how much is done already, and after each call how much is then.
+      fence: the claim that the run is trained under: nothing is written once that is lost.
 
     Returns:
       the summary, or None where `stop` ended the run early.
@@ -82,13 +85,14 @@ def train(
         ended = finished(run, folder)
     if any_host(jax.process_index() == 0 and ended is not None):
         return ended
-    loop = _Loop(run, folder)
+    loop = _Loop(run, folder, replace(fence, number=int(as_first(np.array(fence.number)))))
     status = loop.advance(stop, progress)
     if status is None:
         return None
     result = loop.summarise(status)
     with together():
         if jax.process_index() == 0:
+            fence.check()
             write_json(folder / "summary.json", result)
     return result
 
@@ -109,11 +113,11 @@ class _Carried:
 class _Loop:
     """One process's work on a run."""
 
-    def __init__(self, run: RunConfig, folder: Path) -> None:
+    def __init__(self, run: RunConfig, folder: Path, fence: Fence) -> None:
         self.started = time.perf_counter()
         with together():
             asked()
-            self.run, self.folder = run, folder
+            self.run, self.folder, self.fence = run, folder, fence
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
             check_demands(run, self.cache)
@@ -126,8 +130,9 @@ class _Loop:
             self.batches = Batches(self.cache, run, self.trainer.here)
             self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
             if jax.process_index() == 0:
+                fence.check()
                 begin(run, folder, self.cache.digest)
-        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.checkpoints = Checkpoints(folder / "checkpoints", fence)
         self.carried, self.logged = _Carried(), None
         self.state, self.first = self._restore()
         self._note_execution()
@@ -135,6 +140,7 @@ class _Loop:
         self.hash = self.carried.data_hash if jax.process_index() == 0 else ""
         self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
         with together():
+            fence.check()
             self.metrics = MetricsLog(folder, self.first, self.logged) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
@@ -185,6 +191,7 @@ class _Loop:
             rate, error = bits_per_byte(bits, nbytes)
             with together():
                 if jax.process_index() == 0:
+                    self.fence.check()
                     _save_array(self.folder / "suffix_bits.npy", bits)
             if not math.isfinite(rate):
                 status, rate, error, reason = "diverged", None, None, "the loss of the held-out text is not finite"
@@ -212,6 +219,7 @@ class _Loop:
             "dropped": self._dropped(self.run.data.split),
             "dropped_eval": self._dropped(self.run.data.eval_split),
             "error": reason,
+            "lease": self.fence.number,
         }
 
     def _dropped(self, split: str) -> float | None:
@@ -233,6 +241,8 @@ class _Loop:
 
     def _log(self, done: int, n: int, seen: Any) -> bool:
         """Write the metrics of a call. Returns whether they are finite."""
+        self.fence.check()
+        self.fence.progressed()
         loss, norm, tokens = seen.loss[:n], seen.grad_norm[:n], seen.loss_tokens[:n]
         self.carried.loss_tokens += float(tokens.sum(dtype=np.float64))
         self.carried.train_loss = float(loss.mean(dtype=np.float64))
@@ -244,7 +254,9 @@ class _Loop:
                 grad_norm=float(norm.mean(dtype=np.float64)),
                 lr=float(seen.lr[n - 1]),
             )
-            self.metrics.write_timing(step=done, wall_s=self._wall(), step_s=self.carried.step_s)
+            self.metrics.write_timing(
+                step=done, lease=self.fence.number, wall_s=self._wall(), step_s=self.carried.step_s
+            )
         return bool(np.isfinite(loss).all() and np.isfinite(norm).all())
 
     def _due(self, saved: int, done: int) -> bool:

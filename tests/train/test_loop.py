@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import socket
@@ -23,6 +24,7 @@ from encdec_jax.files import write_json
 from encdec_jax.sweep.store import run_state
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.fence import Fence
 from encdec_jax.train.loop import train
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
@@ -174,6 +176,56 @@ def test_bad_input_is_refused_before_anything_is_spent(data):
     with pytest.raises(UserError, match=r"data\.task = 'absent' has no tokens"):
         train(replace(run, data=replace(run.data, task="absent")), data / "run")
     assert not (data / "run").exists()
+
+
+class Lost(Exception): ...
+
+
+def test_nothing_is_written_once_the_claim_is_lost(data):
+    """At each check in turn: no line, score, summary or manifest behind it. Mirrors have files of their own."""
+    run, checks = tiny_run(updates=12), itertools.count()
+    train(run, data / "whole", fence=Fence(1, lambda: next(checks)))
+    total = next(checks)
+    assert total > 8  # of what the run is, its lines, checkpoints, scores, summary
+
+    def contents(folder: Path) -> dict[Path, bytes]:
+        files = [*folder.glob("*.*"), *folder.glob("checkpoints/*.json")]
+        return {path: path.read_bytes() for path in files}
+
+    for left in range(total):
+        folder, checks, found = data / f"lost-{left}", itertools.count(), {}
+
+        def check(folder=folder, checks=checks, left=left, found=found) -> None:
+            if next(checks) == left:
+                found.update(contents(folder))
+                raise Lost
+
+        with pytest.raises(Lost):
+            train(run, folder, fence=Fence(1, check))
+        assert contents(folder) == found
+        assert not (folder / "summary.json").exists()
+
+
+def test_what_a_loser_still_writes_meets_nothing_of_its_successor(data):
+    """Both save the same step: one in the background, long after it has lost the run."""
+    run = tiny_run()
+    train(run, data / "whole")
+    calls = itertools.count()
+    assert train(run, data / "parts", stop=lambda: next(calls) == 5, fence=Fence(1)) is None
+    kept = data / "parts/checkpoints/lease1_25"
+    assert kept.is_dir()
+    late = data / "parts/checkpoints/lease1_40"
+
+    def write(seen) -> None:
+        if seen.updates == 40:
+            late.mkdir()
+            (late / "half").write_bytes(b"of a file")
+
+    summary = train(run, data / "parts", fence=Fence(2), progress=write)
+    assert summary["lease"] == 2
+    assert not late.exists()
+    assert not kept.exists()  # the newest two are the successor's
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
 
 
 @pytest.mark.slow
