@@ -48,9 +48,12 @@ setup(
         "scipy",
         "sentencepiece",
         "tensorboardX",
+        "zstandard",
     ],
     extras_require={
         "data": ["importlib_resources", "seqio", "tensorflow", "tensorflow-datasets", "tensorflow-text"],
+        # Vocabularies of Hugging Face, and the metrics of tasks.
+        "tasks": ["rouge-score", "sacrebleu", "tokenizers"],
         "dev": [
             "hypothesis",
             "ipykernel",

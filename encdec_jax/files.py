@@ -51,6 +51,11 @@ def expanded(path: str) -> Path:
         ) from error
 
 
+def absolute(path: str) -> str:
+    """A path as a user gave it, from the root on; a pattern's signs stand as they are."""
+    return os.path.abspath(expanded(path))
+
+
 def atomic_write(path: Path, data: str | bytes) -> None:
     """Write `data` to `path` whole or not at all, whatever kills the process.
 

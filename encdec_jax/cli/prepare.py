@@ -10,10 +10,17 @@ from encdec_jax.cli.arguments import add_verb
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    text = "tokenise a seqio Task or Mixture once, into the token cache"
+    text = "tokenise files, or a seqio Task or Mixture, once, into the token cache"
     parser = add_verb(verbs, "prepare", text)
-    parser.add_argument("--task", required=True, help="of the shipped text (bible_en, bible_en_es), or of --module")
-    parser.add_argument("--vocab", default="bytes", help="bytes (default), spm4096 (any size), or own (the task's ids)")
+    parser.add_argument(
+        "--task", help="of the shipped text (bible_en, bible_en_es) or of --module; a name, with --text"
+    )
+    text = "a folder, file or pattern ('data/*.jsonl.gz') of .txt, .jsonl (also .gz, .zst), .parquet, or saved datasets"
+    parser.add_argument("--text", metavar="FILES", help=text)
+    text = "the field of FILES' documents that is text; SOURCE,TARGET for pairs; default text"
+    parser.add_argument("--field", default="text", help=text)
+    text = "bytes (default), spm4096 (any size), FILE.model, tokenizer.json, or own (the task's ids)"
+    parser.add_argument("--vocab", default="bytes", help=text)
     parser.add_argument("--vocab-size", type=int, help="pieces, for --vocab spm")
     parser.add_argument("--module", help="Python module that registers the task: a dotted name, or FILE.py")
     text = "make the tokens anew and compare them with those that are there, instead of looking at what they came from"
@@ -24,5 +31,5 @@ def add(verbs: Any) -> None:
 def _prepare(options: argparse.Namespace) -> int:
     from encdec_jax.data.prepare import prepare
 
-    prepare(options.task, options.vocab, options.module, options.vocab_size, options.check)
+    prepare(options.task, options.vocab, options.module, options.vocab_size, options.check, options.text, options.field)
     return 0

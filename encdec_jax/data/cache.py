@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from encdec_jax.data import corpus
 from encdec_jax.data.origin import Origin, changed, shipped
-from encdec_jax.data.vocab import MODEL_FILE, Vocab, vocab_in
+from encdec_jax.data.vocab import MODEL_FILE, UNK, Vocab, vocab_in
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, sha256_file, write_json
 
@@ -217,7 +217,7 @@ def _check_ids(ids: np.ndarray, vocab: Vocab, where: str) -> None:
     outside = ids[(ids < 0) | (ids >= vocab.size)]
     if outside.size:
         raise UserError(f"token id = {outside[0]} in {where} is not accepted: 0 to {vocab.size - 1}")
-    empty = ids[vocab.token_bytes(ids) == 0]
+    empty = ids[(vocab.token_bytes(ids) == 0) & (vocab.exact | (ids != UNK))]
     if empty.size:
         raise UserError(
             f"token id = {empty[0]} in {where} is not accepted: padding, the unknown, an end before the last place and"
@@ -248,9 +248,10 @@ def _put(temporary: Path, folder: Path) -> None:
 
 
 def _command(task: str, vocab: str, source: Origin | str = "") -> str:
-    module = source.get("module") if isinstance(source, dict) else None
-    options = ("" if vocab == "bytes" else f" --vocab {vocab}") + (f" --module {module}" if module else "")
-    return f"encdec prepare --task {task}{options}"
+    told = source if isinstance(source, dict) else {}
+    named = {"--module": "module", "--text": "text", "--field": "field"}
+    options = "".join(f" {option} {told[name]}" for option, name in named.items() if told.get(name))
+    return f"encdec prepare --task {task}{'' if vocab == 'bytes' else f' --vocab {vocab}'}{options}"
 
 
 def _damaged(folder: Path, what: str, task: str, vocab: str) -> UserError:

@@ -219,7 +219,7 @@ def _below(path: str, parents: Iterable[str]) -> bool:
 
 
 def _matches(pattern: str) -> list[str]:
-    return sorted(filter(os.path.isfile, {pattern, *glob.glob(pattern)}))
+    return sorted(filter(os.path.isfile, {pattern, *glob.glob(pattern, recursive=True)}))
 
 
 def _stamp(path: str) -> list[int]:

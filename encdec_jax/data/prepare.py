@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,10 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from encdec_jax.data import corpus, pieces
 from encdec_jax.data.cache import Document, TokenCache, cache_folder, digest_of, write_cache
 from encdec_jax.data.config import DataConfig
+from encdec_jax.data.named_vocab import OWN, Lossy, checked, vocab_file, vocab_name
 from encdec_jax.data.origin import changed, module_file, opened, shipped, with_read
 from encdec_jax.data.packing import dropped_pairs
+from encdec_jax.data.plain import Plain, default_name, shipped_task, text_task
+from encdec_jax.data.splits import RUN
 from encdec_jax.data.vocab import ByteVocab, Vocab
 from encdec_jax.errors import UserError, require
+from encdec_jax.files import absolute
 from encdec_jax.text import progress_console
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OWN = "own"  # the vocabulary of a task that makes token ids itself
-_PROBE = "two  spaces \ufb01\u00c5\n"  # that normalisation changes
-SMALLEST = 300  # pieces of a SentencePiece vocabulary: pad, eos, unk, 256 bytes, and some to learn
-
 
 def prepare(
-    task: str, vocab: str = "bytes", module: str | None = None, vocab_size: int | None = None, check: bool = False
+    task: str | None,
+    vocab: str = "bytes",
+    module: str | None = None,
+    vocab_size: int | None = None,
+    check: bool = False,
+    text: str | None = None,
+    field: str = "text",
 ) -> Path:
     """Tokenise every split of a task, unless that is done, and print where the tokens are.
 
@@ -47,12 +51,15 @@ def prepare(
     deterministically on the train split. It is done if the cache's origin (`encdec_jax.data.origin`) is as it was.
 
     Args:
-      task: a seqio Task or Mixture, one of the shipped ones or registered by `module`.
-      vocab: 'bytes'; 'spm' with `vocab_size`, or 'spm4096' for short, to train that many SentencePiece pieces; or
-        'own', for a task that makes token ids itself.
+      task: one of the shipped ones, or a seqio Task or Mixture that `module` registers; of `text`, the name that it is
+        to have, or None for one made of the files'.
+      vocab: 'bytes'; 'spm' with `vocab_size`, or 'spm4096' for short, to train that many SentencePiece pieces; a file,
+        of a SentencePiece model or a tokenizer.json; or 'own', for a task that makes token ids itself.
       module: Python module that registers the task, by dotted name or as FILE.py, if it is not a shipped one.
       vocab_size: pieces, for 'spm'.
       check: make the tokens anew and compare them with those that are there, which stay as they are.
+      text: files to make a task of: a file, a folder or a pattern (`encdec_jax.data.plain.text_task`).
+      field: of their documents, that is the text; two, with a comma between them, are the source and target of pairs.
 
     Returns:
       The folder of the tokens.
@@ -63,16 +70,18 @@ def prepare(
         left.
     """
     name = vocab_name(vocab, vocab_size)
+    task = _task_name(task, module, text)
     file = None if module is None else module_file(module)
-    if not check and _is_done(task, name, file):
+    if not check and _is_done(task, name, file, text, field):
         print(f"already prepared: {cache_folder(task, name)}")
         return cache_folder(task, name)
     there = TokenCache.open(task, name) if check else None
     with opened() as files:
-        reading = _reading(task, module)
+        reading = _reading(task, module, text, field)
         found = shipped() if task in corpus.FEATURES else reading.origin
-        made = _vocabulary(reading, name)
-        documents = {split: _documents(reading, split, made) for split in reading.splits}
+        made = _vocabulary(reading, name, vocab)
+        lossy = Lossy()
+        documents = {split: _documents(reading, split, made, lossy) for split in reading.splits}
         if there is not None:
             digest = digest_of(task, made, reading.features, documents)
             if digest != there.digest:
@@ -83,6 +92,12 @@ def prepare(
             print(f"checked: {there.folder} holds what the task gives")
             return there.folder
         cache = write_cache(task, made, reading.features, documents, lambda: with_read(found, files))
+    _say(cache, reading, lossy)
+    return cache.folder
+
+
+def _say(cache: TokenCache, reading: Reading | Plain, lossy: Lossy) -> None:
+    """Print what was prepared, and what of it a reader should know."""
     for split in reading.splits:
         entry = cache.manifest["splits"][split]
         counts = ", ".join(f"{entry['tokens'][feature]:,} tokens of {feature}" for feature in reading.features)
@@ -91,19 +106,41 @@ def prepare(
             print(f"{split}: {_dropped(cache, split)}")
         if lacking := reading.lacking(split):
             print(f"{split}: {', '.join(lacking)} of the mixture have no such split and are left out of it")
+        if isinstance(reading, Plain) and split != "train" and "train" in reading.splits:
+            shares = zip(reading.features, reading.leakage(split), strict=True)
+            told = ", ".join(f"{share:.1%} of the runs of {RUN} words in {feature}" for feature, share in shares)
+            print(f"{split}: {told} stand in train too")
+    if not cache.vocab.exact:
+        print(lossy)
+    print(f"to train on: data.task={reading.name} data.vocab={cache.vocab.name}, {cache.vocab.size:,} ids")
     print(f"prepared: {cache.folder}")
-    return cache.folder
 
 
-def _is_done(task: str, name: str, module: Path | None) -> bool:
-    """Whether the tokens are there, whole, and made from what is there now, by the module that is given."""
+def _task_name(task: str | None, module: str | None, text: str | None) -> str:
+    """The name of the task that is asked for."""
+    if text is None:
+        require(task is not None, "task", task, "the name of a task; or give --text FILES")
+        return str(task)
+    require(module is None, "module", module, f"none, because text = {text!r} is given")
+    name = task or default_name(text)
+    require(name not in corpus.FEATURES, "task", name, "a name that no shipped task has; give --task NAME")
+    return name
+
+
+def _is_done(task: str, name: str, module: Path | None, text: str | None, field: str) -> bool:
+    """Whether the tokens are there, whole, and made from what is there now, by the module or files that are given."""
     try:
         source = TokenCache.open(task, name).manifest["source"]
     except UserError:
         return False
     if task in corpus.FEATURES:
         return bool(source == shipped())
-    known = isinstance(source, dict) and module is not None and source.get("module") == str(module)
+    if not isinstance(source, dict):
+        return False
+    if text is None:
+        known = module is not None and source.get("module") == str(module)
+    else:
+        known = (source.get("text"), source.get("field")) == (absolute(text), field)
     return known and changed(source, whole=True) is None
 
 
@@ -118,28 +155,11 @@ def _dropped(cache: TokenCache, split: str) -> str:
     )
 
 
-def vocab_name(vocab: str, vocab_size: int | None) -> str:
-    """The one name of a vocabulary: 'bytes', 'own', or 'spm' and its size, as `data.vocab` has it.
-
-    Raises:
-      UserError: there is no such vocabulary, or the size is missing, too small or one too many.
-    """
-    accepted = "'bytes', 'own', or 'spm' with a vocab_size, as in 'spm4096'"
-    match = re.fullmatch(r"bytes|own|spm([1-9][0-9]*)?", vocab)
-    if match is None:
-        raise UserError(f"vocab = {vocab!r} is not accepted: {accepted}")
-    if vocab in ("bytes", OWN):
-        require(vocab_size is None, "vocab_size", vocab_size, f"none, because vocab {vocab!r} has a size of its own")
-        return vocab
-    size = int(match[1]) if match[1] else vocab_size
-    if size is None:
-        raise UserError(f"vocab = {vocab!r} is not accepted: {accepted}")
-    require(vocab_size in (None, size), "vocab_size", vocab_size, f"{size}, because vocab = {vocab!r}")
-    require(size >= SMALLEST, "vocab_size", size, f"at least {SMALLEST} pieces")
-    return f"spm{size}"
-
-
-def _reading(task: str, module: str | None) -> Reading:
+def _reading(task: str, module: str | None, text: str | None, field: str) -> Reading | Plain:
+    if text is not None:
+        return text_task(text, field, task)
+    if task in corpus.FEATURES:
+        return shipped_task(task)
     try:
         with _quiet():
             from encdec_jax.data.reading import Reading
@@ -169,53 +189,37 @@ def _quiet() -> Iterator[None]:
             os.close(stderr)
 
 
-def _vocabulary(reading: Reading, name: str) -> Vocab:
+def _vocabulary(reading: Reading | Plain, name: str, given: str) -> Vocab:
     if name == OWN:
         return reading.vocabulary()
     if name == "bytes":
         return ByteVocab()
+    found = vocab_file(name, given)
+    if found is not None:
+        return found
     require("train" in reading.splits, "splits", reading.splits, f"one named train, to train vocab {name!r} on")
     examples = _shown(reading.texts("train"), f"training {name}", reading.examples("train"))
     return pieces.train(name, int(name.removeprefix("spm")), (text for example in examples for text in example))
 
 
-def _documents(reading: Reading, split: str, vocab: Vocab) -> Iterator[Document]:
-    """The token ids of each example; refuses one whose text they would not keep exactly."""
+def _documents(reading: Reading | Plain, split: str, vocab: Vocab, lossy: Lossy) -> Iterator[Document]:
+    """The token ids of each example; refuses one whose text they would not keep, as far as the vocabulary keeps any."""
     if vocab.name != OWN:
         for number, example in enumerate(_shown(reading.texts(split), split, reading.examples(split))):
             where = f"example {number} of split {split!r}"
-            yield tuple(_exact(vocab.encode(text), text, vocab, where) for text in example)
+            yield tuple(checked(vocab.encode(text), text, vocab, where, lossy) for text in example)
         return
     for number, (ids, texts) in enumerate(_shown(reading.ids(split), split, reading.examples(split))):
+        where = f"example {number} of split {split!r}"
         for row, text in zip(ids, texts, strict=True):
-            if text is None:
-                _check_lossless(vocab)
-            else:
-                _exact(
-                    [i for i in row.tolist() if i != vocab.eos_id], text, vocab, f"example {number} of split {split!r}"
+            if text is not None:
+                checked([i for i in row.tolist() if i != vocab.eos_id], text, vocab, where, lossy)
+            elif not vocab.exact:
+                raise UserError(
+                    f"vocab = {vocab.name!r} is not accepted: the task's vocabulary does not keep text exactly, and the"
+                    " task keeps no text beside its ids, whose bytes could be counted"
                 )
         yield ids
-
-
-def _check_lossless(vocab: Vocab) -> None:
-    """Refuse a vocabulary that normalises text, where a task keeps no text to compare with."""
-    if vocab.decode(ids := vocab.encode(_PROBE)) != _PROBE or vocab.token_bytes(ids).sum() != len(_PROBE.encode()):
-        raise UserError(
-            f"vocab = {vocab.name!r} is not accepted: the task's vocabulary does not keep text exactly, and the task"
-            " keeps no text beside its ids, whose bytes could be counted"
-        )
-
-
-def _exact(ids: list[int], text: str, vocab: Vocab, where: str) -> list[int]:
-    """The ids, if they stand for the text and all its bytes: bits per byte divides by what they stand for."""
-    if isinstance(vocab, ByteVocab) and vocab.name != OWN:
-        return ids
-    found, size = vocab.decode(ids), int(vocab.token_bytes(ids).sum())
-    if found == text and size == len(text.encode()):
-        return ids
-    lost = next((a for a, b in zip_longest(text, found) if a != b), None)
-    what = f"{len(text.encode())} bytes of text became {size}" if lost is None else f"{lost!r} is not kept"
-    raise UserError(f"{where} is not accepted in vocab {vocab.name!r}: {what}; 'bytes' keeps every text")
 
 
 def _shown(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:

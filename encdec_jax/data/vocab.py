@@ -6,7 +6,7 @@ leave the ids from `size` on to an objective's sentinels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from sentencepiece import SentencePieceProcessor
 from encdec_jax.errors import UserError, require
 
 PAD, EOS, UNK = 0, 1, 2
-MODEL_FILE = "vocab.model"  # a SentencePiece model, inside the folder of the tokens it made
+PROBE = "two  spaces \ufb01\u00c5\n{\u2603"  # that normalisation changes, and rare letters
+MODEL_FILE = "vocab.model"  # what a vocabulary was read from, inside the folder of the tokens it made
 
 
 class Vocab(Protocol):
@@ -26,7 +27,9 @@ class Vocab(Protocol):
     Attributes:
       name: as `data.vocab` has it.
       size: ids without sentinels.
-      model: the SentencePiece model's bytes, or None where the vocabulary needs no file.
+      model: the bytes of its file, or None where the vocabulary needs none.
+      exact: whether it keeps every text as it is. One that does not normalises text before it cuts it into tokens, and
+        may know no token for a letter; it counts the bytes of what it makes of the text, none for the unknown.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Vocab(Protocol):
     pad_id: int
     eos_id: int
     model: bytes | None
+    exact: bool
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text, without an end-of-document token."""
@@ -42,7 +46,11 @@ class Vocab(Protocol):
         """The text of the ids; padding, end of document and sentinels stand for no text."""
 
     def token_bytes(self, ids: ArrayLike) -> np.ndarray:
-        """UTF-8 bytes of text that each id stands for: int64 of the shape of `ids`; 0 for ids without text."""
+        """UTF-8 bytes of text that each id stands for: int64 of the shape of `ids`; 0 for ids without text.
+
+        Over a document and its end they add up to its bytes: where a vocabulary puts a space in front of a text, the
+        end of the document takes its byte away.
+        """
 
     def sentinel(self, index: int) -> int:
         """Id of an objective's sentinel number `index`, counted from 0."""
@@ -55,6 +63,7 @@ class ByteVocab:
     pad_id = PAD
     eos_id = EOS
     model: bytes | None = None
+    exact = True
 
     def __init__(self, name: str = "bytes") -> None:
         self.name = name
@@ -77,44 +86,36 @@ class ByteVocab:
         return self.size + index
 
 
-class SentencePieceVocab:
-    """The pieces of a SentencePiece model.
-
-    Those that `prepare` trains neither normalise text nor add a space in front, and fall back to bytes, so they lose
-    nothing and `token_bytes` of a text adds up to its bytes. A model that does normalise, as T5's, gives the bytes of
-    the normalised text, and none for the unknown.
+class SpelledVocab:
+    """A vocabulary that a file holds: each id is spelled as bytes of text, and a text is the spellings of its ids.
 
     Args:
       name: as `data.vocab` has it.
-      model: a serialised SentencePiece model.
-
-    Raises:
-      UserError: it is no such model, or pad, eos and unk are not 0, 1 and 2.
+      model: the file.
+      spellings: of each id, b"" for those that stand for no text.
+      encode: gives the ids of a text.
     """
 
     pad_id = PAD
     eos_id = EOS
 
-    def __init__(self, name: str, model: bytes) -> None:
+    def __init__(self, name: str, model: bytes, spellings: list[bytes], encode: Callable[[str], list[int]]) -> None:
         self.name = name
         self.model: bytes | None = model
-        try:
-            pieces = SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
-            raise UserError(f"vocab = {name!r} is not accepted: its file is no SentencePiece model") from error
-        special = (pieces.pad_id(), pieces.eos_id(), pieces.unk_id())
-        require(special == (PAD, EOS, UNK), f"(pad, eos, unk) of vocab {name!r}", special, "(0, 1, 2)")
-        self._pieces = pieces
-        self.size = pieces.get_piece_size()
-        self._bytes = np.array([self._text_bytes(i) for i in range(self.size)] + [0], np.int64)
+        self.size = len(spellings)
+        self._encode, self._spellings = encode, spellings
+        self._bytes = np.array([*map(len, spellings), 0], np.int64)
+        self._bytes[EOS] = 1 - self.token_bytes(encode("a")).sum()  # less the space in front, if one is put there
+        self.exact = self.decode(encode(PROBE)) == PROBE and not self._bytes[EOS]
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text, without an end-of-document token."""
-        return self._pieces.encode(text)
+        return self._encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; padding, end of document and sentinels stand for no text."""
-        return self._pieces.decode([int(i) for i in ids if UNK <= i < self.size])
+        """The text of the ids; padding, end of document, the unknown and sentinels stand for no text."""
+        text = b"".join(self._spellings[i] for i in ids if UNK < i < self.size).decode(errors="replace")
+        return text.removeprefix(" ") if self._bytes[EOS] else text
 
     def token_bytes(self, ids: ArrayLike) -> np.ndarray:
         """UTF-8 bytes of text that each id stands for: int64 of the shape of `ids`; 0 for ids without text."""
@@ -124,20 +125,57 @@ class SentencePieceVocab:
         """Id of an objective's sentinel number `index`, counted from 0."""
         return self.size + index
 
-    def _text_bytes(self, index: int) -> int:
-        pieces = self._pieces
-        if pieces.is_byte(index):
-            return 1
-        if pieces.is_control(index) or pieces.is_unknown(index) or pieces.is_unused(index):
-            return 0
-        return len(pieces.id_to_piece(index).replace("▁", " ").encode())
+
+class SentencePieceVocab(SpelledVocab):
+    """The pieces of a SentencePiece model.
+
+    Those that `prepare` trains neither normalise text nor add a space in front, and fall back to bytes, so they lose
+    nothing. T5's does all that.
+
+    Args:
+      name: as `data.vocab` has it.
+      model: a serialised SentencePiece model.
+
+    Raises:
+      UserError: it is no such model, or pad, eos and unk are not 0, 1 and 2.
+    """
+
+    def __init__(self, name: str, model: bytes) -> None:
+        try:
+            pieces = SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise UserError(f"vocab = {name!r} is not accepted: its file is no SentencePiece model") from error
+        special = (pieces.pad_id(), pieces.eos_id(), pieces.unk_id())
+        require(special == (PAD, EOS, UNK), f"(pad, eos, unk) of vocab {name!r}", special, "(0, 1, 2)")
+
+        def spelling(index: int) -> bytes:
+            piece = pieces.id_to_piece(index)
+            if pieces.is_byte(index):
+                return bytes([int(piece[1:-1], 16)])
+            silent = pieces.is_control(index) or pieces.is_unknown(index) or pieces.is_unused(index)
+            return b"" if silent else piece.replace("▁", " ").encode()
+
+        super().__init__(name, model, list(map(spelling, range(pieces.get_piece_size()))), pieces.encode)
+
+
+def vocab_of(name: str, model: bytes) -> Vocab:
+    """The vocabulary of a file: a SentencePiece model, or a tokenizer.json.
+
+    Raises:
+      UserError: the file is neither, or its library is not installed.
+    """
+    if model.lstrip().startswith(b"{"):
+        from encdec_jax.data.tokenizer import TokenizerVocab
+
+        return TokenizerVocab(name, model)
+    return SentencePieceVocab(name, model)
 
 
 def vocab_in(folder: Path, name: str) -> Vocab:
-    """The vocabulary of the tokens in a cache's folder: its SentencePiece model if it holds one, else bytes.
+    """The vocabulary of the tokens in a cache's folder: that of its model file if it holds one, else bytes.
 
     Raises:
-      UserError: the model file is damaged.
+      UserError: the model file is damaged, or its library is not installed.
     """
     file = folder / MODEL_FILE
-    return SentencePieceVocab(name, file.read_bytes()) if file.exists() else ByteVocab(name)
+    return vocab_of(name, file.read_bytes()) if file.exists() else ByteVocab(name)

@@ -12,7 +12,7 @@ from encdec_jax.data import pieces, prepare
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.corpus import FEATURES, documents, verses
-from encdec_jax.data.prepare import vocab_name
+from encdec_jax.data.named_vocab import vocab_name
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 
