@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from support import model_config
 
 from encdec_jax.model import declare
-from encdec_jax.model.layers import MLP, subtree
+from encdec_jax.model.layers import MLP, product, subtree
 
 
 def test_gelu_is_its_tanh_form():
@@ -26,3 +28,33 @@ def test_gelu_is_its_tanh_form():
     np.testing.assert_allclose(found, tanh, atol=2e-6)
     assert np.abs(exact - tanh).max() > 1e-4
     assert "tanh form" in type(config).__doc__
+
+
+WIDENS, NARROWS = (6, 10), (10, 6)
+
+
+def around_product(shape, dtype):
+    """x [2, 5, n], w [n, m] and the gradient of their product."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = (2, 5, shape[0]), shape, (2, 5, shape[1])
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [WIDENS, NARROWS])
+def test_a_products_gradient_is_that_of_the_plain_product(shape, dtype):
+    x, w, g = around_product(shape, dtype)
+    (found, grads), (value, plain) = ((y, back(g)) for y, back in (jax.vjp(f, x, w) for f in (product, jnp.matmul)))
+    assert jnp.array_equal(found, value)
+    for one, other in zip(grads, plain, strict=True):
+        assert one.dtype == other.dtype == dtype
+        rounding = 4 * float(jnp.finfo(dtype).eps)
+        np.testing.assert_allclose(np.asarray(one, float), np.asarray(other, float), rtol=rounding, atol=4 * rounding)
+
+
+@pytest.mark.parametrize("shape", [WIDENS, NARROWS])
+def test_the_narrower_operand_of_a_weights_gradient_stands_left(shape):
+    x, w, g = around_product(shape, jnp.float32)
+    jaxpr = jax.make_jaxpr(lambda x, w, g: jax.vjp(product, x, w)[1](g)[1])(x, w, g).jaxpr
+    found = [e for e in jaxpr.eqns if e.primitive.name == "dot_general" and e.outvars[0].aval.ndim == 2]
+    assert [equation.invars[0].aval.shape[-1] for equation in found] == [min(shape)]
