@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -12,6 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from encdec_jax.errors import UserError, require
+
+
+_PLAIN = (int, float, str, bool, type(None))
 
 
 def later(default: Any, execution: bool = False) -> Any:
@@ -36,21 +40,22 @@ def build(cls: type, data: Any, path: str = "") -> Any:
       UserError: a field is unknown, missing, of the wrong type, or its value is not accepted.
     """
     require(isinstance(data, Mapping), path or "config", data, "an object with named fields")
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(cls)}
+    known = _fields(cls)
     for name in data:
         if name not in known:
             raise UserError(f"config field '{path}{name}' is unknown; accepted here: {', '.join(known)}")
-    for name, f in known.items():
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+    for name, field in known.items():
+        if field.needed and name not in data:
             raise UserError(f"config field '{path}{name}' is missing")
-    return cls(**{name: _value(hints[name], value, path + name) for name, value in data.items()})
+    return cls(**{name: _value(known[name], value, path + name) for name, value in data.items()})
 
 
 def plain(value: Any) -> Any:
     """A value of a configuration with Python's numbers in place of NumPy's, which overflow and are no JSON."""
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        parts = {name: getattr(value, name) for name in _fields(type(value))}
         changes = {name: made for name, part in parts.items() if (made := plain(part)) is not part}
         return dataclasses.replace(value, **changes) if changes else value
     return value.item() if isinstance(value, np.generic) else value
@@ -108,15 +113,41 @@ def _kind(hint: Any) -> str:
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
-def _value(hint: Any, value: Any, path: str) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """What `build` asks of a field, found out once a class: sweeps build thousands of each."""
+
+    hint: Any  # without None
+    optional: bool
+    choices: tuple[Any, ...]  # of a literal
+    nested: bool  # a dataclass
+    needed: bool
+
+
+@functools.cache
+def _fields(cls: type) -> dict[str, _Field]:
+    hints, found = typing.get_type_hints(cls), {}
+    for field in dataclasses.fields(cls):
+        hint, optional = _without_none(hints[field.name])
+        found[field.name] = _Field(
+            hint,
+            optional,
+            typing.get_args(hint) if typing.get_origin(hint) is Literal else (),
+            dataclasses.is_dataclass(hint) and isinstance(hint, type),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+    return found
+
+
+def _value(field: _Field, value: Any, path: str) -> Any:
     value = plain(value)
-    hint, optional = _without_none(hint)
-    if optional and value is None:
+    hint = field.hint
+    if field.optional and value is None:
         return None
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if field.nested:
         return build(hint, value, path + ".")
-    if typing.get_origin(hint) is Literal:
-        require(value in typing.get_args(hint), path, value, "one of " + ", ".join(map(str, typing.get_args(hint))))
+    if field.choices:
+        require(value in field.choices, path, value, "one of " + ", ".join(map(str, field.choices)))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -124,5 +155,6 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return int(value)
     if hint is float and isinstance(value, float):
         require(math.isfinite(value), path, value, "a finite number")
-    require(type(value) is hint, path, value, f"a value of type {hint.__name__}")
+    if type(value) is not hint:
+        require(False, path, value, f"a value of type {hint.__name__}")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
@@ -30,6 +31,7 @@ class Cost:
     mismatch: float | None
 
 
+@lru_cache(maxsize=None)
 def cost(run: RunConfig) -> Cost:
     """The cost of a run.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,7 @@ def load(folder: Path) -> Experiment:
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)
     second = execute(script)
-    again = _runs(second, script)
+    again = _runs(second, script, dict(zip(map(repr, runs.values()), runs, strict=True)))
     if set(again) != set(runs):
         other = len(set(runs) - set(again))
         raise UserError(
@@ -145,13 +146,14 @@ def _named(module: ModuleType, script: Path, name: str) -> Any:
     return value
 
 
-def _runs(module: ModuleType, script: Path) -> dict[str, RunConfig]:
+def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = None) -> dict[str, RunConfig]:
+    """The runs of a sweep.py by their ids; those whose text is `known` have the id that stands there."""
     function: Any = getattr(module, "runs", None)
     require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
     found: dict[str, RunConfig] = {}
     for place, run in enumerate(called(lambda: list(function()), script)):
         require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
-        identity = run_id(run)
+        identity = (known or {}).get(repr(run)) or run_id(run)
         if identity in found:
             first = list(found).index(identity)
             raise UserError(

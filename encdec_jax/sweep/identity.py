@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from functools import cache
+from types import NoneType
 from typing import Any
 
 from encdec_jax.config import GONE, RunConfig, from_dict, to_dict
@@ -55,14 +57,23 @@ def _resolved(run: RunConfig) -> dict[str, Any]:
 
 def _entering(config: Any) -> Any:
     """The fields of a configuration that make it another run, as plain nested data."""
-    if not dataclasses.is_dataclass(config):
+    if isinstance(config, (int, float, str, NoneType)) or not dataclasses.is_dataclass(config):
         return config
     entering = {}
-    for field in dataclasses.fields(config):
-        value = field.default if field.metadata.get("execution") else getattr(config, field.name)
-        if value != field.default or not field.metadata.get("later"):
-            entering[field.name] = _entering(value)
+    for name, default, execution, later in _fields(type(config)):
+        value = default if execution else getattr(config, name)
+        if not later or value != default:
+            entering[name] = _entering(value)
     return entering
+
+
+@cache
+def _fields(cls: type[Any]) -> list[tuple[str, Any, bool, bool]]:
+    """Of each field of a configuration: its name and default, and whether it is of execution, or was added later."""
+    return [
+        (field.name, field.default, bool(field.metadata.get("execution")), bool(field.metadata.get("later")))
+        for field in dataclasses.fields(cls)
+    ]
 
 
 def _hash(resolved: dict[str, Any]) -> str:
