@@ -14,7 +14,6 @@ import numpy as np
 
 from encdec_jax.errors import UserError, require
 
-
 _PLAIN = (int, float, str, bool, type(None))
 
 

@@ -60,7 +60,7 @@ def _entering(config: Any) -> Any:
     if isinstance(config, (int, float, str, NoneType)) or not dataclasses.is_dataclass(config):
         return config
     entering = {}
-    for name, default, execution, later in _fields(type(config)):
+    for name, default, execution, later in _fields(config.__class__):
         value = default if execution else getattr(config, name)
         if not later or value != default:
             entering[name] = _entering(value)
