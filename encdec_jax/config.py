@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.named import objective_of
@@ -20,6 +20,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import read_json
 from encdec_jax.model.config import ModelConfig
+from encdec_jax.ranges import POSITIVE, check_ranges
 from encdec_jax.resolve import build, plain
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 
@@ -30,7 +31,7 @@ class RunConfig:
 
     Attributes:
       model, data, objective, optim, train, evaluate, mesh: each room's part.
-      budget_flops: training FLOPs that the run was matched to, if any.
+      budget_flops: training FLOPs that the run was matched to, above 0, if any.
     """
 
     model: ModelConfig
@@ -40,11 +41,12 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvalConfig = field(default_factory=EvalConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    budget_flops: float | None = None
+    budget_flops: Annotated[float | None, POSITIVE] = None
 
     def __post_init__(self) -> None:
         for part in dataclasses.fields(self):
             object.__setattr__(self, part.name, plain(getattr(self, part.name)))
+        check_ranges(self)
         objective_of(self.objective).check(self.model.choices, self.data)
 
 

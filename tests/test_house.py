@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "encdec_jax"
 # Each may import itself and what stands before it.
 ORDER = (
     "errors",
+    "ranges",
     "files",
     "script",
     "cpus",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from encdec_jax.errors import require
+from encdec_jax.ranges import MANY, Range, check_ranges
 from encdec_jax.resolve import later
 
 
@@ -24,16 +25,14 @@ class DataConfig:
 
     task: str = "bible_en"
     vocab: str = "bytes"
-    length: int = 256
-    source_length: int = 256
-    target_length: int = 256
+    length: Annotated[int, Range(4, MANY)] = 256
+    source_length: Annotated[int, Range(2, MANY)] = 256
+    target_length: Annotated[int, Range(2, MANY)] = 256
     split: str = "train"
     eval_split: str = "validation"
 
     def __post_init__(self) -> None:
-        require(self.length >= 4, "data.length", self.length, "at least 4 tokens")
-        for name in ("source_length", "target_length"):
-            require(getattr(self, name) >= 2, f"data.{name}", getattr(self, name), "at least 2 tokens")
+        check_ranges(self, "data.")
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,12 @@ class ObjectiveConfig:
 
     name: Literal["causal_lm", "prefix_lm", "span_corruption", "seq2seq"] = "causal_lm"
     prefix: Literal["half", "fixed", "random"] = "half"
-    noise_density: float = 0.15
-    mean_span: float = 3.0
-    prefix_length: int = later(0)
+    noise_density: Annotated[float, Range(0, 1, above=True, below=True)] = 0.15
+    mean_span: Annotated[float, Range(1)] = 3.0
+    prefix_length: Annotated[int, Range(0, MANY)] = later(0)
 
     def __post_init__(self) -> None:
-        require(0 < self.noise_density < 1, "objective.noise_density", self.noise_density, "between 0 and 1")
-        require(self.mean_span >= 1, "objective.mean_span", self.mean_span, "at least 1 token")
+        check_ranges(self, "objective.")
         fixed = self.prefix == "fixed"
         accepted = "at least 1 token" if fixed else f"0, because objective.prefix = {self.prefix!r} takes no length"
         require((self.prefix_length >= 1) == fixed, "objective.prefix_length", self.prefix_length, accepted)

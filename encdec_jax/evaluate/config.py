@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from encdec_jax.errors import require
+from encdec_jax.ranges import COUNT, check_ranges
 from encdec_jax.resolve import execution
 
 
@@ -18,11 +19,10 @@ class EvalConfig:
       batch_size: windows scored at a time, at least 1.
     """
 
-    prefix: int = 128
-    suffix: int = 128
-    windows: int = 512
-    batch_size: int = execution(64)
+    prefix: Annotated[int, COUNT] = 128
+    suffix: Annotated[int, COUNT] = 128
+    windows: Annotated[int, COUNT] = 512
+    batch_size: Annotated[int, COUNT] = execution(64)
 
     def __post_init__(self) -> None:
-        for name in ("prefix", "suffix", "windows", "batch_size"):
-            require(getattr(self, name) >= 1, f"evaluate.{name}", getattr(self, name), "a whole number of at least 1")
+        check_ranges(self, "evaluate.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS, Arch
+from encdec_jax.ranges import Range, check_ranges
 from encdec_jax.resolve import execution, later
 
 
@@ -23,16 +24,15 @@ class StackConfig:
       d_ff: width inside the MLP, at least 1.
     """
 
-    n_layers: int
-    d_model: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    d_ff: int
+    n_layers: Annotated[int, Range(1, 10_000)]
+    d_model: Annotated[int, Range(1, 2**20)]
+    n_heads: Annotated[int, Range(1, 2**16)]
+    n_kv_heads: Annotated[int, Range(1, 2**16)]
+    head_dim: Annotated[int, Range(1, 2**16)]
+    d_ff: Annotated[int, Range(1, 2**24)]
 
     def __post_init__(self) -> None:
-        for name in ("n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "a whole number of at least 1")
+        check_ranges(self)
         require(
             self.n_heads % self.n_kv_heads == 0,
             "n_kv_heads",
@@ -51,7 +51,7 @@ class ModelConfig:
       vocab_size: rows of each embedding table: at least the ids of the vocabulary and of the objective (bytes: 259).
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
-      rope_theta: the base of RoPE's wavelengths, in tokens.
+      rope_theta: the base of RoPE's wavelengths, in tokens, at least 1.
       mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's and T5 v1.1's).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
@@ -66,10 +66,10 @@ class ModelConfig:
     """
 
     arch: str
-    vocab_size: int
+    vocab_size: Annotated[int, Range(2, 2**26)]
     decoder: StackConfig
     encoder: StackConfig | None = None
-    rope_theta: float = 10_000.0
+    rope_theta: Annotated[float, Range(1)] = 10_000.0
     mlp: Literal["swiglu", "gelu"] = "swiglu"
     qk_norm: bool = False
     tie: Literal["all", "inputs", "decoder", "none"] = "all"
@@ -77,7 +77,7 @@ class ModelConfig:
     remat: Literal["none", "full", "dots"] = execution("none")
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto", execution=True)
-    base_width: int = later(0)
+    base_width: Annotated[int, Range(0, 2**20)] = later(0)
 
     @property
     def choices(self) -> Arch:
@@ -86,8 +86,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
-        require(self.vocab_size >= 2, "model.vocab_size", self.vocab_size, "at least 2")
-        require(self.base_width >= 0, "model.base_width", self.base_width, "at least 0 (0: no muP)")
+        check_ranges(self, "model.")
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
             return

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from encdec_jax.errors import require
+from encdec_jax.ranges import COUNT, FRACTION, POSITIVE, Range, check_ranges
 from encdec_jax.resolve import execution
+
+TOKENS = Range(1, 10**18)  # of training
 
 
 @dataclass(frozen=True)
@@ -28,29 +31,21 @@ class OptimConfig:
     """
 
     name: Literal["adamw", "adafactor"] = "adamw"
-    lr: float = 1e-3
+    lr: Annotated[float, POSITIVE] = 1e-3
     schedule: Literal["cosine", "wsd", "rsqrt", "constant"] = "cosine"
-    warmup: float = 0.1
-    decay: float = 0.2
-    final: float = 0.1
-    b1: float = 0.9
-    b2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
+    warmup: Annotated[float, Range(0, 1, below=True)] = 0.1
+    decay: Annotated[float, FRACTION] = 0.2
+    final: Annotated[float, FRACTION] = 0.1
+    b1: Annotated[float, Range(0, 1, below=True)] = 0.9
+    b2: Annotated[float, Range(0, 1, below=True)] = 0.95
+    eps: Annotated[float, POSITIVE] = 1e-8
+    weight_decay: Annotated[float, Range(0)] = 0.0
+    clip_norm: Annotated[float, Range(0)] = 1.0
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, "optim.lr", self.lr, "above 0")
-        require(0 <= self.warmup < 1, "optim.warmup", self.warmup, "a fraction of training in [0, 1)")
-        require(0 <= self.decay <= 1, "optim.decay", self.decay, "a fraction of training in [0, 1]")
+        check_ranges(self, "optim.")
         room = f"at most 1 - optim.warmup = {1 - self.warmup:g} with 'wsd', which else never reaches its rate"
         require(self.schedule != "wsd" or self.warmup + self.decay <= 1 + 1e-9, "optim.decay", self.decay, room)
-        require(0 <= self.final <= 1, "optim.final", self.final, "a fraction of lr in [0, 1]")
-        require(0 <= self.b1 < 1, "optim.b1", self.b1, "in [0, 1)")
-        require(0 <= self.b2 < 1, "optim.b2", self.b2, "in [0, 1)")
-        require(self.eps > 0, "optim.eps", self.eps, "above 0")
-        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "at least 0")
-        require(self.clip_norm >= 0, "optim.clip_norm", self.clip_norm, "at least 0 (0: no clipping)")
 
 
 @dataclass(frozen=True)
@@ -67,19 +62,16 @@ class TrainConfig:
       seed: of the data order and of the initialisation, at least 0.
     """
 
-    tokens: int = 1_000_000
-    batch_size: int = 16
-    accumulate: int = execution(1)
-    steps_per_call: int = execution(10)
-    checkpoint_every: int = execution(0)
-    z_loss: float = 0.0
-    seed: int = 0
+    tokens: Annotated[int, TOKENS] = 1_000_000
+    batch_size: Annotated[int, COUNT] = 16
+    accumulate: Annotated[int, COUNT] = execution(1)
+    steps_per_call: Annotated[int, Range(1, 100_000)] = execution(10)
+    checkpoint_every: Annotated[int, Range(0, TOKENS.high)] = execution(0)
+    z_loss: Annotated[float, Range(0)] = 0.0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_size", "accumulate", "steps_per_call"):
-            require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "a whole number of at least 1")
-        require(self.checkpoint_every >= 0, "train.checkpoint_every", self.checkpoint_every, "at least 0 tokens")
-        require(self.z_loss >= 0, "train.z_loss", self.z_loss, "at least 0")
+        check_ranges(self, "train.")
         require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
@@ -98,13 +90,12 @@ class MeshConfig:
       tensor: devices that divide heads, d_ff and vocabulary, at least 1.
     """
 
-    data: int = execution(1)
-    fsdp: int = execution(1)
-    tensor: int = execution(1)
+    data: Annotated[int, COUNT] = execution(1)
+    fsdp: Annotated[int, COUNT] = execution(1)
+    tensor: Annotated[int, COUNT] = execution(1)
 
     def __post_init__(self) -> None:
-        for name in ("data", "fsdp", "tensor"):
-            require(getattr(self, name) >= 1, f"mesh.{name}", getattr(self, name), "a whole number of at least 1")
+        check_ranges(self, "mesh.")
 
     def __str__(self) -> str:
         return f"data={self.data},fsdp={self.fsdp},tensor={self.tensor}"

@@ -106,5 +106,5 @@ def test_fields_that_are_gone_may_stand_with_the_only_value_that_they_had():
 
 def test_numbers_that_json_lacks_are_refused():
     run = tiny_run()
-    with pytest.raises(UserError, match="budget_flops = inf is not accepted: a finite number"):
+    with pytest.raises(UserError, match="budget_flops = inf is not accepted: above 0 and finite"):
         run_id(replace(run, budget_flops=float("inf")))

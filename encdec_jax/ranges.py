@@ -1,0 +1,101 @@
+"""Which numbers are accepted: said once beside each number, checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from encdec_jax.errors import UserError, require
+
+MANY = 2**24  # rows, tokens of a window, devices: more than any machine has room for
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers from `low` to `high`, both included unless said otherwise; NaN is in none.
+
+    Attributes:
+      low, high: the ends; infinite for none.
+      above: `low` itself is left out.
+      below: `high` itself is left out.
+    """
+
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        inside = self.low < value if self.above else self.low <= value
+        return math.isfinite(value) and inside and (value < self.high if self.below else value <= self.high)
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low:,}"
+        high = f"{'below' if self.below else 'at most'} {self.high:,}"
+        return f"{low} and finite" if self.high == math.inf else f"{low} and {high}"
+
+
+POSITIVE = Range(0, above=True)
+FRACTION = Range(0, 1)
+COUNT = Range(1, MANY)
+
+
+def check_ranges(config: Any, path: str = "") -> None:
+    """Check each field of a dataclass that is annotated with a `Range`: `Annotated[float, Range(0, 1)]`.
+
+    A fractional number must be in its range as float32 too, which is what devices compute with: 1e-50 is 0 there.
+
+    Args:
+      config: the dataclass.
+      path: of it in the configuration, with a dot behind, for messages.
+
+    Raises:
+      UserError: a number is not in its range.
+    """
+    cls: Any = type(config)
+    for name, accepted in _ranges(cls).items():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        whole = isinstance(value, int | np.integer)
+        sound = (whole or isinstance(value, float | np.floating)) and not isinstance(value, bool) and value in accepted
+        if sound and not whole:
+            with np.errstate(over="ignore"):
+                sound = float(np.float32(value)) in accepted
+        kind = "" if not isinstance(value, str | bool) else "a number "
+        require(sound, path + name, value, f"{kind}{accepted}")
+
+
+def number(name: str, text: str, accepted: Range, kind: type[int] | type[float] = float) -> Any:
+    """A number that a command line gives as text.
+
+    Raises:
+      UserError: the text is no number of the kind, or one that is not in the range.
+    """
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    what = "a whole number of" if kind is int else "a number"
+    if value not in accepted:
+        raise UserError(f"{name} = {text!r} is not accepted: {what} {accepted}")
+    return value
+
+
+@cache
+def _ranges(cls: Any) -> Mapping[str, Range]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(cls):
+        for hint in (hints[field.name], *typing.get_args(hints[field.name])):
+            for extra in getattr(hint, "__metadata__", ()):
+                if isinstance(extra, Range):
+                    found[field.name] = extra
+    return found
