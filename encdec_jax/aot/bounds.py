@@ -9,7 +9,9 @@ from encdec_jax.compute.devices import Device
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
-from encdec_jax.model.declare import leaves, model
+from encdec_jax.model.blocks import Plan, plans, source_stream
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import leaves
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,15 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     if step == "decode":
         source, target = 0, 1
     elif step == "prefill":
-        source, target = (source, 0) if config.choices.own_stream else (0, source)
+        source, target = (source, 0) if source_stream(config) == "source" else (0, source)
     sent = weights * (mesh.fsdp - 1) / mesh.fsdp
     if step == "train":
         sent += (2 * weights - tables) * (mesh.fsdp - 1) / mesh.fsdp
         sent += 2 * weights / mesh.fsdp * (mesh.data - 1) / mesh.data
     encoder = config.encoder or config.decoder
-    sublayers = 3 if config.choices.joins == "sublayer" else 2
-    states = 2 * encoder.n_layers * encoder.d_model * source
-    states += sublayers * config.decoder.n_layers * config.decoder.d_model * target
+    found = plans(config)
+    states = _sublayers(found.get("encoder", found["decoder"])) * encoder.d_model * source
+    states += _sublayers(found["decoder"]) * config.decoder.d_model * target
     passes = (3 if config.remat == "full" else 2) if step == "train" else 1
     embedded = encoder.d_model * source + config.decoder.d_model * target * (2 if step == "train" else 1)
     return sent + 2 * rows * width * (passes * states + embedded) * (mesh.tensor - 1) / mesh.tensor
@@ -128,3 +130,8 @@ def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int
     """The bound as far as it can be told without a compiler."""
     flops = counted(run, step, lengths).dense
     return bound(device, run.model.dtype, flops, held(run, step, lengths), wire(run, step, lengths))
+
+
+def _sublayers(plan: Plan) -> int:
+    """Of a stack, all layers together."""
+    return sum(segment.times * len(spec) for _, segment, spec in plan.slots())

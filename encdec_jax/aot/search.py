@@ -14,7 +14,8 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.errors import UserError, require
 from encdec_jax.mesh import RULES
-from encdec_jax.model.declare import leaves, model
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import leaves
 from encdec_jax.train.config import MeshConfig
 
 Remat = Literal["none", "full", "dots"]

@@ -19,10 +19,11 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import UserError
+from encdec_jax.model.blocks import source_stream
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import leaves
 from encdec_jax.model.declare import model as declared
+from encdec_jax.model.param import leaves
 from encdec_jax.train.config import MeshConfig
 
 MOST = 2**24  # batches and lengths beyond it are not looked for
@@ -87,7 +88,7 @@ def rivals(run: RunConfig) -> list[Rival]:
     """
     alone = replace(run, mesh=MeshConfig())
     found = [Rival(run.model.arch, alone, 0.0)]
-    if not run.model.choices.own_stream:
+    if source_stream(run.model) == "target":
         return found
     source, target = geometry(run).sequence
     family = Family("causal_lm", None)

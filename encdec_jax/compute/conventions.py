@@ -17,7 +17,9 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.objective import Layout
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Param, leaves, model
+from encdec_jax.model.declare import edges, model
+from encdec_jax.model.edge import Edge
+from encdec_jax.model.param import Param, leaves
 
 Parts = dict[str, float]  # training FLOPs of one row, by the convention's own parts
 
@@ -78,8 +80,8 @@ def kaplan(config: ModelConfig, row: Layout) -> Parts:
     part of its own here. Two streams: N counts all blocks and D all tokens; the second term is summed over the
     attentions that the model has, n_ctx being the keys of each.
     """
-    n = sum(param.size for path, param in leaves(model(config)) if _in_block(path, param))
-    context = sum(a.layers * a.heads * a.dim * a.pairs for a in _attentions(config, row))
+    n = sum(param.size for _, param in leaves(model(config)) if _in_block(param))
+    context = sum(a.edge.layers * a.edge.heads * a.edge.head_dim * a.pairs for a in _attentions(config, row))
     return {"6 x non-embedding parameters": 6.0 * n * _tokens(row), "attention over the context": 6.0 * context}
 
 
@@ -93,13 +95,13 @@ def chinchilla(config: ModelConfig, row: Layout) -> Parts:
     """
     attentions = list(_attentions(config, row))
     lookups, logits = _tables(config, row)
-    products = 2.0 * sum(a.layers * a.heads * a.dim * a.pairs for a in attentions)
+    products = 2.0 * sum(a.edge.layers * a.edge.heads * a.edge.head_dim * a.pairs for a in attentions)
     return _trained(
         {
             "embeddings": lookups,
             "attention projections": _products(config, row, attention=True),
             "key @ query logits": products,
-            "softmax": 3.0 * sum(a.layers * a.heads * a.pairs for a in attentions),
+            "softmax": 3.0 * sum(a.edge.layers * a.edge.heads * a.pairs for a in attentions),
             "softmax @ value reductions": products,
             "dense blocks": _products(config, row, attention=False),
             "final logits": logits,
@@ -117,7 +119,8 @@ def maxtext(config: ModelConfig, row: Layout) -> Parts:
     counts as causal.
     """
     attention = 4.0 * sum(
-        a.layers * a.heads * a.dim * a.pairs / (2 if a.causal else 1) for a in _attentions(config, row)
+        a.edge.layers * a.edge.heads * a.edge.head_dim * a.pairs / (2 if a.edge.own and a.edge.reads.sees.halved else 1)
+        for a in _attentions(config, row)
     )
     weights = _products(config, row, attention=True) + _products(config, row, attention=False)
     return _trained({"learnable weights": weights + _tables(config, row)[1], "attention": attention})
@@ -133,15 +136,16 @@ def levanter(config: ModelConfig, row: Layout) -> Parts:
     attentions = list(_attentions(config, row))
     qkv = dense = 0.0
     for a in attentions:
-        qkv += 2.0 * a.layers * a.queries * a.width * a.width
-        qkv += 2.0 * a.layers * a.projected * 2 * a.memory * a.kv_heads * a.width / a.heads
-        dense += 2.0 * a.layers * a.queries * a.width * a.width
+        edge = a.edge
+        qkv += 2.0 * edge.layers * a.queries * edge.width * edge.width
+        qkv += 2.0 * edge.layers * a.projected * 2 * edge.memory * edge.kv_heads * edge.width / edge.heads
+        dense += 2.0 * edge.layers * a.queries * edge.width * edge.width
     return _trained(
         {
             "mlp": _products(config, row, attention=False),
             "qkv_proj": qkv,
             "dense_proj": dense,
-            "attn": sum(a.layers * a.pairs * (4.0 * a.width + 3.0 * a.heads) for a in attentions),
+            "attn": sum(a.edge.layers * a.pairs * (4.0 * a.edge.width + 3.0 * a.edge.heads) for a in attentions),
             "lm_head": _tables(config, row)[1],
         }
     )
@@ -175,57 +179,38 @@ def restate(run: RunConfig, name: str) -> Restated:
 
 @dataclass(frozen=True)
 class _HeadPairs:
-    """One query stream's attention to one key stream, in all layers of a stack.
+    """One edge, over a row.
 
     Attributes:
-      layers, heads, kv_heads, dim: of the stack.
-      width, memory: of the states that queries, and that keys and values, are projected from.
-      queries: tokens that this entry's queries and outputs are projected for (0 in all but one entry of an attention).
+      edge: in all layers of a stack.
+      queries: tokens that queries and outputs are projected for (0 in all but one edge of an attention).
       projected: tokens that keys and values are projected for.
       pairs: of query and key.
-      causal: whether only pairs on and below the diagonal are shown.
     """
 
-    layers: int
-    heads: int
-    kv_heads: int
-    dim: int
-    width: int
-    memory: int
+    edge: Edge
     queries: int
     projected: int
     pairs: int
-    causal: bool
 
 
 def _attentions(config: ModelConfig, row: Layout) -> Iterator[_HeadPairs]:
-    arch, length = config.choices, {"source": row.source, "target": row.target}
-    declared = dict(leaves(model(config)))
-    for path, q in declared.items():
-        if path[-1] != "q":
-            continue
-        layers, width, heads, dim = q.shape
-        _, memory, kv_heads, _ = declared[*path[:-1], "k"].shape
-        for query in q.sees:
-            own = "source" if "cross" in path else query
-            merged = ("source",) if arch.joins == "merged" and query == "target" else ()
-            for key in (own, *merged):
-                yield _HeadPairs(
-                    layers, heads, kv_heads, dim, width, memory,
-                    queries=length[query] if key == own else 0,
-                    projected=length[key],
-                    pairs=length[query] * length[key],
-                    causal=key == query and not (query == "source" and arch.source_open),
-                )  # fmt: skip
+    length, seen = {"source": row.source, "target": row.target}, set()
+    for edge in edges(config):
+        first = (edge.path, edge.query) not in seen
+        seen.add((edge.path, edge.query))
+        queries, keys = length[edge.query], length[edge.key]
+        yield _HeadPairs(edge, queries if first else 0, keys, queries * keys)
 
 
 def _products(config: ModelConfig, row: Layout, *, attention: bool) -> float:
     """Forward FLOPs of the attentions' projections, or of the MLPs."""
     length = {"source": row.source, "target": row.target}
+    attends = {edge.path for edge in edges(config)}
     return sum(
-        2.0 * param.size * sum(length[stream] for stream in param.sees)
+        1.0 * param.flops * sum(length[stream] for stream in param.sees)
         for path, param in leaves(model(config))
-        if _in_block(path, param) and (param.group != "MLPs") == attention
+        if _in_block(param) and (path[:-1] in attends) == attention
     )
 
 
@@ -233,13 +218,13 @@ def _tables(config: ModelConfig, row: Layout) -> tuple[float, float]:
     """Forward FLOPs of embedding lookups as products, and of logits at every position of the target."""
     length = {"source": row.source, "target": row.target}
     declared = dict(leaves(model(config)))
-    tables = [param for path, param in declared.items() if path[-1] == "table" and path[0] != "head"]
+    tables = [param for path, param in declared.items() if param.role == "table" and path[0] != "head"]
     lookups = sum(2.0 * param.size * sum(length[stream] for stream in param.sees) for param in tables)
     return lookups, 2.0 * declared["embed", "table"].size * row.target
 
 
-def _in_block(path: tuple[str, ...], param: Param) -> bool:
-    return param.matmul and path[-1] != "table"
+def _in_block(param: Param) -> bool:
+    return param.matmul and param.role != "table"
 
 
 def _trained(forward: Parts) -> Parts:

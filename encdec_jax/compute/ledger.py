@@ -15,11 +15,14 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import Layout
 from encdec_jax.errors import require
+from encdec_jax.model.blocks import plans
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Param, Stream, leaves, model
+from encdec_jax.model.declare import edges, model
+from encdec_jax.model.edge import Edge
+from encdec_jax.model.param import StreamName, leaves
 
 EMBEDDINGS = ("source embedding", "target embedding", "output head")
-Pairs: TypeAlias = dict[tuple[Stream, Stream], tuple[float, float]]  # of query and key: those shown, and all
+Pairs: TypeAlias = dict[Edge, tuple[float, float]]  # of query and key: those shown, and all
 SCORES = " scores"  # behind the group of an attention's weights: its scores and its values' sums
 
 CONVENTION = """\
@@ -43,9 +46,15 @@ the whole cache."""
 
 @dataclass(frozen=True)
 class Params:
-    """Numbers of parameters by group. One table that serves as several counts once, under 'target embedding'."""
+    """Numbers of parameters by group. One table that serves as several counts once, under 'target embedding'.
+
+    Attributes:
+      groups: elements of each.
+      idle: those that do no work on a given token, because a router chose others.
+    """
 
     groups: dict[str, int]
+    idle: int = 0
 
     @property
     def total(self) -> int:
@@ -59,8 +68,8 @@ class Params:
 
     @property
     def active(self) -> int:
-        """Those that work on any one token: all, because no layer chooses among experts."""
-        return self.total
+        """Those that work on any one token: all, but where a layer chooses among experts."""
+        return self.total - self.idle
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Entry:
     """
 
     group: str
-    stream: Stream
+    stream: StreamName
     mask: float
     dense: float
 
@@ -166,9 +175,11 @@ def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
 def parameters(config: ModelConfig) -> Params:
     """The parameters of a model."""
     groups: dict[str, int] = {}
+    idle = 0.0
     for _, param in leaves(model(config)):
         groups[param.group] = groups.get(param.group, 0) + param.size
-    return Params(groups)
+        idle += param.size * (1 - param.active)
+    return Params(groups, round(idle))
 
 
 @dataclass(frozen=True)
@@ -179,12 +190,12 @@ class Pass:
 
     Attributes:
       tokens: that go through the blocks, by stream.
-      pairs: of query and key, by their streams: those that the mask shows, and all that are computed.
+      pairs: of query and key, by edge: those that the mask shows, and all that are computed.
       scored: positions whose logits are computed.
       merged: source tokens that merged attention projects to keys and values for the target, beside the source's own.
     """
 
-    tokens: dict[Stream, float]
+    tokens: dict[StreamName, float]
     pairs: Pairs
     scored: float
     merged: float
@@ -201,7 +212,7 @@ class Work:
     """
 
     group: str
-    stream: Stream
+    stream: StreamName
     mask: float
     dense: float
     remat: tuple[str, ...] = ()
@@ -221,17 +232,18 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
         # The last product of a block only adds to the residual: no gradient needs its output, so none recomputes it.
         remat = () if path[-1] == "down" else ("full",)
         for i, stream in enumerate(param.sees):
-            again = config.choices.joins == "merged" and stream in param.sees[:i]
-            n = 2 * param.size * (passed.merged if again else passed.tokens[stream])
+            again = stream in param.sees[:i]  # merged attention projects the source's states for the target too
+            n = param.flops * (passed.merged if again else passed.tokens[stream])
             if n:
-                yield Work(param.group, stream, n, n, remat, _idle(config, param, i))
-        if path[-1] == "q":
-            layers, _, heads, dim = param.shape
-            for i, stream in enumerate(param.sees):
-                kinds = [passed.pairs.get((stream, key), (0, 0)) for key in _keys(config, path, stream)]
-                mask, dense = (4 * layers * heads * dim * sum(kind) for kind in zip(*kinds, strict=True))
+                yield Work(param.group, stream, n, n, remat, 0 if again else _idle(config, path, stream))
+        if path[-1] == "q":  # the attention's scores, behind its first matrix
+            for stream in param.sees:
+                own = [edge for edge in edges(config) if edge.path == path[:-1] and edge.query == stream]
+                kinds = [passed.pairs.get(edge, (0, 0)) for edge in own]
+                one = 4 * own[0].layers * own[0].heads * own[0].head_dim
+                mask, dense = (one * sum(kind) for kind in zip(*kinds, strict=True))
                 if dense:
-                    idle = _idle(config, param, i)
+                    idle = _idle(config, path, stream)
                     yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), idle)
     table = declared.get(("head", "table"), declared["embed", "table"])
     n = 2 * table.size * passed.scored
@@ -244,31 +256,23 @@ def flops(work: Iterable[Work]) -> Flops:
     return Flops(tuple(Entry(w.group, w.stream, w.mask, w.dense) for w in work))
 
 
-def shown(config: ModelConfig, source: float, target: float) -> dict[tuple[Stream, Stream], float]:
-    """Pairs of (query, key) that the mask shows in one segment of `source` and `target` tokens, by their streams."""
-    own = source * source if config.choices.source_open else source * (source + 1) / 2
-    causal = target * (target + 1) / 2
-    if not config.choices.own_stream:
-        return {("target", "target"): own + target * source + causal}
-    return {("source", "source"): own, ("target", "source"): target * source, ("target", "target"): causal}
-
-
 def _row(config: ModelConfig, row: Layout, rows: int, fill: float, pairs: float) -> tuple[Pass, Pass]:
     """The forward pass over the tokens of a batch of rows, and over their padding.
 
     Padding sees no key and is none, but a plain implementation computes its scores.
     """
-    length: dict[Stream, int] = {"source": row.source, "target": row.target}
-    mask: dict[tuple[Stream, Stream], float] = {}
+    length: dict[StreamName, int] = {"source": row.source, "target": row.target}
+    mask: dict[Edge, float] = {}
     for source, target, number in row.segments:
-        for kind, n in shown(config, fill * source / pairs, fill * target / pairs).items():
-            mask[kind] = mask.get(kind, 0) + rows * number * pairs * n
-    dense = {(query, key): rows * length[query] * length[key] for query, key in mask}
+        for edge in edges(config):
+            n = edge.pairs(fill * source / pairs, fill * target / pairs)
+            mask[edge] = mask.get(edge, 0) + rows * number * pairs * n
+    dense = {edge: rows * length[edge.query] * length[edge.key] for edge in mask}
 
-    def part(share: float, both: float, mask: dict[tuple[Stream, Stream], float]) -> Pass:
+    def part(share: float, both: float, mask: dict[Edge, float]) -> Pass:
         """`share` of the positions, `both` of their pairs."""
-        tokens: dict[Stream, float] = {stream: share * rows * n for stream, n in length.items()}
-        kinds: Pairs = {kind: (mask.get(kind, 0), both * n) for kind, n in dense.items()}
+        tokens: dict[StreamName, float] = {stream: share * rows * n for stream, n in length.items()}
+        kinds: Pairs = {edge: (mask.get(edge, 0), both * n) for edge, n in dense.items()}
         return Pass(tokens, kinds, share * rows * row.scored, tokens["source"])
 
     return part(fill, fill**2, mask), part(1 - fill, 1 - fill**2, {})
@@ -281,19 +285,13 @@ def _update(work: Iterable[Work]) -> Flops:
     )
 
 
-def _keys(config: ModelConfig, path: tuple[str, ...], query: Stream) -> tuple[Stream, ...]:
-    """The streams whose keys an attention shows to the queries of a stream."""
-    if "cross" in path:
-        return ("source",)
-    merged = config.choices.joins == "merged" and query == "target"
-    return ("source", "target") if merged else (query,)
-
-
-def _idle(config: ModelConfig, param: Param, i: int) -> int:
-    """Layers, of a stack whose last layer's own pass over the source nobody reads: the target reads layers' inputs.
+def _idle(config: ModelConfig, path: tuple[str, ...], stream: StreamName) -> int:
+    """Layers, of a block whose last layer's own pass over a stream nobody reads; else 0.
 
     Unrolled, no gradient reaches it; `lax.scan` carries one of zeros back through it.
     """
-    arch = config.choices
-    idle = arch.reads == "layers" and arch.joins == "merged" and param.sees[i] == "source" and i == 0
-    return param.shape[0] if idle and not config.scan else 0
+    plan = plans(config)[path[0]]
+    if plan.unread != stream or config.scan:
+        return 0
+    last, segment, _ = list(plan.slots())[-1]
+    return segment.times if path[1 : 1 + len(last)] == last else 0

@@ -16,11 +16,8 @@ are estimated. So it is far too high there; `encdec compile` says what a TPU tak
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import version
 from math import ceil, prod
 
 from encdec_jax.compute.serving import BYTES, cache_bytes
@@ -28,8 +25,12 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.mesh import RULES
-from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.declare import Param, leaves, model
+from encdec_jax.model.blocks import BlockSpec, Plan, plans
+from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.declare import edges, model
+from encdec_jax.model.edge import Edge
+from encdec_jax.model.lazy import jax_version
+from encdec_jax.model.param import Param, StreamName, leaves
 from encdec_jax.train.config import MeshConfig
 
 # What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that
@@ -37,7 +38,6 @@ from encdec_jax.train.config import MeshConfig
 RECOMPUTED = 1.5
 # The newer JAX, the fewer arrays it keeps twice for the backward pass.
 SCAN_SINCE = (0, 11, 1)  # what a scan emits and needs itself is one array
-TANH_SINCE = (0, 11, 2)  # of tanh, and so of GELU, only the derivative is kept
 FACTORED_FROM = 128  # optax.scale_by_factored_rms factors a moment whose two largest dimensions are at least this
 
 
@@ -169,7 +169,7 @@ def kept(run: RunConfig) -> int:
       UserError: architecture, objective and data do not go together.
     """
     config, mesh = run.model, run.mesh
-    stacked = sum(size.n_layers * getattr(layer, config.remat) for size, layer in _passes(run))
+    stacked = sum(times * getattr(layer, config.remat) for times, layer in _passes(run))
     if config.remat == "none" and config.dtype == "bfloat16":  # and the weights, as they were multiplied with
         matrices = [param for path, param in leaves(model(config)) if param.matmul and path[0] != "head"]
         stacked += sum(2 * param.size / _divided(param, mesh) * len(set(param.sees)) for param in matrices)
@@ -193,48 +193,55 @@ def _rows(run: RunConfig) -> float:
     return run.train.batch_size / geometry(run).layout.windows / run.train.accumulate / run.mesh.shards
 
 
-def _passes(run: RunConfig) -> Iterator[tuple[StackConfig, _Kept]]:
-    """Each stack as often as it is applied, and what a device keeps of each of its layers."""
-    config, rows, tensor = run.model, _rows(run), run.mesh.tensor
-    arch, decoder = config.choices, config.decoder
-    row = geometry(run).layout
-    source, target = row.source, row.target
-    if arch.own_stream:
-        size = config.encoder or decoder
-        emitted = BYTES[config.dtype] * size.d_model * rows * source if arch.reads == "layers" else 0
-        one = _layer(config, size, source, [source], rows, tensor)
-        if arch.joins == "merged" and _jax() >= SCAN_SINCE:  # what it emits is its input, which it keeps
-            one, emitted = replace(one, none=one.none - (emitted if config.dtype == "float32" else 0)), 0
-        yield size, _Kept(one.none, one.dots + emitted, one.full + emitted)
-    keys = [target, source] if arch.joins == "sublayer" else [source + target]
-    yield decoder, _layer(config, decoder, target, keys, rows, tensor)
+def _passes(run: RunConfig) -> Iterator[tuple[int, _Kept]]:
+    """Each block of each stack for each stream through it: how often, and what a device keeps of one layer."""
+    c, rows, tensor, row = BYTES[run.model.dtype], _rows(run), run.mesh.tensor, geometry(run).layout
+    length: dict[StreamName, int] = {"source": row.source, "target": row.target}
+    for side, plan in plans(run.model).items():
+        for stream in plan.scope.streams:
+            for path, segment, spec in plan.slots():
+                own = [e for e in edges(run.model) if e.path[:-1] == (side, *path) and e.query == stream]
+                one = _layer(plan, spec, own, length, stream, rows, tensor)
+                # What the target reads layer by layer is emitted too; where it is the layer's input, it is kept anyway.
+                reading = [e for e in edges(run.model) if e.reads.states == "layer"]
+                emitted = c * plan.scope.size.d_model * rows * length[stream] if reading and stream == "source" else 0
+                if reading and plan.unread == stream and jax_version() >= SCAN_SINCE:
+                    one, emitted = replace(one, none=one.none - (emitted if c == 4 else 0)), 0
+                yield segment.times, _Kept(one.none, one.dots + emitted, one.full + emitted)
 
 
-def _layer(config: ModelConfig, size: StackConfig, queries: int, keys: list[int], rows: float, tensor: int) -> _Kept:
-    """What is kept of one layer that `queries` tokens a row go through; `keys` are those of each of its attentions."""
-    c, d, tokens = BYTES[config.dtype], size.d_model, rows * queries
-    heads, kv_heads, d_ff = size.n_heads / tensor, size.n_kv_heads / tensor, size.d_ff / tensor
-    # A norm keeps its input and what it scales in float32, and what it gives. A layer that normalises its memory too,
-    # or joins it to its keys, keeps that as well.
-    none = (len(keys) + 1) * tokens * d * (8 + c)
-    dots = full = tokens * d * c
-    if len(keys) == 2 and config.choices.reads == "layers":
-        none += rows * keys[1] * (config.encoder or size).d_model * (8 + c)
-    if keys[0] > queries:
-        none += rows * d * (keys[0] * c + (8 * (keys[0] - queries) if config.choices.reads == "layers" else 0))
-    for n in keys:
-        projected = size.head_dim * c * (heads * tokens + 2 * kv_heads * rows * n)
-        mixed = size.head_dim * heads * tokens * (4 + c)
-        scores = 0 if fused(config) else heads * tokens * n * (4 if c == 4 else 4 + c)
-        none += projected + mixed + scores
-        dots += projected + tokens * d * c
-    # The product and what the activation's derivative reads.
-    none += (5 if config.mlp == "gelu" and _jax() >= TANH_SINCE else 6) * c * d_ff * tokens
-    dots += c * d_ff * tokens * (2 if config.mlp == "swiglu" else 1)
+def _layer(
+    plan: Plan,
+    spec: BlockSpec,
+    own: list[Edge],
+    length: dict[StreamName, int],
+    stream: StreamName,
+    rows: float,
+    tensor: int,
+) -> _Kept:
+    """What is kept of one layer that a stream goes through, and whose edges are `own`."""
+    config, size = plan.scope.config, plan.scope.size
+    c, d, n = BYTES[config.dtype], size.d_model, rows * length[stream]
+    heads, kv_heads = size.n_heads / tensor, size.n_kv_heads / tensor
+    none, dots = 0.0, n * d * c
+    full = dots
+    for sub in spec:
+        # A norm keeps its input and what it scales in float32, and what it gives. A layer that normalises its memory
+        # too, or joins it to its keys, keeps that as well.
+        none += sum(name is not None for name in (sub.in_norm, sub.branch_norm, sub.out_norm)) * n * d * (8 + c)
+        looks = [edge for edge in own if edge.path[-1] == sub.name]
+        if looks:
+            held = sum(length[edge.key] for edge in looks)
+            keys = rows * held
+            layerwise = any(edge.reads.states == "layer" for edge in looks)
+            if sub.memory_norm is not None:
+                none += keys * plan.scope.memory * (8 + c)
+            if len(looks) > 1:
+                none += d * (keys * c + (8 * (keys - n) if layerwise else 0))
+            projected = size.head_dim * c * (heads * n + 2 * kv_heads * keys)
+            none += projected + size.head_dim * heads * n * (4 + c)
+            none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
+            dots += projected + n * d * c
+        kept = sub.layer.kept(plan.scope, tensor)
+        none, dots = none + kept.none * c * n, dots + kept.dots * c * n
     return _Kept(none, dots, full)
-
-
-@cache
-def _jax() -> tuple[int, ...]:
-    """The version of JAX that is installed, which need not be loaded for it."""
-    return tuple(map(int, re.findall(r"\d+", version("jax"))[:3]))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products, shown
+from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products
 from encdec_jax.errors import require
+from encdec_jax.model.blocks import source_stream
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Stream, leaves, model
+from encdec_jax.model.declare import edges
 
 # Of one number. Quantised types without the scales that go with them, which are as many as an implementation likes.
 BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5}
@@ -50,10 +51,10 @@ def prefill(config: ModelConfig, source: int) -> Flops:
       UserError: `source` is negative.
     """
     require(source >= 0, "source", source, "at least 0 tokens")
-    arch = config.choices
-    stream: Stream = "source" if arch.own_stream else "target"
-    pairs: Pairs = {(stream, stream): (shown(config, source, 0)[stream, stream], source * source)}
-    merged = source if arch.reads == "final" else 0
+    stream = source_stream(config)
+    own = [edge for edge in edges(config) if edge.query == edge.key == stream]
+    pairs: Pairs = {edge: (edge.pairs(source, 0), source * source) for edge in own}
+    merged = source if any(edge.reads.states == "final" for edge in edges(config)) else 0
     return flops(products(config, Pass({"source": 0, "target": 0, stream: source}, pairs, scored=0, merged=merged)))
 
 
@@ -71,11 +72,8 @@ def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
     """
     require(source >= 0, "source", source, "at least 0 tokens")
     require(0 <= step < capacity, "step", step, f"a token in [0, {capacity}), the capacity of the cache")
-    pairs: Pairs
-    if config.choices.own_stream:
-        pairs = {("target", "source"): (source, source), ("target", "target"): (step + 1, capacity)}
-    else:
-        pairs = {("target", "target"): (source + step + 1, source + capacity)}
+    reading = [edge for edge in edges(config) if edge.query == "target"]
+    pairs: Pairs = {edge: (edge.step(source, step), edge.keys(source, capacity)) for edge in reading}
     return flops(products(config, Pass({"source": 0, "target": 1}, pairs, scored=1, merged=0)))
 
 
@@ -93,12 +91,9 @@ def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> Ca
     require(source >= 0, "source", source, "at least 0 tokens")
     require(target >= 0, "target", target, "at least 0 tokens")
     require(dtype in BYTES, "dtype", dtype, "one of " + ", ".join(BYTES))
-    declared = dict(leaves(model(config)))
-
-    def held(attention: str, tokens: int) -> int:
-        layers, _, heads, dim = declared["decoder", "blocks", attention, "k"].shape
-        return round(2 * layers * heads * dim * tokens * BYTES[dtype])
-
-    if not config.choices.own_stream:
-        return CacheBytes(held("attn", source + target), 0)
-    return CacheBytes(held("attn", target), held("attn" if config.choices.joins == "merged" else "cross", source))
+    own = cross = 0.0
+    for edge in edges(config):
+        if edge.query == "target":
+            numbers = 2 * edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target)
+            own, cross = (own + numbers, cross) if edge.own else (own, cross + numbers)
+    return CacheBytes(round(own * BYTES[dtype]), round(cross * BYTES[dtype]))

@@ -23,6 +23,7 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.errors import require
+from encdec_jax.model.blocks import source_stream
 from encdec_jax.model.layers import KeyValues, KVCache
 from encdec_jax.model.model import Model
 from encdec_jax.model.streams import Stream
@@ -78,7 +79,7 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     require(capacity >= 1, "capacity", capacity, "at least 1 token")
     model: Model = nnx.merge(graph, params)
     kv = model.project_kv(source)
-    if model.config.choices.own_stream:
+    if source_stream(model.config) == "source":
         layers, _, _, heads, dim = kv.keys.shape
         empty = jnp.zeros((layers, batch, capacity, heads, dim), kv.keys.dtype)
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))

@@ -6,7 +6,7 @@ initialisation stand in one place. Weights are float32 and cast to the compute d
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Param, Tree, logit_scale
+from encdec_jax.model.declare import logit_scale
 from encdec_jax.model.kernels import Pattern, Sees, cudnn, join_patterns, pattern, splash
+from encdec_jax.model.param import Param, Tree
 from encdec_jax.model.placement import by_rows, rows_whole
 from encdec_jax.model.streams import Stream, mask
 
@@ -139,7 +140,7 @@ class Layer(nnx.Module):
         self.config = nnx.static(config)
         for name, param in tree.items():
             assert isinstance(param, Param)
-            setattr(self, name, nnx.Param(draw(param, rngs.params()), axes=param.axes))
+            setattr(self, name, nnx.Param(draw(param, rngs.params()), axes=param.axes, role=param.role))
 
     def weight(self, name: str) -> Array:
         """A parameter in the compute dtype."""
@@ -148,9 +149,12 @@ class Layer(nnx.Module):
 
 def draw(param: Param, key: Array) -> Array:
     """The initial value of a parameter, float32."""
-    if param.init == "ones":
+    if param.role == "vector":
         return jnp.ones(param.shape, jnp.float32)
-    return jax.random.normal(key, param.shape, jnp.float32) * param.fan_in**-0.5
+    if param.role == "bias":
+        return jnp.zeros(param.shape, jnp.float32)
+    std = param.fan_in**-0.5 if param.std is None else param.std
+    return jax.random.normal(key, param.shape, jnp.float32) * std
 
 
 def rms(x: Array) -> Array:
@@ -184,7 +188,7 @@ class Embed(Layer):
         return logits if scale == 1 else logits * scale
 
 
-class Attention(Layer):
+class AttentionLayer(Layer):
     """Multi-head attention of x to y, in steps; it never knows whether they are the same stream."""
 
     def queries(self, x: Array, cos_sin: tuple[Array, Array]) -> Array:
@@ -208,7 +212,7 @@ class Attention(Layer):
         return jnp.einsum("bthk,hkd->btd", mixed, self.weight("o"))
 
 
-class MLP(Layer):
+class MLPLayer(Layer):
     """The feed-forward sublayer: SwiGLU (Shazeer, arXiv 2002.05202), or GELU (arXiv 1606.08415) in its tanh form."""
 
     def __call__(self, x: Array) -> Array:
@@ -242,10 +246,3 @@ def _product_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array
 
 
 product.defvjp(_product_forward, _product_backward)
-
-
-def subtree(tree: Tree, name: str) -> Tree:
-    """The inner node `name` of a declaration."""
-    node: Any = tree[name]
-    assert isinstance(node, dict)
-    return node

@@ -9,7 +9,8 @@ from encdec_jax.model import declare
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.kernels import Sees
-from encdec_jax.model.layers import Embed, KeyValues, KVCache, View, join_views, rope, subtree, view
+from encdec_jax.model.layers import Embed, KeyValues, KVCache, View, join_views, rope, view
+from encdec_jax.model.param import subtree
 from encdec_jax.model.stack import Emit, Stack, normed
 from encdec_jax.model.streams import Stream, opened
 

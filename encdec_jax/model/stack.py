@@ -11,8 +11,8 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Tree
-from encdec_jax.model.layers import MLP, Attention, KeyValues, KVCache, RMSNorm, View, subtree
+from encdec_jax.model.layers import AttentionLayer, KeyValues, KVCache, MLPLayer, RMSNorm, View
+from encdec_jax.model.param import Tree, subtree
 from encdec_jax.model.placement import by_rows
 
 Emit = Literal["inputs", "outputs", "keys"]
@@ -23,12 +23,12 @@ class Block(nnx.Module):
 
     def __init__(self, tree: Tree, config: ModelConfig, rngs: nnx.Rngs) -> None:
         self.attn_norm = RMSNorm(subtree(tree, "attn_norm"), config, rngs)
-        self.attn = Attention(subtree(tree, "attn"), config, rngs)
-        self.cross = Attention(subtree(tree, "cross"), config, rngs) if "cross" in tree else None
+        self.attn = AttentionLayer(subtree(tree, "attn"), config, rngs)
+        self.cross = AttentionLayer(subtree(tree, "cross"), config, rngs) if "cross" in tree else None
         self.cross_norm = RMSNorm(subtree(tree, "cross_norm"), config, rngs) if "cross" in tree else None
         self.memory_norm = RMSNorm(subtree(tree, "memory_norm"), config, rngs) if "memory_norm" in tree else None
         self.mlp_norm = RMSNorm(subtree(tree, "mlp_norm"), config, rngs)
-        self.mlp = MLP(subtree(tree, "mlp"), config, rngs)
+        self.mlp = MLPLayer(subtree(tree, "mlp"), config, rngs)
 
     def __call__(
         self,

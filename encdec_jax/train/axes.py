@@ -7,6 +7,10 @@ from typing import Any
 import jax
 from flax import nnx
 
+from encdec_jax.model.param import Role
+
+DECAYS: dict[Role, bool] = {"matrix": True, "table": True, "router": True, "vector": False, "bias": False}
+
 
 def axes_of(tree: Any) -> Any:
     """The same tree with each array replaced by its parameter's logical axes, or None where it belongs to none."""
@@ -14,8 +18,8 @@ def axes_of(tree: Any) -> Any:
 
 
 def decay_mask(params: nnx.State) -> Any:
-    """Booleans in the shape of the parameters: True for weight matrices and tables, False for the scales of norms."""
-    return jax.tree.map(lambda leaf: leaf.replace("norm" not in leaf.axes), params, is_leaf=_is_variable)
+    """Booleans in the shape of the parameters: True for matrices, tables and routers, False for vectors and biases."""
+    return jax.tree.map(lambda leaf: leaf.replace(DECAYS[leaf.role]), params, is_leaf=_is_variable)
 
 
 def _axes(leaf: Any) -> Any:

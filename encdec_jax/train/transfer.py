@@ -41,8 +41,12 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.declare import Param, leaves, model
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import Param, Role, leaves
 
+# The power of base_width / width that Adam's learning rate gets, by what a parameter is. A router's outputs, one an
+# expert, do not grow in number with the width: it sums over its fan-in as a matrix does.
+POWERS: dict[Role, float] = {"matrix": 1.0, "table": 0.5, "vector": 0.0, "bias": 0.0, "router": 1.0}
 Kind = Literal["mup", "inverse_width"]
 Batch = Literal["keep", "flops"]
 
@@ -58,7 +62,7 @@ def factors(config: ModelConfig, optimizer: str) -> dict[tuple[str, ...], float]
     """
     if not config.base_width:
         return {}
-    found = {path: _factor(path, param, config.base_width, optimizer) for path, param in leaves(model(config))}
+    found = {path: _factor(param, config.base_width, optimizer) for path, param in leaves(model(config))}
     return found if any(factor != 1 for factor in found.values()) else {}
 
 
@@ -112,10 +116,8 @@ def batch_windows(run: RunConfig) -> int:
     return unit * 2 ** max(0, round(log2(wanted / unit)))
 
 
-def _factor(path: tuple[str, ...], param: Param, base: int, optimizer: str) -> float:
-    if path[-1] == "scale":
-        return 1.0
-    power = 0.5 if path[-1] == "table" else 1.0
-    if optimizer == "adafactor":
+def _factor(param: Param, base: int, optimizer: str) -> float:
+    power = POWERS[param.role]
+    if optimizer == "adafactor" and power:
         power -= 0.5
     return (base / param.width) ** power

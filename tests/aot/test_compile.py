@@ -16,7 +16,8 @@ from encdec_jax.cli.main import main
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.files import write_json
-from encdec_jax.model.declare import leaves, model
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import leaves
 from encdec_jax.model.presets import preset
 from encdec_jax.tables.compile import refusal
 from encdec_jax.train.config import MeshConfig, TrainConfig

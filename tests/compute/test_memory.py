@@ -18,8 +18,9 @@ from encdec_jax.errors import UserError
 from encdec_jax.mesh import AXES
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.declare import leaves, model
+from encdec_jax.model.declare import model
 from encdec_jax.model.model import graph, initial
+from encdec_jax.model.param import leaves
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig

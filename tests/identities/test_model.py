@@ -24,6 +24,7 @@ from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
+from encdec_jax.model.param import leaves
 from encdec_jax.model.streams import Stream
 
 S, T = 7, 5
@@ -171,7 +172,7 @@ def test_remat_is_really_on(arch: str) -> None:
 @pytest.mark.parametrize("tie", ["all", "inputs", "decoder", "none"])
 def test_the_declaration_is_the_model(arch: str, tie: str) -> None:
     config = model_config(arch, tie=tie)
-    declared = {path: (param.shape, param.axes) for path, param in declare.leaves(declare.model(config))}
+    declared = {path: (param.shape, param.axes) for path, param in leaves(declare.model(config))}
     held = {path: (leaf[...].shape, leaf.axes) for path, leaf in nnx.to_flat_state(parameters(config))}
     assert held == declared
 

@@ -10,14 +10,17 @@ from flax import nnx
 from support import model_config
 
 from encdec_jax.model import declare
-from encdec_jax.model.layers import MLP, product, subtree
+from encdec_jax.model.blocks import plans
+from encdec_jax.model.layers import MLPLayer, product
+from encdec_jax.model.param import subtree
 
 
 def test_gelu_is_its_tanh_form():
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (arXiv 1606.08415, section 2), and not erf's."""
     config = model_config("causal_lm", mlp="gelu")
-    tree = declare.block(config, config.decoder, "decoder", ("target",), None)
-    mlp = MLP(subtree(tree, "mlp"), config, nnx.Rngs(0))
+    plan = plans(config)["decoder"]
+    tree = declare.block(plan.segments[0].period[0], plan.scope)
+    mlp = MLPLayer(subtree(tree, "mlp"), config, nnx.Rngs(0))
     n = config.decoder.d_model
     mlp.up[...] = jnp.eye(n, config.decoder.d_ff)
     mlp.down[...] = jnp.eye(config.decoder.d_ff, n)

@@ -21,8 +21,9 @@ from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
 from encdec_jax.model.config import StackConfig
-from encdec_jax.model.layers import MLP, Attention, Embed, RMSNorm, subtree
+from encdec_jax.model.layers import AttentionLayer, Embed, MLPLayer, RMSNorm
 from encdec_jax.model.model import graph, initial
+from encdec_jax.model.param import subtree
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
@@ -53,8 +54,8 @@ def scales(arch: str, width: int, base: int, optim: OptimConfig) -> dict[str, fl
         seen: dict[str, list[jax.Array]] = {"residual stream": [], "attention": [], "MLP": []}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RMSNorm, "__call__", noting(RMSNorm.__call__, seen["residual stream"], of_input=True))
-            patch.setattr(Attention, "__call__", noting(Attention.__call__, seen["attention"]))
-            patch.setattr(MLP, "__call__", noting(MLP.__call__, seen["MLP"]))
+            patch.setattr(AttentionLayer, "__call__", noting(AttentionLayer.__call__, seen["attention"]))
+            patch.setattr(MLPLayer, "__call__", noting(MLPLayer.__call__, seen["MLP"]))
             return {**seen, "logits": [forward(model, params, data)]}
 
     @partial(jax.jit, compiler_options=QUICK)

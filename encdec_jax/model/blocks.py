@@ -1,0 +1,158 @@
+"""Blocks and stacks as data: which sublayers, behind which norms, what they look at, and what repeats. No jax here.
+
+A block is a tuple of `Sub`s. A stack is its layers, each a block, written as segments: a period of blocks, scanned so
+many times. Cross-attention in every k-th layer, local and global layers in turn, or experts in every second block are
+longer periods; `segments` finds them. This file, `declare` and `config` are all that read an architecture's choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.edge import Reads, States
+from encdec_jax.model.param import StreamName
+from encdec_jax.model.parts.attention import Attention
+from encdec_jax.model.parts.mlp import MLP
+from encdec_jax.model.parts.sublayer import Scope, Sublayer
+from encdec_jax.model.sees import Causal, Full, Prefix, Sees
+
+
+@dataclass(frozen=True)
+class Sub:
+    """A sublayer f in its block: x becomes out_norm(x + scale * branch_norm(f(in_norm(x)))).
+
+    Attributes:
+      name: of its node in the declaration.
+      layer: f.
+      in_norm, branch_norm, out_norm: names of the norms' nodes; None for no norm.
+      memory_norm: the same, of the states of other layers that it reads.
+      scale: of the residual branch.
+    """
+
+    name: str
+    layer: Sublayer
+    in_norm: str | None = None
+    branch_norm: str | None = None
+    out_norm: str | None = None
+    memory_norm: str | None = None
+    scale: float = 1.0
+
+
+BlockSpec: TypeAlias = tuple[Sub, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive layers of a stack.
+
+    Attributes:
+      period: blocks.
+      times: that the period is applied.
+      shared: each time with the same parameters.
+    """
+
+    period: tuple[BlockSpec, ...]
+    times: int
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stack.
+
+    Attributes:
+      scope: the model, the stack's size, and the streams that go through it.
+      segments: its layers.
+      final_norm: whether its last states are normalised.
+      unread: the stream whose pass through the last layer nobody reads, if there is one: the target reads what goes
+        into the layers.
+    """
+
+    scope: Scope
+    segments: tuple[Segment, ...]
+    final_norm: bool
+    unread: StreamName | None = None
+
+    def slots(self) -> Iterator[tuple[tuple[str, ...], Segment, BlockSpec]]:
+        """(path below the stack, segment, block) of each block that has parameters of its own, in order."""
+        whole = [(segment, block) for segment in self.segments for block in segment.period]
+        for number, (segment, block) in enumerate(whole):
+            yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
+
+
+def source_stream(config: ModelConfig) -> StreamName:
+    """The stream that holds the source's tokens."""
+    return "source" if config.choices.own_stream else "target"
+
+
+@cache
+def plans(config: ModelConfig) -> dict[str, Plan]:
+    """The model's stacks by name: 'encoder' where it has blocks of its own, and 'decoder'.
+
+    Raises:
+      UserError: `model.block` names no kind of block.
+    """
+    arch, decoder = config.choices, config.decoder
+    found = {}
+    if config.encoder is not None:
+        scope = Scope(config, config.encoder, "encoder", ("source",), config.encoder.d_model)
+        # Where layers are read one by one, nobody reads what the encoder ends with.
+        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers")
+    both: tuple[StreamName, ...] = ("source", "target") if arch.shared == "blocks" else ("target",)
+    scope = Scope(config, decoder, "decoder", both, (config.encoder or decoder).d_model)
+    unread: StreamName | None = "source" if arch.reads == "layers" and arch.joins == "merged" else None
+    found["decoder"] = Plan(scope, _layers(scope), final_norm=True, unread=unread)
+    return found
+
+
+def standard(scope: Scope, layer: int) -> BlockSpec:
+    """Self-attention, cross-attention where the decoder has it, and MLP, each behind its norm."""
+    config = scope.config
+    arch = config.choices
+    from_source = scope.side == "decoder" and arch.joins is not None
+    states: States = "layer" if arch.reads == "layers" else "final"
+    own = [Reads(stream, stream, "own", _own(config, stream), "rope") for stream in scope.streams]
+    memory = [Reads("target", "source", states, Full(), "rope")] if from_source else []
+    if arch.joins == "merged":
+        return Sub("attn", Attention((*own, *memory)), "attn_norm"), Sub("mlp", MLP(), "mlp_norm")
+    subs = [Sub("attn", Attention(tuple(own)), "attn_norm")]
+    if memory:  # a layer's output is not normalised yet, the encoder's final output is
+        memory_norm = "memory_norm" if states == "layer" else None
+        subs.append(Sub("cross", Attention(tuple(memory)), "cross_norm", memory_norm=memory_norm))
+    return (*subs, Sub("mlp", MLP(), "mlp_norm"))
+
+
+BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard}
+
+
+def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
+    """Layers as segments: from the front, the period whose repetitions reach farthest, the shortest of these."""
+    found: list[Segment] = []
+    start = 0
+    while start < len(layers):
+        best, reach = Segment((layers[start],), 1), 1
+        for n in range(1, (len(layers) - start) // 2 + 1):
+            period, times = layers[start : start + n], 1
+            while layers[start + n * times : start + n * (times + 1)] == period:
+                times += 1
+            if times > 1 and n * times > reach:
+                best, reach = Segment(tuple(period), times), n * times
+        found.append(best)
+        start += reach
+    return tuple(found)
+
+
+def _layers(scope: Scope) -> tuple[Segment, ...]:
+    return segments([standard(scope, layer) for layer in range(scope.size.n_layers)])
+
+
+def _own(config: ModelConfig, stream: StreamName) -> Sees:
+    """What the queries of a stream see of it."""
+    arch = config.choices
+    if not arch.source_open or (arch.own_stream and stream == "target"):
+        return Causal()
+    return Full() if arch.own_stream else Prefix()

@@ -1,0 +1,89 @@
+"""Who attends to whom: what masks, counts, bytes, caches and kernels iterate over. No jax here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from encdec_jax.model.param import StreamName
+from encdec_jax.model.sees import Sees
+
+States = Literal["own", "final", "layer"]
+
+
+class Reads(NamedTuple):
+    """One thing that an attention's queries look at.
+
+    Attributes:
+      query: the stream whose queries look.
+      key: the stream whose keys they look at.
+      states: which of its states the keys are made of: those of the query's own pass, the final ones of the stack that
+        reads the stream, or that stack's of the same layer.
+      sees: which keys a query sees.
+      position: how positions enter: a name of `encdec_jax.model.parts.positions.POSITIONS`.
+    """
+
+    query: StreamName
+    key: StreamName
+    states: States
+    sees: Sees
+    position: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One thing that an attention sublayer's queries look at, in all layers that have these parameters.
+
+    Attributes:
+      path: of the sublayer in the declaration.
+      reads: who looks at whom.
+      joined: the query's stream holds the source in front of the target.
+      layers, heads, kv_heads, head_dim: of the sublayer.
+      width, memory: of the states that queries, and that keys and values, are projected from.
+      group: the part of the ledger that its parameters are counted under.
+    """
+
+    path: tuple[str, ...]
+    reads: Reads
+    joined: bool
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    width: int
+    memory: int
+    group: str
+
+    @property
+    def query(self) -> StreamName:
+        """The stream whose queries look."""
+        return self.reads.query
+
+    @property
+    def key(self) -> StreamName:
+        """The stream whose keys they look at."""
+        return self.reads.key
+
+    @property
+    def own(self) -> bool:
+        """Whether keys are of the query's own pass."""
+        return self.reads.states == "own"
+
+    def pairs(self, source: float, target: float) -> float:
+        """Pairs of query and key that the mask shows in one segment of `source` and `target` tokens."""
+        sees = self.reads.sees
+        if not self.own:
+            return sees.across(target, source)
+        if self.query == "source":
+            return sees.within(source, 0)
+        return sees.within(source if self.joined else 0, target)
+
+    def step(self, source: float, step: float) -> float:
+        """Those of them that target token `step`, the first being 0, adds."""
+        return self.pairs(source, step + 1) - self.pairs(source, step)
+
+    def keys(self, source: float, target: float) -> float:
+        """Keys that one segment of `source` and `target` tokens holds."""
+        if self.key == "source":
+            return source
+        return source + target if self.joined else target

@@ -1,0 +1,91 @@
+"""One declared parameter: its shape, its logical axes, what it is, and which tokens it is applied to. No jax here.
+
+Logical axes: 'vocab', 'embed' (d_model), 'heads', 'kv_heads', 'head_dim', 'mlp' (d_ff), 'layers', 'norm' (a vector).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Literal, TypeAlias, Union
+
+StreamName = Literal["source", "target"]
+Role = Literal["matrix", "table", "vector", "bias", "router"]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter.
+
+    Attributes:
+      shape: in elements, with 'layers' first in a stack.
+      axes: the logical name of each dimension.
+      role: what it is. How it is drawn, whether it decays and how muP scales its learning rate go by it. A 'matrix'
+        multiplies activations; a 'table' is looked up by ids; a 'vector' scales, a 'bias' is added; a 'router' is a
+        matrix whose outputs choose among experts, computed in float32.
+      fan_in: inputs that one output sums over.
+      width: the d_model that fan_in grows with, if a model is widened in proportion (a table's: its own d_model).
+      group: the part of the ledger it is counted under.
+      sees: the streams whose tokens it is applied to, once an entry: merged attention projects the source's states
+        to keys and values twice, in the source's own pass and for the target's.
+      matmul: whether it is applied as a matrix product (2 FLOPs a weight and token).
+      rate: times that it is applied to each token it sees: more than 1 where depth shares it, less than 1 where not
+        every token reaches it.
+      active: share of its elements that work on any one token.
+      std: of its initial values, if they are not drawn as its role says.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    role: Role
+    fan_in: int
+    width: int
+    group: str
+    sees: tuple[StreamName, ...]
+    matmul: bool = True
+    rate: float = 1
+    active: float = 1
+    std: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def flops(self) -> float:
+        """Of its product with one token's activations: 2 a weight, as often as it is applied."""
+        return 2 * self.size * self.rate
+
+
+Tree: TypeAlias = dict[str, Union[Param, "Tree"]]
+
+
+def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Param]]:
+    """(path, parameter) of every leaf, in order."""
+    for name, value in tree.items():
+        if isinstance(value, Param):
+            yield (*path, name), value
+        else:
+            yield from leaves(value, (*path, name))
+
+
+def stacked(tree: Tree, n: int, shared: bool = False) -> Tree:
+    """The parameters of n layers: stacked along 'layers', or one layer's that all of them share."""
+
+    def lead(value: Param | Tree) -> Param | Tree:
+        if not isinstance(value, Param):
+            return stacked(value, n, shared)
+        if shared:
+            return replace(value, rate=value.rate * n)
+        return replace(value, shape=(n, *value.shape), axes=("layers", *value.axes))
+
+    return {name: lead(value) for name, value in tree.items()}
+
+
+def subtree(tree: Tree, name: str) -> Tree:
+    """The inner node `name` of a declaration."""
+    node: Any = tree[name]
+    assert isinstance(node, dict)
+    return node
