@@ -31,7 +31,8 @@ def build(cls: type, data: Any, path: str = "") -> Any:
     """A frozen dataclass from nested data.
 
     Args:
-      cls: the dataclass. Its fields are dataclasses, numbers, strings, booleans, literals, or one of these or None.
+      cls: the dataclass. Its fields are dataclasses, numbers, strings, booleans, literals, or one of these or None; or
+        tuples of any number of one of these.
       data: fields by name; those with defaults may be missing.
       path: of `data` in the whole, with a dot behind, for messages.
 
@@ -53,6 +54,8 @@ def plain(value: Any) -> Any:
     """A value of a configuration with Python's numbers in place of NumPy's, which overflow and are no JSON."""
     if type(value) in _PLAIN:
         return value
+    if isinstance(value, tuple | list):
+        return tuple(map(plain, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = {name: getattr(value, name) for name in _fields(type(value))}
         changes = {name: made for name, part in parts.items() if (made := plain(part)) is not part}
@@ -78,6 +81,7 @@ def parsed(cls: type, path: str, text: str) -> Any:
         hint, optional = _without_none(inner[name])
     if optional and text.lower() in ("null", "none"):
         return None
+    require(typing.get_origin(hint) is not tuple, f"--config.{path}", text, "a list, set in CONFIG alone")
     accepted = f"{_kind(hint)}{' or null' if optional else ''}"
     require(not dataclasses.is_dataclass(hint), f"--config.{path}", text, f"{accepted}; its fields are set one by one")
     try:
@@ -121,21 +125,29 @@ class _Field:
     choices: tuple[Any, ...]  # of a literal
     nested: bool  # a dataclass
     needed: bool
+    item: _Field | None  # of a tuple
 
 
 @functools.cache
 def _fields(cls: type) -> dict[str, _Field]:
     hints, found = typing.get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
-        hint, optional = _without_none(hints[field.name])
-        found[field.name] = _Field(
-            hint,
-            optional,
-            typing.get_args(hint) if typing.get_origin(hint) is Literal else (),
-            dataclasses.is_dataclass(hint) and isinstance(hint, type),
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
-        )
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        found[field.name] = _field(hints[field.name], needed)
     return found
+
+
+def _field(hint: Any, needed: bool = False) -> _Field:
+    hint, optional = _without_none(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    return _Field(
+        hint,
+        optional,
+        inner if origin is Literal else (),
+        dataclasses.is_dataclass(hint) and isinstance(hint, type),
+        needed,
+        _field(inner[0]) if origin is tuple else None,
+    )
 
 
 def _value(field: _Field, value: Any, path: str) -> Any:
@@ -143,8 +155,11 @@ def _value(field: _Field, value: Any, path: str) -> Any:
     hint = field.hint
     if field.optional and value is None:
         return None
+    if field.item is not None:
+        require(isinstance(value, tuple), path, value, "a list")
+        return tuple(_value(field.item, one, f"{path}[{i}]") for i, one in enumerate(value))
     if field.nested:
-        return build(hint, value, path + ".")
+        return value if isinstance(value, hint) else build(hint, value, path + ".")
     if field.choices:
         require(value in field.choices, path, value, "one of " + ", ".join(map(str, field.choices)))
         return value

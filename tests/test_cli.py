@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from tiny import SWEEP, write_experiment, write_noise
@@ -219,6 +219,9 @@ def _plain(path: str, cls: type) -> Iterator[str]:
         below = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
         if below is None:
             yield path + name
+        elif get_origin(hint) is tuple:
+            yield path + name
+            yield from (f"{path}{name}.{inner}" for inner in get_type_hints(below))
         elif name != "encoder":
             yield from _plain(f"{path}{name}.", below)
 

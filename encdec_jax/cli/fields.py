@@ -40,8 +40,8 @@ def documented(cls: type) -> dict[str, str]:
     return found
 
 
-def _class(cls: type, paths: list[str]) -> Iterator[str]:
-    """A class at one or several dotted paths: its plain fields, then the classes below it."""
+def _class(cls: type, paths: list[str], above: tuple[type, ...] = ()) -> Iterator[str]:
+    """A class at one or several dotted paths: its plain fields, then the classes below it that are not above it too."""
     hints, said = get_type_hints(cls), documented(cls)
     inner: dict[type, list[str]] = {}
     yield ""
@@ -49,14 +49,19 @@ def _class(cls: type, paths: list[str]) -> Iterator[str]:
         yield f"{' and '.join(paths)}: {(inspect.getdoc(cls) or '').splitlines()[0]}"
     for one in fields(cls):
         below = next((hint for hint in (hints[one.name], *get_args(hints[one.name])) if is_dataclass(hint)), None)
-        if isinstance(below, type):
+        listed = get_origin(hints[one.name]) is tuple
+        if isinstance(below, type) and below not in (cls, *above):
             inner.setdefault(below, []).append(".".join([*paths, one.name]))
+        elif isinstance(below, type):
+            yield f"  {'.'.join([*paths[:1], one.name])}: as the fields of {one.name} above"
+        if isinstance(below, type) and not listed:
             continue
-        yield f"  {'.'.join([*paths[:1], one.name])}: {_kind(one, hints)}"
+        kind = "list, set in CONFIG alone; default empty" if listed else _kind(one, hints)
+        yield f"  {'.'.join([*paths[:1], one.name])}: {kind}"
         text = said[one.name].replace("a name of `encdec_jax.model.arch.ARCHS`", ", ".join(ARCHS))
         yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     for below, where in inner.items():
-        yield from _class(below, where)
+        yield from _class(below, where, (*above, cls))
 
 
 def _kind(one: Field[Any], hints: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from encdec_jax.compute.shapes import solve
 from encdec_jax.compute.sizes import limit
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
-from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.named import resized
 from encdec_jax.errors import UserError
 from encdec_jax.model.blocks import source_stream
 from encdec_jax.model.choice import resolve
@@ -189,7 +189,7 @@ def _bytes(run: RunConfig, batch: int) -> int:
 
 def _of_length(run: RunConfig, length: int) -> RunConfig:
     """The run on windows of another length, or on pairs of another length in the same proportion."""
-    objective, data = objective_of(run.objective).resized(run.objective, run.data, length)
+    objective, data = resized(run.objective, run.data, length)
     return replace(run, data=data, objective=objective)
 
 

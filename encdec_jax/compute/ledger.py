@@ -36,8 +36,9 @@ first layer's too, because the embedding below it learns. What no gradient reach
 layer's own pass over a source that is read layer by layer, costs its forward pass alone where the stack is unrolled; \
 a scanned one computes the rest with zeros.
 What remat recomputes is counted apart. Budgets are in 'mask' FLOPs, without recomputation.
-Every row counts as full, packed pairs as one pair of the row's lengths, unless a fill and a number of pairs are \
-given. Then the work on padding is counted apart: weights are applied to it as to tokens, the mask shows it nothing, \
+Every row counts as full, but for the padding that its objective is expected to leave, and packed pairs as one pair of \
+the row's lengths, unless a fill and a number of pairs are given. The work on padding is counted apart: weights are \
+applied to it as to tokens, the mask shows it nothing, \
 and dense attention holds every pair of which it is a part.
 A layer applied to positions that nobody scores counts, because it is computed.
 Prefill takes up a source without logits, decoding feeds one token and computes its logits; 'dense' holds the keys of \
@@ -268,14 +269,21 @@ def _row(config: ModelConfig, row: Layout, rows: int, fill: float, pairs: float)
             n = edge.pairs(fill * source / pairs, fill * target / pairs)
             mask[edge] = mask.get(edge, 0) + rows * number * pairs * n
     dense = {edge: rows * length[edge.query] * length[edge.key] for edge in mask}
+    held = dict(zip(("source", "target", "scored"), row.held, strict=True))  # without the padding of pairs
 
-    def part(share: float, both: float, mask: dict[Edge, float]) -> Pass:
-        """`share` of the positions, `both` of their pairs."""
-        tokens: dict[StreamName, float] = {stream: share * rows * n for stream, n in length.items()}
-        kinds: Pairs = {edge: (mask.get(edge, 0), both * n) for edge, n in dense.items()}
-        return Pass(tokens, kinds, share * rows * row.scored, tokens["source"])
+    def part(padding: bool, mask: dict[Edge, float]) -> Pass:
+        """The positions that hold tokens, or the others."""
 
-    return part(fill, fill**2, mask), part(1 - fill, 1 - fill**2, {})
+        def of(share: float) -> float:
+            return 1 - share if padding else share
+
+        tokens: dict[StreamName, float] = {name: of(fill * held[name]) * rows * n for name, n in length.items()}
+        kinds: Pairs = {
+            edge: (mask.get(edge, 0), of(fill**2 * held[edge.query] * held[edge.key]) * n) for edge, n in dense.items()
+        }
+        return Pass(tokens, kinds, of(fill * held["scored"]) * rows * row.scored, tokens["source"])
+
+    return part(False, mask), part(True, {})
 
 
 def _update(work: Iterable[Work]) -> Flops:

@@ -11,11 +11,10 @@ import numpy as np
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.config import DataConfig
 from encdec_jax.data.demands import text
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import Segments, ids_of
+from encdec_jax.data.objectives.objective import Segments, frame_of, with_source_loss
 from encdec_jax.data.packing import Batch, Pairs, assemble, pack, ragged
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
@@ -59,7 +58,7 @@ class Batches:
         self.here = (given[:, None] * self.layout.windows + np.arange(self.layout.windows)).reshape(-1)
         self._read: _Text | _Packed
         if objective_of(run.objective).pairs:
-            self._read = _Packed(cache, data, seed)
+            self._read = _Packed(cache, run)
             self.dropped = self._read.dropped
         else:
             self._read = _Text(cache, run)
@@ -125,21 +124,24 @@ class _Text:
         tokens, length = text(cache, run), run.data.length
         self._windows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::length]
         self._objective, self._seed = objective_of(run.objective), run.train.seed
-        self._ids = ids_of(self._objective, cache.vocab, run.data)
+        shape = geometry(run)
+        self._frame = frame_of(self._objective, cache.vocab, run.data, shape.windows * shape.updates)
         self.count = len(self._windows)
 
     def raw(self, numbers: np.ndarray) -> np.ndarray:
         return self._windows[numbers].astype(np.int32)
 
     def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
-        segments = self._objective.view(self.raw(numbers), places, self._seed, self._ids)
+        segments = self._objective.view(self.raw(numbers), places, self._seed, self._frame)
         return np.arange(len(numbers)), segments
 
 
 class _Packed:
     """Rows of pairs, packed in an order that the seed draws; the rows, not the pairs, are shuffled in every epoch."""
 
-    def __init__(self, cache: TokenCache, data: DataConfig, seed: int) -> None:
+    def __init__(self, cache: TokenCache, run: RunConfig) -> None:
+        data, seed = run.data, run.train.seed
+        self._scores_source = objective_of(run.objective).scores_source
         self._pairs = Pairs(cache, data.split, data)
         self.dropped = self._pairs.dropped
         self._room = (data.source_length, data.target_length)
@@ -158,7 +160,8 @@ class _Packed:
     def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
         pairs, first = self._packing
         row, within = ragged(first[numbers + 1] - first[numbers])
-        return row, self._pairs.segments(pairs[first[numbers][row] + within])
+        segments = self._pairs.segments(pairs[first[numbers][row] + within])
+        return row, with_source_loss(segments) if self._scores_source else segments
 
 
 def _stacked(leaf: Any, n: int) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.objectives.objective import Layout, Segments, shifted
+from encdec_jax.data.objectives.objective import Layout, Segments, ragged, shifted
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import Arch
 from encdec_jax.model.streams import Array, Stream
@@ -134,7 +134,8 @@ def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: S
     """Lay segments out in rows, as segments 1, 2, ... of each; what stays free is padding, segment 0.
 
     A segment's positions count from 0 through its source and on through its target. Architectures with one stream get
-    each segment's source followed by its target. Only labels of targets have weight, 1 each.
+    each segment's source followed by its target. Labels of targets have weight 1, others
+    what the segments say.
 
     Args:
       arch: decides the streams, and whether source tokens are open.
@@ -160,16 +161,14 @@ def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: S
         slot = np.concatenate([starts[owner] + within, target_slot])
         joined = (np.concatenate(both) for both in zip(tokens, inputs, strict=True))
         source, target = None, Stream(*(_scatter(values, slot, rows, layout.target) for values in joined))
-    labels = _scatter(segments.labels, target_slot, rows, layout.target)
-    weights = _scatter(np.ones(len(reader), np.float32), target_slot, rows, layout.target)
+    predicted, weighed, where = segments.labels, np.ones(len(reader), np.float32), target_slot
+    if segments.source_labels is not None and segments.source_weights is not None:  # of one stream
+        predicted, where = np.concatenate([segments.source_labels, predicted]), slot
+        weighed = np.concatenate([segments.source_weights, weighed])
+    labels = _scatter(predicted, where, rows, layout.target)
+    weights = _scatter(weighed, where, rows, layout.target)
     unscored = layout.target - layout.scored
     return Batch(source, target, labels[:, unscored:], weights[:, unscored:])
-
-
-def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(segment, place within it) of every token of segments laid end to end."""
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    return owner, np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
 
 
 def _starts(row: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from flax import nnx
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import frame_of
 from encdec_jax.errors import require
 from encdec_jax.infer.kv_cache import greedy
 from encdec_jax.model.model import graph
@@ -33,7 +34,8 @@ def complete(run: RunConfig, params: nnx.State, text: str, tokens: int = 64) -> 
     vocab = TokenCache.open(run.data.task, run.data.vocab).vocab
     ids = vocab.encode(text)
     require(len(ids) >= 2, "text", text, "at least two tokens")
-    source, first, end = objective_of(run.objective).prompt(ids, vocab)
+    objective = objective_of(run.objective)
+    source, first, end = objective.prompt(ids, frame_of(objective, vocab, run.data))
     read = stream(np.array([source]), 0, run.model.choices.source_open)
     decoder = jax.jit(greedy, static_argnums=(0, 4))
     written = decoder(graph(run.model), params, read, stream(np.array([[first]]), len(source)), tokens)[0].tolist()

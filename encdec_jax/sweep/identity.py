@@ -57,6 +57,8 @@ def _resolved(run: RunConfig) -> dict[str, Any]:
 
 def _entering(config: Any) -> Any:
     """The fields of a configuration that make it another run, as plain nested data."""
+    if isinstance(config, tuple):
+        return [_entering(part) for part in config]
     if isinstance(config, (int, float, str, NoneType)) or not dataclasses.is_dataclass(config):
         return config
     entering = {}

@@ -9,7 +9,7 @@ from encdec_jax.data.objectives.cut import cut, random_cuts
 from encdec_jax.data.objectives.denoise import corrupt
 from encdec_jax.data.objectives.masks import in_runs, noise_mask
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import START, Ids, required_vocab_size
+from encdec_jax.data.objectives.objective import START, Frame, required_vocab_size
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.model.presets import preset
@@ -18,7 +18,7 @@ SENTINEL = 259
 
 
 def view(windows, places, objective, seed):
-    return objective_of(objective).view(windows, places, seed, Ids(SENTINEL))
+    return objective_of(objective).view(windows, places, seed, Frame(SENTINEL))
 
 
 def windows(n: int, length: int, seed: int = 0) -> np.ndarray:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -9,7 +10,7 @@ import pytest
 from tiny import tiny_run
 
 from encdec_jax.config import EXECUTION, GONE, RunConfig, from_dict, to_dict
-from encdec_jax.data.config import ObjectiveConfig
+from encdec_jax.data.config import ObjectiveConfig, Part
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
@@ -18,14 +19,20 @@ from encdec_jax.train.config import OptimConfig
 
 STACK = StackConfig(2, 16, 4, 2, 8, 32)
 RUN = RunConfig(ModelConfig("enc_dec", 64, STACK, STACK, tie="none"), objective=ObjectiveConfig("prefix_lm"))
-FIXED = replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8))
+PARTS = (Part(1.0, ObjectiveConfig("ul2")), Part(1.0, ObjectiveConfig("prefix_lm")))
+BESIDE = {  # runs whose other fields accept several values of a field
+    "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
+    "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
+    "objective.source_loss": RunConfig(ModelConfig("causal_lm", 64, STACK), objective=ObjectiveConfig("prefix_lm")),
+    "objective.parts": replace(RUN, objective=ObjectiveConfig("mixture", parts=PARTS)),
+}
 
 
 def leaves(cls: type, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every field that holds a value, by path, with its type."""
     for name, hint in get_type_hints(cls).items():
         inner = [part for part in (hint, *get_args(hint)) if dataclasses.is_dataclass(part)]
-        if inner:
+        if inner and get_origin(hint) is not tuple:
             yield from leaves(inner[0], f"{path}{name}.")
         else:
             yield path + name, hint
@@ -47,6 +54,8 @@ def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
         others = [not value]
     elif isinstance(value, str):
         others = [value + "x"]
+    elif isinstance(value, tuple):
+        others = [[*value, value[0]]]
     else:
         others = [2 * value, value / 2, 0.5, 8] if value is not None else [1e9]
     for other in others:
@@ -61,7 +70,7 @@ def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
 
 @pytest.mark.parametrize(("path", "hint"), leaves(RunConfig), ids=lambda value: value if isinstance(value, str) else "")
 def test_every_field_but_the_seed_and_those_of_execution_makes_another_setting(path, hint):
-    run = FIXED if path == "objective.prefix_length" else RUN
+    run = BESIDE.get(path, RUN)
     other = changed(run, path, hint)
     if path in EXECUTION:
         assert (run_id(other), setting(other)) == (run_id(run), setting(run))
@@ -95,6 +104,20 @@ def test_a_field_added_later_enters_only_where_it_differs():
     run = tiny_run()
     same, other = (replace(run, model=replace(run.model, base_width=width)) for width in (0, 8))
     assert run_id(same) == run_id(run) != run_id(other)
+
+
+def test_the_parts_of_an_objective_enter_as_what_they_are():
+    run = BESIDE["objective.parts"]
+    assert from_dict(json.loads(json.dumps(to_dict(run)))) == run
+    others = [
+        (PARTS[1], PARTS[0]),
+        (PARTS[0], replace(PARTS[1], weight=2.0)),
+        (PARTS[0], replace(PARTS[1], objective=ObjectiveConfig("prefix_lm", "random"))),
+    ]
+    made = [replace(run, objective=replace(run.objective, parts=parts)) for parts in others]
+    assert len({run_id(one) for one in [run, *made]}) == 4
+    with pytest.raises(UserError, match=r"config field 'objective\.parts\[1\]\.mass' is unknown"):
+        from_dict({**to_dict(run), "objective": {"name": "mixture", "parts": [to_dict(PARTS[0]), {"mass": 1}]}})
 
 
 def test_fields_that_are_gone_may_stand_with_the_only_value_that_they_had():

@@ -13,7 +13,16 @@ from typing import Literal
 import numpy as np
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.objectives.objective import Ids, Layout, Lengths, Objective, Segments, generator
+from encdec_jax.data.objectives.objective import (
+    Frame,
+    Layout,
+    Lengths,
+    Objective,
+    Segments,
+    check_scored_source,
+    generator,
+    with_source_loss,
+)
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 
@@ -25,15 +34,24 @@ class Cut(Objective):
     Attributes:
       prefix: None; 'half' of the inputs; 'fixed', that is `tokens`; or 'random', 1 to L - 1, all as likely.
       tokens: of the source, of 'fixed'.
+      share: of the inputs that are source, of 'fraction'.
+      source_loss: the source's positions predict too, in one causal stream.
     """
 
-    prefix: Literal["half", "fixed", "random"] | None
+    prefix: Literal["half", "fixed", "random", "fraction"] | None
     tokens: int = 0
+    share: float = 0.0
+    source_loss: bool = False
 
     @property
     def draw(self) -> int:
         """Random cuts are drawn in pairs."""
         return 2 if self.prefix == "random" else 1
+
+    @property
+    def scores_source(self) -> bool:
+        """As configured."""
+        return self.source_loss
 
     @property
     def place(self) -> str | None:
@@ -42,6 +60,8 @@ class Cut(Objective):
 
     def check(self, arch: Arch, data: DataConfig) -> None:
         """Raise a `UserError` where there is no source for an encoder, or no target."""
+        if self.source_loss:
+            check_scored_source(arch)
         accepted = "an objective with a source for an architecture whose source has a stream of its own"
         require(self.prefix is not None or not arch.own_stream, "objective.name", "causal_lm", accepted)
         require(
@@ -64,12 +84,15 @@ class Cut(Objective):
             return Layout(2, length, length, length, tuple((k, rest, 2 * share) for k, rest, share in segments))
         return Layout(1, 0, length, length, segments)
 
-    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, ids: Ids) -> Segments:
+    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
         """The windows, cut."""
         length = windows.shape[1] - 1
         if self.prefix == "random":
-            return cut(windows, random_cuts(length, places, seed))
-        return cut(windows, np.full(len(windows), self._cut(length)))
+            cuts = random_cuts(length, places, seed)
+        else:
+            cuts = np.full(len(windows), self._cut(length))
+        segments = cut(windows, cuts)
+        return with_source_loss(segments) if self.source_loss else segments
 
     def sequence(self, data: DataConfig) -> tuple[int, int]:
         """As cut in training; the halves where windows are cut at random or not at all."""
@@ -86,6 +109,8 @@ class Cut(Objective):
 
     def _cut(self, length: int) -> int:
         """The inputs that are source, where all windows are cut at one place."""
+        if self.prefix == "fraction":
+            return min(max(round(length * self.share), 1), length - 1)
         return {None: 0, "half": length // 2}.get(self.prefix, self.tokens)
 
 

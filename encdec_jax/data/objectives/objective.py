@@ -8,17 +8,20 @@ neither the batch size nor the number of hosts changes it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 
 START = 0  # T5's decoder start token: the padding id; masks come from segments, never from ids
 
+_NONE = np.zeros(0, bool)
 Lengths = tuple[tuple[int, int, float], ...]  # (source tokens, target tokens, expected number) of kinds of segments
 
 
@@ -31,6 +34,8 @@ class Segments(NamedTuple):
       inputs: int32 [sum of target_lengths], what the target's positions read.
       labels: int32 [sum of target_lengths], what they predict.
       target_lengths: int64 [n], in tokens.
+      source_labels: int32 as `source`, what its positions predict; None where they predict nothing.
+      source_weights: float32 as `source`, of the loss on them.
     """
 
     source: np.ndarray
@@ -38,6 +43,8 @@ class Segments(NamedTuple):
     inputs: np.ndarray
     labels: np.ndarray
     target_lengths: np.ndarray
+    source_labels: np.ndarray | None = None
+    source_weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,30 @@ class Layout:
     scored: int
     segments: Lengths
 
+    @property
+    def held(self) -> tuple[float, float, float]:
+        """Shares of a row's source, target and scored positions that are expected to hold tokens, not padding."""
+        source = sum(number * tokens for tokens, _, number in self.segments)
+        target = sum(number * tokens for _, tokens, number in self.segments)
+        if not self.source:
+            source, target = 0.0, source + target
+        scored = target - (self.target - self.scored)
+        return _share(source, self.source), _share(target, self.target), _share(scored, self.scored)
+
+
+def _share(tokens: float, room: int) -> float:
+    share = tokens / room if room else 1.0
+    return 1.0 if abs(share - 1) < 1e-9 else share  # but for rounding, full
+
 
 class Coder(Protocol):
     """Of a vocabulary (`encdec_jax.data.vocab`), what objectives ask."""
 
     size: int
     eos_id: int
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids."""
@@ -72,14 +97,26 @@ class Coder(Protocol):
         """Id of sentinel number `index`, counted from 0."""
 
 
-class Ids(NamedTuple):
-    """The ids that a view writes beside the text's own.
+class Frame(NamedTuple):
+    """What a view knows of its run.
 
     Attributes:
-      sentinel: of the first sentinel; the others count up from it.
+      sentinel: id of the first sentinel; the others count up from it.
+      eos: id of the end of a text.
+      marks: ids of an objective's marks, by their names.
+      ordinary: ids of text, from the first to the one behind the last.
+      windows: of the whole run.
+      closes: bool [ids], whose text ends as a sentence does; empty where the objective reads no sentences.
+      spaced: bool [ids], whose text begins with white space; likewise.
     """
 
     sentinel: int
+    eos: int = 1
+    marks: Mapping[str, int] = MappingProxyType({})
+    ordinary: tuple[int, int] = (3, 3)
+    windows: int = 0
+    closes: np.ndarray = _NONE
+    spaced: np.ndarray = _NONE
 
 
 class Prompt(NamedTuple):
@@ -100,9 +137,24 @@ class Objective(ABC):
     pairs: ClassVar[bool] = False
 
     @property
+    def sentences(self) -> bool:
+        """Whether it asks where sentences end."""
+        return False
+
+    @property
     def draw(self) -> int:
         """Windows that are drawn for at once; a batch holds whole draws."""
         return 1
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names of the ids that it writes, beside sentinels and the text's own."""
+        return ()
+
+    @property
+    def scores_source(self) -> bool:
+        """Whether positions of the source predict something."""
+        return False
 
     @property
     def place(self) -> str | None:
@@ -133,17 +185,18 @@ class Objective(ABC):
             source, target = max(kind[0] for kind in segments), max(kind[1] for kind in segments)
             return Layout(1, source, target, target, segments)
         row = max(source + target for source, target, _ in segments)
-        return Layout(1, 0, row, row - min(source for source, _, _ in segments), segments)
+        unscored = 0 if self.scores_source else min(source for source, _, _ in segments)
+        return Layout(1, 0, row, row - unscored, segments)
 
     @abstractmethod
-    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, ids: Ids) -> Segments:
+    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
         """One segment for each window.
 
         Args:
           windows: int32 [n, L + 1].
           places: int [n], of the windows in the training order, counted through all epochs.
           seed: of the random draws.
-          ids: of sentinels.
+          frame: of the run.
         """
 
     def sentinels(self, length: int) -> int:
@@ -158,23 +211,73 @@ class Objective(ABC):
         """Tokens of source and target of one sequence at inference; the window's halves, unless said otherwise."""
         return data.length // 2, data.length - data.length // 2
 
-    def prompt(self, text: Sequence[int], vocab: Coder) -> Prompt:
-        """What a model reads to complete a text of at least two tokens: the text goes on."""
-        return Prompt(list(text[:-1]), text[-1], vocab.eos_id)
+    def prompt(self, text: Sequence[int], frame: Frame) -> Prompt:
+        """What a model reads to complete a text of at least two tokens: the text goes on.
+
+        Raises:
+          UserError: what it was trained on does not go on.
+        """
+        return Prompt(list(text[:-1]), text[-1], frame.eos)
 
     def resized(self, config: ObjectiveConfig, data: DataConfig, length: int) -> tuple[ObjectiveConfig, DataConfig]:
         """This objective's configuration and its data, for windows of another length."""
         return config, replace(data, length=length)
 
 
-def ids_of(objective: Objective, vocab: Coder, data: DataConfig) -> Ids:
-    """The ids of an objective's sentinels, above those of a vocabulary."""
-    return Ids(vocab.sentinel(0))
+def frame_of(objective: Objective, vocab: Coder, data: DataConfig, windows: int = 0) -> Frame:
+    """The frame of an objective's views: its sentinels and marks have the ids above a vocabulary's.
+
+    Args:
+      objective: to be trained on.
+      vocab: of the tokens.
+      data: for the length of a window.
+      windows: of the whole run.
+    """
+    first = objective.sentinels(data.length)
+    marks = {name: vocab.sentinel(first + i) for i, name in enumerate(objective.marks)}
+    closes, spaced = _sentence_ends(vocab) if objective.sentences else (_NONE, _NONE)
+    return Frame(vocab.sentinel(0), vocab.eos_id, marks, (vocab.eos_id + 2, vocab.size), windows, closes, spaced)
 
 
 def required_vocab_size(objective: Objective, vocab: Coder, data: DataConfig) -> int:
-    """Ids the model must know: the vocabulary's and, above them, the objective's sentinels."""
-    return vocab.sentinel(objective.sentinels(data.length))
+    """Ids the model must know: the vocabulary's and, above them, the objective's sentinels and marks."""
+    return vocab.sentinel(objective.sentinels(data.length) + len(objective.marks))
+
+
+def _sentence_ends(vocab: Coder) -> tuple[np.ndarray, np.ndarray]:
+    """Which ids' texts end as a sentence does, and which begin with white space: bool [ids] each."""
+    (before,) = vocab.encode("a")[-1:]  # a decoder may strip the white space at the start of a text
+    skip = len(vocab.decode([before]))
+    texts = [vocab.decode([before, i])[skip:] for i in range(vocab.size)]
+    closes = [text.endswith((".", "!", "?")) for text in texts]
+    return np.array(closes), np.array([text[:1].isspace() for text in texts])
+
+
+def check_scored_source(arch: Arch) -> None:
+    """Check that the positions of a source can predict what follows them.
+
+    Raises:
+      UserError: they see it, or get no logits.
+    """
+    accepted = "false, because only one causal stream predicts its source: the others see it"
+    require(not arch.own_stream and not arch.source_open, "objective.source_loss", True, accepted)
+
+
+def with_source_loss(segments: Segments) -> Segments:
+    """The same segments, each position of a source predicting the next token, the last one the target's first input."""
+    labels = np.roll(segments.source, -1)
+    weights = np.ones(len(labels), np.float32)
+    read = segments.source_lengths > 0
+    last = (np.cumsum(segments.source_lengths) - 1)[read]
+    first = segments.inputs[(np.cumsum(segments.target_lengths) - segments.target_lengths)[read]]
+    labels[last], weights[last] = first, first != START
+    return segments._replace(source_labels=labels, source_weights=weights)
+
+
+def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(segment, place within it) of every token of segments laid end to end."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return owner, np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
 
 
 def shifted(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:

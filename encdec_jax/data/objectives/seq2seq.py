@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.data.objectives.objective import START, Coder, Ids, Layout, Lengths, Objective, Prompt, Segments
+from encdec_jax.data.objectives.objective import (
+    START,
+    Frame,
+    Layout,
+    Lengths,
+    Objective,
+    Prompt,
+    Segments,
+    check_scored_source,
+)
 from encdec_jax.model.arch import Arch
 
 
+@dataclass(frozen=True)
 class Seq2Seq(Objective):
-    """A pair's source and target; the target's inputs are its labels shifted right behind `START`."""
+    """A pair's source and target; the target's inputs are its labels shifted right behind `START`.
 
+    Attributes:
+      source_loss: the source's positions predict too, in one causal stream (Zhang et al. 2022, arXiv 2202.00528).
+    """
+
+    source_loss: bool = False
     pairs = True
+
+    @property
+    def scores_source(self) -> bool:
+        """As configured."""
+        return self.source_loss
+
+    def check(self, arch: Arch, data: DataConfig) -> None:
+        """Raise a `UserError` where the source can't predict."""
+        if self.source_loss:
+            check_scored_source(arch)
 
     def lengths(self, data: DataConfig) -> Lengths:
         """A row's room, as if one pair filled it."""
@@ -23,12 +48,13 @@ class Seq2Seq(Objective):
 
     def layout(self, arch: Arch, data: DataConfig) -> Layout:
         """Room for packed pairs; where a source ends in a joined row is not known before."""
+        self.check(arch, data)
         source, target = data.source_length, data.target_length
         if arch.own_stream:
             return Layout(1, source, target, target, self.lengths(data))
         return Layout(1, 0, source + target, source + target, self.lengths(data))
 
-    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, ids: Ids) -> Segments:
+    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
         """Not of windows: `encdec_jax.data.packing` reads pairs."""
         raise NotImplementedError
 
@@ -40,9 +66,9 @@ class Seq2Seq(Objective):
         """The longest pair."""
         return data.source_length, data.target_length
 
-    def prompt(self, text: Sequence[int], vocab: Coder) -> Prompt:
+    def prompt(self, text: Sequence[int], frame: Frame) -> Prompt:
         """The target of this source."""
-        return Prompt([*text, vocab.eos_id], START, vocab.eos_id)
+        return Prompt([*text, frame.eos], START, frame.eos)
 
     def resized(self, config: ObjectiveConfig, data: DataConfig, length: int) -> tuple[ObjectiveConfig, DataConfig]:
         """The room in the same proportion, `length` tokens in all."""
