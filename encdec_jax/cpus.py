@@ -1,13 +1,17 @@
-"""The processors of this machine that workers may share."""
+"""The processors of this machine that workers may share: CPUs, GPUs and TPU chips."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from encdec_jax.errors import require
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU, or 'max', in a period
+_DEV = Path("/dev")
+_CHIPS = ("TPU_VISIBLE_CHIPS", ("accel[0-9]*", "vfio/[0-9]*"))
+_NAMES = {"gpu": ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), "tpu": ("TPU_VISIBLE_CHIPS",)}
 _ACCELERATORS = ("nvidia[0-9]*", "accel[0-9]*", "kfd", "vfio/[0-9]*")  # device files of GPUs and TPUs
 
 
@@ -34,8 +38,49 @@ def shares(jobs: int) -> list[list[int]]:
     return [ids[len(ids) * i // jobs : len(ids) * (i + 1) // jobs] for i in range(jobs)]
 
 
+def own_devices(jobs: int, each: int = 1) -> list[dict[str, str]]:
+    """Variables that show each of `jobs` workers its own GPUs or TPU chips; empty where there are none, or one worker.
+
+    Args:
+      jobs: workers, all on this machine.
+      each: devices that a worker needs at least.
+
+    Raises:
+      UserError: there are too few.
+    """
+    if jobs == 1 or not _accelerated():
+        return [{} for _ in range(jobs)]
+    for names, seen in ((_NAMES["gpu"], gpus(os.environ)), (_NAMES["tpu"], _seen(os.environ, *_CHIPS))):
+        if seen:
+            accepted = f"at most {len(seen) // each}: {len(seen)} devices, of which a run here needs {each}"
+            require(jobs * each <= len(seen), "jobs", jobs, accepted)
+            parts = [seen[len(seen) * i // jobs : len(seen) * (i + 1) // jobs] for i in range(jobs)]
+            return [{name: ",".join(part) for name in names} | _alone(names, part) for part in parts]
+    return [{} for _ in range(jobs)]
+
+
+def gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs that a process of this environment sees, as CUDA or ROCm name them."""
+    return _seen(environment, "CUDA_VISIBLE_DEVICES", ("nvidia[0-9]*",)) or _seen(
+        environment, "ROCR_VISIBLE_DEVICES", ("dri/renderD*",) if (_DEV / "kfd").exists() else ()
+    )
+
+
+def _seen(environment: Mapping[str, str], variable: str, files: tuple[str, ...]) -> list[str]:
+    if environment.get(variable) is not None:
+        return [name for name in environment[variable].split(",") if name not in ("", "-1")]
+    return [str(place) for place in range(sum(len(list(_DEV.glob(pattern))) for pattern in files))]
+
+
+def _alone(names: tuple[str, ...], part: list[str]) -> dict[str, str]:
+    """libtpu also wants to know the shape of the part: a row of chips, and no other process."""
+    if names != _NAMES["tpu"]:
+        return {}
+    return {"TPU_CHIPS_PER_PROCESS_BOUNDS": f"1,{len(part)},1", "TPU_PROCESS_BOUNDS": "1,1,1"}
+
+
 def _accelerated() -> bool:
     chosen = os.environ.get("JAX_PLATFORMS")
     if chosen:
         return not chosen.startswith("cpu")
-    return any(next(Path("/dev").glob(pattern), None) for pattern in _ACCELERATORS)
+    return any(next(_DEV.glob(pattern), None) for pattern in _ACCELERATORS)

@@ -49,6 +49,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
     experiment = load(folder)
     check_costs(experiment)
     shares = cpus.shares(jobs if jobs is not None else cpus.default_jobs())
+    devices = cpus.own_devices(len(shares), max(run.mesh.size for run in experiment.runs.values()))
     _prepare(experiment)
     check_data(experiment)
     _check_writable(experiment)
@@ -57,7 +58,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
     left = sum(not state.ended for state in _states(experiment).values())
     interrupted = False
     if left:
-        with interrupts() as stopped, _workers(experiment, shares[:left]) as workers:
+        with interrupts() as stopped, _workers(experiment, shares[:left], devices) as workers:
             _watch(experiment, workers, stopped)
             interrupted = stopped()
     collect(experiment)
@@ -85,7 +86,9 @@ def _check_writable(experiment: Experiment) -> None:
 
 
 @contextmanager
-def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _workers(
+    experiment: Experiment, shares: list[list[int]], devices: list[dict[str, str]]
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Worker processes, at work; at the end those that still are get to save and are waited for."""
     (experiment.root / "logs").mkdir(parents=True, exist_ok=True)
     workers = []
@@ -96,7 +99,11 @@ def _workers(experiment: Experiment, shares: list[list[int]]) -> Iterator[list[s
             # A session of their own: a terminal's Ctrl-C reaches this process alone, which then tells them.
             workers.append(
                 subprocess.Popen(
-                    command, env=_environment(share), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                    command,
+                    env=_environment(share) | devices[place],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             )
     try:

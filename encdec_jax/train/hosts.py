@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,30 +15,25 @@ from jax.experimental import multihost_utils
 
 from encdec_jax.data.batches import combine
 from encdec_jax.errors import UserError
+from encdec_jax.train.job import job_of
 from encdec_jax.train.sharding import present
 
 SAID = 1000  # bytes of an error that other processes are told
-VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+JOIN = 300  # seconds that processes of a job may begin apart
+BARRIER = 1800.0  # seconds that one may wait for the others: they compile, and save, at their own pace
 
 
 def join() -> None:
     """Join the other processes of this job, if the environment tells of several; to be called before jax is used.
 
-    It does by `VARIABLES`; or where Slurm started a step of several tasks, whose places jax then finds by itself.
-
     Raises:
-      UserError: one of the variables is missing or no number, the others can't be reached, or there are no devices.
+      UserError: as `encdec_jax.train.job.job_of`; the others can't be reached, or there are no devices.
     """
-    given = [os.environ.get(name) for name in VARIABLES]
+    job = job_of(os.environ)
     try:
-        if any(given):
-            address, processes, place = given
-            if not (address and (processes or "").isdigit() and (place or "").isdigit()):
-                said = ", ".join(f"{name}={value}" for name, value in zip(VARIABLES, given, strict=True))
-                raise UserError(f"{said}: a job of several processes needs all three, an address and two numbers")
-            jax.distributed.initialize(address, int(processes or 0), int(place or 0))
-        elif int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-            jax.distributed.initialize()
+        if job is not None:
+            given = (job.address, job.processes, job.place, job.devices)
+            jax.distributed.initialize(*given, cluster_detection_method="deactivate", initialization_timeout=JOIN)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"can't join the other processes of this job: {str(error).splitlines()[0]}") from error
     present()
@@ -73,14 +70,15 @@ def together() -> Iterator[None]:
 
 def any_host(told: bool) -> bool:
     """Whether any process was told to stop: all must leave the loop at the same call."""
-    if jax.process_count() == 1:
-        return told
-    return bool(multihost_utils.process_allgather(np.asarray(told)).any())
+    return bool(_gathered(np.asarray(told)).any())
 
 
 def as_first(values: np.ndarray) -> np.ndarray:
     """The first process's values, of one shape and type on all."""
-    return values if jax.process_count() == 1 else np.asarray(multihost_utils.broadcast_one_to_all(values))
+    if jax.process_count() == 1:
+        return values
+    with _bounded():
+        return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
 def check_same(given: Mapping[str, str]) -> None:
@@ -136,4 +134,15 @@ def _gathered(value: np.ndarray) -> np.ndarray:
     """Every process's value, [processes, ...]."""
     if jax.process_count() == 1:
         return value[None]
-    return np.asarray(multihost_utils.process_allgather(value))
+    with _bounded():
+        return np.asarray(multihost_utils.process_allgather(value))
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """A wait for the other processes. One longer than `BARRIER` ends this process, and prints where its threads are."""
+    faulthandler.dump_traceback_later(BARRIER, exit=True, file=sys.__stderr__ or 2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

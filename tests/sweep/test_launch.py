@@ -42,7 +42,7 @@ def test_two_launchers_keep_two_logs(experiment, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", said)
     for pid in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
-        with launch._workers(experiment, [[0], [0]]) as workers:
+        with launch._workers(experiment, [[0], [0]], [{}, {}]) as workers:
             for worker in workers:
                 worker.wait()
     texts = sorted(path.read_text() for path in (experiment.root / "logs").iterdir())

@@ -17,7 +17,8 @@ from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
 from encdec_jax.train.config import MeshConfig
-from encdec_jax.train.hosts import VARIABLES, check_batch, join
+from encdec_jax.train.hosts import check_batch, join
+from encdec_jax.train.job import VARIABLES
 from encdec_jax.train.sharding import make_mesh, rows_by_process
 
 ROWS = 8
@@ -241,6 +242,18 @@ def test_hosts_that_were_given_other_things_are_refused(folders, before, what):
     for _, _, errors in found:
         assert f"{what} differs between processes 0 and 1 of this run" in errors
     assert not (folders / "run/summary.json").exists()
+
+
+@pytest.mark.slow
+def test_a_barrier_that_hangs_ends_with_the_stacks(folders):
+    """Process 1 never comes; process 0 says where it waited."""
+    write_noise()
+    shorter = "import encdec_jax.train.hosts as hosts; hosts.BARRIER = 3"
+    absent = "import time, encdec_jax.train.hosts as hosts; hosts.any_host = lambda told: time.sleep(60)"
+    found = job(folders, PAIR, (shorter, absent))
+    assert found[0][0] == 1
+    assert "Timeout (0:00:03)!" in found[0][2]
+    assert "in _gathered" in found[0][2]
 
 
 @pytest.mark.parametrize(
