@@ -14,8 +14,10 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import text
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import Segments, frame_of, with_source_loss
-from encdec_jax.data.packing import Batch, Pairs, assemble, pack, ragged
+from encdec_jax.data.objectives.objective import Segments, frame_of, ragged, with_source_loss
+from encdec_jax.data.packing import Batch, assemble
+from encdec_jax.data.pairs import Items, Pairs
+from encdec_jax.data.rows import Fill, planned
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
 
@@ -31,11 +33,11 @@ class Batches:
       rows: of a batch, on all hosts together.
       epoch: windows (or packed rows) in one pass over the split.
       here: places in a batch of the windows of this host's rows, int64 [windows here].
-      dropped: pairs that have no room in a row; 0 for text.
+      fill: what the packed rows hold; None for text.
     """
 
     def __init__(self, cache: TokenCache, run: RunConfig, rows: Sequence[int] | np.ndarray | None = None) -> None:
-        """Open the split; pairs are packed here, once.
+        """Open the split; pairs are packed here, unless they were before.
 
         Args:
           cache: of the task's tokens.
@@ -57,12 +59,12 @@ class Batches:
         given = np.arange(self.rows) if rows is None else np.asarray(rows, np.int64)
         self.here = (given[:, None] * self.layout.windows + np.arange(self.layout.windows)).reshape(-1)
         self._read: _Text | _Packed
+        self.fill: Fill | None = None
         if objective_of(run.objective).pairs:
             self._read = _Packed(cache, run)
-            self.dropped = self._read.dropped
+            self.fill = self._read.fill
         else:
             self._read = _Text(cache, run)
-            self.dropped = 0
         self.epoch = self._read.count
         # grain's shuffle gives epoch e of seed s the order of epoch 0 of seed s + e: spread the seeds first.
         spread = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -137,31 +139,37 @@ class _Text:
 
 
 class _Packed:
-    """Rows of pairs, packed in an order that the seed draws; the rows, not the pairs, are shuffled in every epoch."""
+    """Rows of pairs, as they were planned; the rows, not the pairs, are shuffled in every epoch."""
 
     def __init__(self, cache: TokenCache, run: RunConfig) -> None:
-        data, seed = run.data, run.train.seed
+        data = run.data
         self._scores_source = objective_of(run.objective).scores_source
         self._pairs = Pairs(cache, data.split, data)
-        self.dropped = self._pairs.dropped
-        self._room = (data.source_length, data.target_length)
-        order = np.random.default_rng(seed).permutation(self._pairs.fitting)
-        self._packing = pack(order, self._pairs.sources, self._pairs.targets, self._room)
-        self.count = len(self._packing.first) - 1
+        self._rows = planned(cache, data)
+        self._width = data.source_length + data.target_length
+        self._room = None if data.packing == "joined" else data.source_length
+        self.fill = self._rows.fill
+        self.count = self.fill.rows
 
     def raw(self, numbers: np.ndarray) -> np.ndarray:
-        tokens = np.zeros((len(numbers), sum(self._room)), np.int32)
-        for row, number in zip(tokens, numbers, strict=True):
-            segments = self.segments(np.array([number]), np.array([0]))[1]
-            row[: len(segments.source)] = segments.source
-            row[self._room[0] :][: len(segments.labels)] = segments.labels
+        """The sources of each row end to end, then its targets: behind the room for sources, if that is apart."""
+        row, segments = self._pairs_of(numbers)
+        tokens = np.zeros((len(numbers), self._width), np.int32)
+        of_source, of_target = np.repeat(row, segments.source_lengths), np.repeat(row, segments.target_lengths)
+        sources, targets = (np.bincount(of, minlength=len(numbers)) for of in (of_source, of_target))
+        tokens[of_source, ragged(sources)[1]] = segments.source
+        begin = sources if self._room is None else np.full(len(numbers), self._room)
+        tokens[of_target, begin[of_target] + ragged(targets)[1]] = segments.labels
         return tokens
 
     def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
-        pairs, first = self._packing
-        row, within = ragged(first[numbers + 1] - first[numbers])
-        segments = self._pairs.segments(pairs[first[numbers][row] + within])
+        row, segments = self._pairs_of(numbers)
         return row, with_source_loss(segments) if self._scores_source else segments
+
+    def _pairs_of(self, numbers: np.ndarray) -> tuple[np.ndarray, Segments]:
+        first, last = self._rows.of(numbers)
+        row, within = ragged(last - first)
+        return row, self._pairs.segments(Items(*np.asarray(self._rows.items[first[row] + within]).T))
 
 
 def _stacked(leaf: Any, n: int) -> Any:

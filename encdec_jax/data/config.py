@@ -21,6 +21,10 @@ class DataConfig:
       source_length, target_length: tokens of a row's room for packed pairs, at least 2 (objective 'seq2seq').
       split: of the task, to train on; `prepare` names those that there are.
       eval_split: of the task, to score on.
+      long: what becomes of pairs to train on that are longer than a row: they are dropped, truncated to a row's room,
+        or split into parts that fit. Held-out pairs are scored whole or not at all.
+      packing: of pairs: 'apart' in rows with a room for sources and one for targets, which every architecture can read;
+        'joined' in rows with one room of source_length + target_length, for architectures of one stream.
     """
 
     task: str = "bible_en"
@@ -30,6 +34,8 @@ class DataConfig:
     target_length: Annotated[int, Range(2, MANY)] = 256
     split: str = "train"
     eval_split: str = "validation"
+    long: Literal["drop", "truncate", "split"] = later("drop")
+    packing: Literal["apart", "joined"] = later("apart")
 
     def __post_init__(self) -> None:
         check_ranges(self, "data.")

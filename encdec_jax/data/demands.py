@@ -9,7 +9,7 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import required_vocab_size
-from encdec_jax.data.packing import Pairs
+from encdec_jax.data.rows import planned
 from encdec_jax.errors import UserError, require
 
 
@@ -25,7 +25,7 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
     require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
     require(run.data.split in cache.splits, "data.split", run.data.split, "one of " + ", ".join(cache.splits))
     if objective_of(run.objective).pairs:
-        Pairs(cache, run.data.split, run.data)
+        planned(cache, run.data)
     else:
         text(cache, run)
     eval_batch(cache, run.model.choices, run.data, run.evaluate)

@@ -9,7 +9,8 @@ from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.cut import cut
 from encdec_jax.data.objectives.objective import Layout, Segments
 from encdec_jax.data.objectives.seq2seq import Seq2Seq
-from encdec_jax.data.packing import Batch, Pairs, assemble
+from encdec_jax.data.packing import Batch, assemble
+from encdec_jax.data.pairs import Pairs
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import Arch
@@ -61,9 +62,10 @@ def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments
 
 def _pairs(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:
     pairs = Pairs(cache, data.eval_split, data)
-    most = len(pairs.fitting)
+    fitting = pairs.fitting()
+    most = len(fitting)
     require(evaluate.windows <= most, "evaluate.windows", evaluate.windows, _most(most, data))
-    return pairs.segments(pairs.fitting[np.arange(evaluate.windows) * most // evaluate.windows])
+    return pairs.whole(fitting[np.arange(evaluate.windows) * most // evaluate.windows])
 
 
 def _most(most: int, data: DataConfig) -> str:

@@ -22,8 +22,8 @@ from encdec_jax.data.cache import Document, TokenCache, cache_folder, digest_of,
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.named_vocab import OWN, Lossy, checked, vocab_file, vocab_name
 from encdec_jax.data.origin import changed, module_file, opened, shipped, with_read
-from encdec_jax.data.packing import dropped_pairs
 from encdec_jax.data.plain import Plain, default_name, shipped_task, text_task
+from encdec_jax.data.rows import planned, told
 from encdec_jax.data.splits import RUN
 from encdec_jax.data.vocab import ByteVocab, Vocab
 from encdec_jax.errors import UserError, require
@@ -102,14 +102,14 @@ def _say(cache: TokenCache, reading: Reading | Plain, lossy: Lossy) -> None:
         entry = cache.manifest["splits"][split]
         counts = ", ".join(f"{entry['tokens'][feature]:,} tokens of {feature}" for feature in reading.features)
         print(f"{split}: {entry['documents']:,} documents, {counts}")
-        if "inputs" in reading.features:
-            print(f"{split}: {_dropped(cache, split)}")
+        for line in _pairs(cache, split) if "inputs" in reading.features else ():
+            print(f"{split}: {line}")
         if lacking := reading.lacking(split):
             print(f"{split}: {', '.join(lacking)} of the mixture have no such split and are left out of it")
         if isinstance(reading, Plain) and split != "train" and "train" in reading.splits:
             shares = zip(reading.features, reading.leakage(split), strict=True)
-            told = ", ".join(f"{share:.1%} of the runs of {RUN} words in {feature}" for feature, share in shares)
-            print(f"{split}: {told} stand in train too")
+            leaked = ", ".join(f"{share:.1%} of the runs of {RUN} words in {feature}" for feature, share in shares)
+            print(f"{split}: {leaked} stand in train too")
     if not cache.vocab.exact:
         print(lossy)
     print(f"to train on: data.task={reading.name} data.vocab={cache.vocab.name}, {cache.vocab.size:,} ids")
@@ -144,15 +144,15 @@ def _is_done(task: str, name: str, module: Path | None, text: str | None, field:
     return known and changed(source, whole=True) is None
 
 
-def _dropped(cache: TokenCache, split: str) -> str:
-    """How many pairs training and scoring drop for their length, at the lengths that hold unless a run sets others."""
-    room = DataConfig()
-    dropped, pairs = dropped_pairs(cache, split, room)
-    sources, targets = (int(np.diff(cache.offsets(split, name)).max()) for name in ("inputs", "targets"))
-    return (
-        f"{dropped:,} of {pairs:,} pairs are dropped at data.source_length = {room.source_length}, data.target_length ="
-        f" {room.target_length}; the longest have {sources:,} and {targets:,} tokens"
-    )
+def _pairs(cache: TokenCache, split: str) -> list[str]:
+    """How full packed rows are, and what is left out, at the lengths that hold unless a run sets others."""
+    data = DataConfig(task=cache.manifest["task"], vocab=cache.manifest["vocab"], split=split)
+    longest = (f"{np.diff(cache.offsets(split, name)).max():,}" for name in ("inputs", "targets"))
+    try:
+        lines = told(planned(cache, data).fill, data)
+    except UserError as error:  # none fits: a run can ask for longer rows
+        lines = [str(error)]
+    return [*lines, "the longest pairs have {} and {} tokens".format(*longest)]
 
 
 def _reading(task: str, module: str | None, text: str | None, field: str) -> Reading | Plain:

@@ -18,6 +18,7 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import START
 from encdec_jax.data.packing import Batch
+from encdec_jax.data.rows import told
 from encdec_jax.data.vocab import Vocab
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
@@ -67,8 +68,8 @@ def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
         "loss tokens": f"{loss / window:.1%} of the {unit}' tokens",
         "padding": f"{padding / positions:.1%} of the streams' positions",
     }
-    if batches.dropped:
-        facts["dropped"] = f"{batches.dropped} pairs that fit no row"
+    if batches.fill is not None:
+        facts["rows"], facts["long pairs"] = told(batches.fill, run.data)
     for name, fact in facts.items():
         table.add_row(name, fact)
     return table

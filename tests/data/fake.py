@@ -16,6 +16,7 @@ class FakeCache:
     """As `encdec_jax.data.cache.TokenCache`, from documents given as lists of ids."""
 
     documents: Tokens
+    folder = None
     vocab: ByteVocab = field(default_factory=ByteVocab)
 
     @property

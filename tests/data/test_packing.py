@@ -1,48 +1,13 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from data.fake import FakeCache, pair_cache
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.objective import START, Segments
 from encdec_jax.data.objectives.seq2seq import Seq2Seq
-from encdec_jax.data.packing import OPEN_ROWS, Pairs, assemble, pack
-from encdec_jax.errors import UserError
+from encdec_jax.data.packing import assemble
 from encdec_jax.model.arch import ARCHS
 
 DATA = DataConfig(task="pairs", source_length=32, target_length=24)
-lengths = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 15)), min_size=1, max_size=400)
-
-
-@given(lengths, st.randoms())
-@settings(max_examples=50, deadline=None)
-def test_pack_places_every_pair_once_and_within_the_room(pairs, random):
-    sources, targets = np.array(pairs).T
-    order = np.array(random.sample(range(len(pairs)), len(pairs)))
-    packing = pack(order, sources, targets, (20, 15))
-    assert sorted(packing.pairs.tolist()) == list(range(len(pairs)))
-    for first, last in pairwise(packing.first):
-        assert first < last
-        assert sources[packing.pairs[first:last]].sum() <= 20
-        assert targets[packing.pairs[first:last]].sum() <= 15
-
-
-def test_pack_is_first_fit_in_both_dimensions():
-    sources, targets = np.array([6, 6, 4, 4, 1]), np.array([2, 2, 2, 9, 8])
-    packing = pack(np.arange(5), sources, targets, (10, 10))
-    # 2 joins 0; 3 has source room beside 1 but no target room; 4 fits row 1 (6 + 1, 2 + 8).
-    assert packing.pairs.tolist() == [0, 2, 1, 4, 3]
-    assert packing.first.tolist() == [0, 2, 4, 5]
-
-
-def test_only_the_last_rows_stay_open():
-    n = OPEN_ROWS + 444
-    sources = np.array([9] * n + [1] * n)
-    packing = pack(np.arange(2 * n), sources, np.ones(2 * n, int), (10, 10))
-    assert len(packing.first) - 1 == n + 45  # of n short pairs 444 find no open row, and go into new ones by tens
 
 
 def segments_of(pairs: list[tuple[list[int], list[int]]]) -> Segments:
@@ -105,24 +70,3 @@ def test_positions_and_openness_of_one_pair(arch):
         assert batch.target.open[0, :5].tolist() == [choices.source_open] * 3 + [False] * 2
         assert batch.labels[0, :6].tolist() == [0, 0, 0, 8, 9, 0]
         assert batch.weights[0, :6].tolist() == [0, 0, 0, 1, 1, 0]
-
-
-def test_pairs_that_fit_no_row_are_dropped_and_counted():
-    cache = pair_cache(60, longest=14)
-    pairs = Pairs(cache, "train", DataConfig(source_length=8, target_length=10))
-    documents = cache.documents["train"]
-    sizes = [(len(s), len(t)) for s, t in zip(documents["inputs"], documents["targets"], strict=True)]
-    assert pairs.fitting.tolist() == [i for i, (s, t) in enumerate(sizes) if s <= 8 and t <= 10]
-    assert pairs.dropped == 60 - len(pairs.fitting) > 0
-    i, j = pairs.fitting[[2, 0]]
-    inputs, targets = documents["inputs"], documents["targets"]
-    segments = pairs.segments(np.array([i, j]))
-    assert segments.source.tolist() == inputs[i] + inputs[j]
-    assert segments.labels.tolist() == targets[i] + targets[j]
-    assert segments.inputs.tolist() == [START, *targets[i][:-1], START, *targets[j][:-1]]
-
-
-def test_no_pair_that_fits_is_the_users_mistake():
-    cache = FakeCache({"train": {"inputs": [[5, 6, 7]], "targets": [[5, 6, 1]]}})
-    with pytest.raises(UserError, match=r"data\.source_length"):
-        Pairs(cache, "train", DataConfig(source_length=2))

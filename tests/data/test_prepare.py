@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -314,13 +315,14 @@ def test_what_sentencepiece_would_change_is_refused_and_bytes_keep(module, monke
 
 
 def test_pairs_too_long_are_counted(module, capsys, monkeypatch):
-    monkeypatch.setattr(prepare, "DataConfig", lambda: DataConfig(source_length=100, target_length=100))
+    monkeypatch.setattr(prepare, "DataConfig", functools.partial(DataConfig, source_length=100, target_length=100))
     prepare.prepare("temp_text", "bytes", module)
     lengths = [len(line.encode()) + 1 for line in LINES]
     told = f"train: {sum(n > 100 for n in lengths)} of {len(LINES)} pairs are dropped at data.source_length = 100"
     out = capsys.readouterr().out
     assert told in out
-    assert f"the longest have {max(lengths)} and {max(lengths)} tokens" in out
+    assert "seqio's greedy packing" in out
+    assert f"the longest pairs have {max(lengths)} and {max(lengths)} tokens" in out
 
 
 @pytest.mark.parametrize(

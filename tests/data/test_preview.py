@@ -59,7 +59,8 @@ def test_pairs_show_segments_padding_and_what_was_dropped():
     cache = pair_cache(60, 14)
     text = printed(cache, "enc_dec", ObjectiveConfig("seq2seq"), source_length=10, target_length=10)
     assert lines(text, "target")[0][0] == "1"
-    assert "pairs that fit no row" in text
+    assert "pairs are dropped at data.source_length = 10" in text
+    assert "seqio's greedy packing" in text
     assert "packed rows of 20 tokens" in text
     assert "(padding, " in printed(cache, "enc_dec", ObjectiveConfig("seq2seq"), source_length=50, target_length=99)
 

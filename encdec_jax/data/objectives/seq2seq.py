@@ -18,6 +18,7 @@ from encdec_jax.data.objectives.objective import (
     Segments,
     check_scored_source,
 )
+from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
 
 
@@ -38,9 +39,11 @@ class Seq2Seq(Objective):
         return self.source_loss
 
     def check(self, arch: Arch, data: DataConfig) -> None:
-        """Raise a `UserError` where the source can't predict."""
+        """Raise a `UserError` where the source can't predict, or two streams can't read rows with one room."""
         if self.source_loss:
             check_scored_source(arch)
+        accepted = "'apart' for an architecture whose source has a stream of its own"
+        require(data.packing == "apart" or not arch.own_stream, "data.packing", data.packing, accepted)
 
     def lengths(self, data: DataConfig) -> Lengths:
         """A row's room, as if one pair filled it."""
@@ -55,7 +58,7 @@ class Seq2Seq(Objective):
         return Layout(1, 0, source + target, source + target, self.lengths(data))
 
     def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
-        """Not of windows: `encdec_jax.data.packing` reads pairs."""
+        """Not of windows: `encdec_jax.data.pairs` reads them."""
         raise NotImplementedError
 
     def window(self, data: DataConfig) -> int:

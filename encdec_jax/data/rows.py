@@ -1,0 +1,215 @@
+"""The rows that pairs are packed into: planned once for a split and its lengths, and kept with the cache.
+
+    <folder of the tokens>/rows/<split>-<source>x<target>[-<long>][-joined]
+        .json      how full the rows are, and the SHA-256 of the others
+        .items     int64 [items, 3]: the pair, the part of it, and of how many (`encdec_jax.data.pairs.Items`)
+        .first     int64 [rows + 1]: where each row's items start, and the end of the last
+
+Every seed and architecture reads the same rows, shuffled. Rows that are joined have one room for both sides; only
+architectures of one stream can take those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from encdec_jax.data.bestfit import Packing, best_fit, next_fit
+from encdec_jax.data.config import DataConfig
+from encdec_jax.data.pairs import Pairs
+from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write, read_json, sha256_file, write_json
+
+if TYPE_CHECKING:
+    from encdec_jax.data.cache import TokenCache
+
+FORMAT = 1
+BLOCK = 1 << 20  # pairs that are packed together
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What the planned rows of a split hold, in all.
+
+    Attributes:
+      rows: of them.
+      room: tokens of source and of target in a row.
+      items: pairs, or parts of them, in rows.
+      tokens: of the items' sources, and of their targets.
+      squares: sums over the items of source x source, source x target and target x target tokens, which attention's
+        pairs of query and key follow from.
+      greedy: rows that seqio's greedy packing of the same items needs.
+      pairs: of the split.
+      longer: those with a side that is longer than its room.
+      empty: those with an empty side, which are left out.
+      left: pairs left out, empty ones among them.
+      left_tokens: tokens of sources and of targets that are in no row.
+    """
+
+    rows: int
+    room: tuple[int, int]
+    items: int
+    tokens: tuple[int, int]
+    squares: tuple[int, int, int]
+    greedy: int
+    pairs: int
+    longer: int
+    empty: int
+    left: int
+    left_tokens: tuple[int, int]
+
+    def shares(self, rows: int | None = None) -> tuple[float, float]:
+        """Tokens of sources and of targets as shares of the rooms for each, in these or so many `rows`."""
+        n = self.rows if rows is None else rows
+        return self.tokens[0] / (n * self.room[0]), self.tokens[1] / (n * self.room[1])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The planned rows of a split.
+
+    Attributes:
+      items: int64 [items, 3], in memory or on disk.
+      first: int64 [rows + 1].
+      fill: what they hold.
+    """
+
+    items: np.ndarray
+    first: np.ndarray
+    fill: Fill
+
+    def of(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the items of the numbered rows begin, and where they end: int64 [n] each."""
+        return np.asarray(self.first[numbers]), np.asarray(self.first[numbers + 1])
+
+
+def planned(cache: TokenCache, data: DataConfig) -> Rows:
+    """The rows of `data.split`, as they were planned, or planned now and kept.
+
+    Raises:
+      UserError: the task has no pairs, or none fits.
+    """
+    pairs = Pairs(cache, data.split, data)
+    folder = cache.folder / "rows" if cache.folder else None
+    if folder is not None and (found := _kept(folder, data, cache.digest)) is not None:
+        return found
+    rows = plan(pairs, joined=data.packing == "joined")
+    pairs.require_some(rows.fill.items)
+    if folder is not None:
+        _keep(rows, folder, data, cache.digest)
+    return rows
+
+
+def plan(pairs: Pairs, joined: bool) -> Rows:
+    """Plan rows, block by block of pairs.
+
+    Args:
+      pairs: of a split.
+      joined: whether a row has one room for both sides.
+    """
+    items: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
+    sums = np.zeros((3, 3), np.int64)
+    left = np.zeros(2, np.int64)
+    greedy = longer = empty = whole = 0
+    for begin in range(0, pairs.count, BLOCK):
+        end = min(begin + BLOCK, pairs.count)
+        lengths = np.stack(pairs.lengths(begin, end))
+        longer += int((lengths > np.array(pairs.room)[:, None]).any(0).sum())
+        empty += int((lengths == 0).any(0).sum())
+        left += lengths.sum(1)
+        found = pairs.items(begin, end)
+        if not len(found.pairs):
+            continue
+        whole += len(np.unique(found.pairs))
+        source, target = (last - first for first, last in pairs.spans(found))
+        left -= source.sum(), target.sum()
+        each = np.stack([np.ones_like(source), source, target])
+        sums += each @ each.T
+        together = (source + target, np.ones_like(source), (sum(pairs.room),) * 2) if joined else None
+        given = together or (source, target, pairs.room)
+        packing: Packing = best_fit(*given)
+        greedy += next_fit(*given)
+        items.append(np.stack(found, axis=1)[packing.pairs])
+        sizes.append(np.diff(packing.first))
+    first = np.cumsum(np.concatenate([[0], *sizes]), dtype=np.int64)
+    fill = Fill(
+        rows=len(first) - 1,
+        room=pairs.room,
+        items=int(sums[0, 0]),
+        tokens=(int(sums[0, 1]), int(sums[0, 2])),
+        squares=(int(sums[1, 1]), int(sums[1, 2]), int(sums[2, 2])),
+        greedy=greedy,
+        pairs=pairs.count,
+        longer=longer,
+        empty=empty,
+        left=pairs.count - whole,
+        left_tokens=(int(left[0]), int(left[1])),
+    )
+    return Rows(np.concatenate(items) if items else np.zeros((0, 3), np.int64), first, fill)
+
+
+def told(fill: Fill, data: DataConfig) -> list[str]:
+    """How full the rows are, and what became of long pairs, in sentences."""
+    at = f"at data.source_length = {data.source_length}, data.target_length = {data.target_length}"
+
+    def full(rows: int) -> str:
+        if data.packing == "joined":
+            return f"{sum(fill.tokens) / (rows * sum(fill.room)):.1%}"
+        source, target = fill.shares(rows)
+        return f"{source:.1%} of source, {target:.1%} of target"
+
+    lines = [
+        f"{fill.rows:,} rows {at}, filled to {full(fill.rows)}; by seqio's greedy packing {fill.greedy:,} rows,"
+        f" filled to {full(fill.greedy)}"
+    ]
+    done = {"drop": "dropped", "truncate": "truncated", "split": "split"}[data.long]
+    tokens = f"{fill.left_tokens[0]:,} source and {fill.left_tokens[1]:,} target tokens"
+    kept = f"{fill.items:,} items in rows, {fill.left:,} pairs and {tokens} left out"
+    lines.append(f"{fill.longer:,} of {fill.pairs:,} pairs are {done} {at}: {kept}")
+    return lines
+
+
+def kept_fill(folder: Path, data: DataConfig, digest: str) -> Fill | None:
+    """What the rows hold that are kept with the tokens in `folder`; None if there are none, or of other tokens."""
+    path = _path(folder / "rows", data, "json")
+    found = read_json(path) if path.exists() else None
+    if not isinstance(found, dict) or (found.get("format"), found.get("cache_digest")) != (FORMAT, digest):
+        return None
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found["fill"].items()}
+    return Fill(**values)
+
+
+def _kept(folder: Path, data: DataConfig, digest: str) -> Rows | None:
+    fill = kept_fill(folder.parent, data, digest)
+    if fill is None:
+        return None
+    hashes = read_json(_path(folder, data, "json"))["files"]
+    paths = {ending: _path(folder, data, ending) for ending in ("items", "first")}
+    if any(not path.exists() or sha256_file(path) != hashes[ending] for ending, path in paths.items()):
+        return None  # damaged: planned again, the same
+    items, first = (np.memmap(path, "<i8", mode="r") for path in paths.values())
+    return Rows(items.reshape(-1, 3), first, fill)
+
+
+def _keep(rows: Rows, folder: Path, data: DataConfig, digest: str) -> None:
+    """Write the rows, the numbers last. Where the tokens can't be written to, every use plans anew."""
+    parts = {"items": rows.items.astype("<i8").tobytes(), "first": rows.first.astype("<i8").tobytes()}
+    hashes = {ending: hashlib.sha256(part).hexdigest() for ending, part in parts.items()}
+    try:
+        for ending, part in parts.items():
+            atomic_write(_path(folder, data, ending), part)
+        whole = {"format": FORMAT, "cache_digest": digest, "fill": asdict(rows.fill), "files": hashes}
+        write_json(_path(folder, data, "json"), whole)
+    except UserError:
+        return
+
+
+def _path(folder: Path, data: DataConfig, ending: str) -> Path:
+    how = ("" if data.long == "drop" else f"-{data.long}") + ("-joined" if data.packing == "joined" else "")
+    return folder / f"{quote(data.split, safe='')}-{data.source_length}x{data.target_length}{how}.{ending}"
