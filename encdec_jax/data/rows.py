@@ -170,7 +170,7 @@ def told(fill: Fill, data: DataConfig) -> list[str]:
     ]
     done = {"drop": "dropped", "truncate": "truncated", "split": "split"}[data.long]
     tokens = f"{fill.left_tokens[0]:,} source and {fill.left_tokens[1]:,} target tokens"
-    kept = f"{fill.items:,} items in rows, {fill.left:,} pairs and {tokens} left out"
+    kept = f"{fill.items:,} items in rows, {fill.left:,} pairs and {tokens} in none"
     lines.append(f"{fill.longer:,} of {fill.pairs:,} pairs are {done} {at}: {kept}")
     return lines
 

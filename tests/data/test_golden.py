@@ -1,4 +1,4 @@
-"""The batches of the objectives that runs were made with stay bit for bit what they were; of pairs, since best fit packs them."""
+"""The batches that runs were made with stay bit for bit what they were; of pairs, since best fit packs them."""
 
 import hashlib
 
