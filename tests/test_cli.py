@@ -226,6 +226,35 @@ def _plain(path: str, cls: type) -> Iterator[str]:
             yield from _plain(f"{path}{name}.", below)
 
 
+def test_preview_needs_no_file_and_makes_a_page(capsys, folders):
+    write_noise()
+    page = folders / "page.html"
+    options = [
+        "preview",
+        "--task",
+        "noise",
+        "--objective",
+        "ul2",
+        "--arch",
+        "prefix_lm",
+        "-n",
+        "1",
+        "--html",
+        str(page),
+    ]
+    code, out, err = encdec(capsys, *options, "--config.train.batch_size=1")
+    assert (code, err) == (0, "")
+    assert "prefix_lm, ul2, task noise" in out
+    assert "the target sees itself (prefix)" in out
+    assert "the target sees itself (prefix)" in page.read_text()
+    assert "color: #" in page.read_text()
+    code, _, err = encdec(capsys, *options, f"{BASE}:enc_dec")
+    assert (code, err) == (2, "encdec: arch = 'prefix_lm' is not accepted: none beside CONFIG, which has one\n")
+    code, _, err = encdec(capsys, "preview", "--task", "noise", "--objective", "mlm")
+    assert code == 2
+    assert "objective.name = 'mlm' is not accepted: one of causal_lm, " in err
+
+
 def test_version(capsys):
     assert encdec(capsys, "--version") == (0, f"encdec_jax {encdec_jax.__version__}\n", "")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from encdec_jax.cli.fields import described
-from encdec_jax.config import RunConfig, from_dict
+from encdec_jax.config import RunConfig, from_dict, to_dict
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded, read_json
 from encdec_jax.resolve import parsed
@@ -35,29 +35,36 @@ def add_verb(
 
 
 def add_config_verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
-    """A verb that takes a configuration: its function finds the `RunConfig` in `options.run`."""
+    """A verb that takes a configuration: its function finds the `RunConfig` in `options.run`.
+
+    Its default `given` makes that of the options and of the other arguments.
+    """
     parser = add_verb(verbs, name, text, described(), f"encdec {name} CONFIG [--config.FIELD=VALUE ...] [options]")
-    parser.set_defaults(takes_config=True)
+    parser.set_defaults(takes_config=True, given=lambda options, rest: given_config(rest))
     return parser
 
 
-def given_config(arguments: list[str]) -> RunConfig:
+def given_config(arguments: list[str], start: RunConfig | None = None) -> RunConfig:
     """The configuration that arguments name: CONFIG or --config=CONFIG, and --config.FIELD=VALUE.
+
+    Args:
+      arguments: of the command line.
+      start: the configuration that fields are changed of where no CONFIG is given; None where one must be.
 
     Raises:
       UserError: an argument, the file, a field or a value is not accepted.
     """
     given = [a.removeprefix("--config=") for a in arguments if not a.startswith("--config.") and a != "--config"]
-    if not given:
+    if not given and start is None:
         raise UserError("CONFIG is missing: give a file with get_config, as in configs/base.py:enc_dec")
-    require(len(given) == 1, "arguments", " ".join(given), "one CONFIG, and --config.FIELD=VALUE")
-    file, argument = _file(given[0])
+    require(len(given) <= 1, "arguments", " ".join(given), "one CONFIG, and --config.FIELD=VALUE")
+    data = to_dict(start) if start is not None and not given else _data(*_file(given[0]))
     changes = {}
     for change in (a.removeprefix("--config.") for a in arguments if a.startswith("--config.")):
         path, equals, value = change.partition("=")
         require(bool(equals), "argument", f"--config.{change}", "--config.FIELD=VALUE, in one piece")
         changes[path] = parsed(RunConfig, path, value)
-    return from_dict(assigned(_data(file, argument), changes))
+    return from_dict(assigned(data, changes))
 
 
 def _file(given: str) -> tuple[Path, str | None]:

@@ -6,9 +6,13 @@ import argparse
 import json
 from typing import Any
 
-from encdec_jax.cli.arguments import add_config_verb
+from encdec_jax.cli.arguments import add_config_verb, given_config
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import require
-from encdec_jax.files import expanded
+from encdec_jax.evaluate.config import EvalConfig
+from encdec_jax.files import atomic_write, expanded
+from encdec_jax.model.presets import preset
 
 
 def add(verbs: Any) -> None:
@@ -16,10 +20,15 @@ def add(verbs: Any) -> None:
     train = add_config_verb(verbs, "train", "train and score one configuration")
     train.add_argument("--folder", type=expanded, help="of the run; default: runs/single/<id of the configuration>")
     train.set_defaults(function=_train)
-    text = "print what source and target are: decoded, with loss weights, segments and positions"
+    text = "print what source and target are: decoded, with loss weights, segments, positions and masks"
     preview = add_config_verb(verbs, "preview", text)
-    preview.add_argument("--rows", type=int, default=2, help="rows to print; default 2")
-    preview.set_defaults(function=_preview)
+    preview.add_argument("-n", "--rows", type=int, default=2, help="rows to print; default 2")
+    preview.add_argument("--task", help="data.task of the configuration")
+    preview.add_argument("--vocab", help="data.vocab of the configuration")
+    preview.add_argument("--objective", metavar="NAME", help="objective.name of the configuration")
+    preview.add_argument("--arch", help="architecture, where no CONFIG is given; default enc_dec")
+    preview.add_argument("--html", type=expanded, metavar="FILE", help="write what is printed as a page, too")
+    preview.set_defaults(function=_preview, given=_previewed)
     count = add_config_verb(
         verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group"
     )
@@ -42,8 +51,24 @@ def _preview(options: argparse.Namespace) -> int:
     from encdec_jax.text import console
 
     require(options.rows >= 1, "rows", options.rows, "at least 1")
-    preview(options.run, options.rows, console())
+    shown = console()
+    shown.record = options.html is not None
+    preview(options.run, options.rows, shown)
+    if options.html is not None:
+        atomic_write(options.html, shown.export_html(inline_styles=True))
     return 0
+
+
+def _previewed(options: argparse.Namespace, rest: list[str]) -> RunConfig:
+    """The configuration that arguments name; without CONFIG a small one, with more ids than any vocabulary has."""
+    fields = {"data.task": options.task, "data.vocab": options.vocab, "objective.name": options.objective}
+    rest = [*rest, *(f"--config.{field}={value}" for field, value in fields.items() if value is not None)]
+    if any(not argument.startswith("--config.") for argument in rest):
+        require(options.arch is None, "arch", options.arch, "none beside CONFIG, which has one")
+        return given_config(rest)
+    model = preset(options.arch or "enc_dec", d_model=64, dec_layers=2, vocab_size=1_000_000)
+    scored = EvalConfig(prefix=1, suffix=1, windows=1)
+    return given_config(rest, RunConfig(model, objective=ObjectiveConfig("prefix_lm"), evaluate=scored))
 
 
 def _count(options: argparse.Namespace) -> int:

@@ -14,7 +14,6 @@ from typing import TextIO
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
 from encdec_jax.cli import compare, compile, configurations, experiments, fit, match, memory, predict, prepare
-from encdec_jax.cli.arguments import given_config
 from encdec_jax.errors import UserError
 
 VERBS = (experiments, predict, fit, compare, configurations, match, memory, compile, prepare)  # in the order of --help
@@ -49,7 +48,7 @@ def _run(argv: list[str] | None) -> int:
         options, rest = _parser().parse_known_args(argv)
         _say()
         if options.takes_config:
-            options.run = given_config(rest)
+            options.run = options.given(options, rest)
         elif rest:
             raise UserError(f"{options.verb}: unknown arguments: {' '.join(rest)}; see encdec {options.verb} --help")
         with warnings.catch_warnings():

@@ -1,9 +1,10 @@
-"""What a run would train on, printed: sources and targets decoded, with segments, positions and loss weights."""
+"""What a run would train on, printed: sources and targets decoded, with segments, positions, loss weights and masks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -14,9 +15,10 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
+from encdec_jax.data.drawing import STYLES, drawings
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import START
+from encdec_jax.data.objectives.objective import START, frame_of
 from encdec_jax.data.packing import Batch
 from encdec_jax.data.rows import told
 from encdec_jax.data.vocab import Vocab
@@ -47,9 +49,15 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
     steps = -(-rows // batches.rows)
     shown = [batches(step) for step in range(steps)]
     console.print(_summary(run, batches, shown))
+    marks = {
+        number: name for name, number in frame_of(objective_of(run.objective), cache.vocab, run.data).marks.items()
+    }
+    reading = _Legend(cache.vocab, marks)
     for row in range(rows):
         step, place = divmod(row, batches.rows)
-        console.print(_row(shown[step], place, cache.vocab, f"step {step}, row {place}"))
+        console.print(_row(shown[step], place, reading, f"step {step}, row {place}"))
+        for title, drawn in drawings(run.model, shown[step], place):
+            console.print(Text(title, style="italic"), drawn, sep="\n")
 
 
 def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
@@ -75,7 +83,14 @@ def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
     return table
 
 
-def _row(batch: Batch, row: int, vocab: Vocab, title: str) -> Table:
+class _Legend(NamedTuple):
+    """What ids stand for: text, or the marks of an objective."""
+
+    vocab: Vocab
+    marks: dict[int, str]
+
+
+def _row(batch: Batch, row: int, vocab: _Legend, title: str) -> Table:
     table = Table(title=title)
     for name in ("stream", "segment", "positions", "open", "weight", "text"):
         table.add_column(name, overflow="fold")
@@ -86,16 +101,19 @@ def _row(batch: Batch, row: int, vocab: Vocab, title: str) -> Table:
     segment, position = (field[row][-scored:] for field in (batch.target.segment, batch.target.position))
     weights = batch.weights[row]
     for part in _runs(segment, weights):
-        text = _decoded(batch.labels[row][part], vocab) if weights[part.start] else Text("(no loss)")
+        text = _decoded(batch.labels[row][part], vocab) if weights[part.start] else Text("(no loss)", style="dim")
         where = _between(segment[part], position[part])
         table.add_row("labels", str(segment[part.start]), where, "", f"{weights[part.start]:g}", text)
     return table
 
 
-def _add_stream(table: Table, name: str, stream: Stream, vocab: Vocab) -> None:
+def _add_stream(table: Table, name: str, stream: Stream, vocab: _Legend) -> None:
     for part in _runs(stream.segment, stream.open):
         padding = not stream.segment[part.start]
-        text = Text(f"(padding, {part.stop - part.start} tokens)") if padding else _decoded(stream.tokens[part], vocab)
+        if padding:
+            text = Text(f"(padding, {part.stop - part.start} tokens)", style="dim")
+        else:
+            text = _decoded(stream.tokens[part], vocab, STYLES["source" if stream.open[part.start] else name])
         where = _between(stream.segment[part], stream.position[part])
         is_open = "yes" if stream.open[part.start] else "no"
         table.add_row(name, str(stream.segment[part.start]), where, "" if padding else is_open, "", text)
@@ -113,19 +131,19 @@ def _between(segment: np.ndarray, position: np.ndarray) -> str:
     return f"{position[0]}..{position[-1]}" if segment[0] else ""
 
 
-def _decoded(ids: np.ndarray, vocab: Vocab) -> Text:
-    """The text of the ids, with start, end of document and sentinels marked, and line breaks made visible."""
-    text = Text()
+def _decoded(ids: np.ndarray, reading: _Legend, style: str = "") -> Text:
+    """The text of the ids, with start, end of document, sentinels and marks set apart, and line breaks made visible."""
+    text, vocab = Text(style=style), reading.vocab
     special = (ids == START) | (ids == vocab.eos_id) | (ids >= vocab.size)
     for part in _runs(special, np.where(special, np.arange(len(ids)), -1)):
         if special[part.start]:
-            text.append(_mark(int(ids[part.start]), vocab), style="bold red")
+            text.append(_mark(int(ids[part.start]), reading), style="bold red")
         else:
             text.append(vocab.decode(ids[part].tolist()).replace("\n", "⏎"))
     return text
 
 
-def _mark(token: int, vocab: Vocab) -> str:
-    if token >= vocab.size:
-        return f"<{token - vocab.size}>"
+def _mark(token: int, reading: _Legend) -> str:
+    if token >= reading.vocab.size:
+        return f"<{reading.marks.get(token, token - reading.vocab.size)}>"
     return "<start>" if token == START else "<end>"

@@ -1,6 +1,8 @@
 import io
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from data.fake import FakeCache, pair_cache
 from rich.console import Console
@@ -9,10 +11,12 @@ from support import model_config
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.drawing import drawn_mask
 from encdec_jax.data.preview import preview, show
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
+from encdec_jax.model.arch import ARCHS
 from encdec_jax.train.config import TrainConfig
 
 TEXT = FakeCache({"train": {"targets": [[*ByteVocab().encode("abcdefgh\n"), 1] * 2]}})  # two windows of ten
@@ -71,6 +75,38 @@ def test_rows_go_on_into_the_next_step():
     assert "step 1, row 0" in text
     with pytest.raises(UserError, match="rows = 0"):
         printed(TEXT, "enc_dec", ObjectiveConfig("prefix_lm"), rows=0)
+
+
+def test_modes_and_masks_have_names():
+    text = printed(TEXT, "enc_dec", ObjectiveConfig("ul2"), rows=2, length=10)
+    assert all(re.match("<[RSX]>", source[-1]) for source in lines(text, "source") if source[0] == "1")
+    text = printed(TEXT, "prefix_lm", ObjectiveConfig("mass_style"), length=10)
+    assert lines(text, "target")[0][-1].count("<mask>") == 2
+
+
+def test_a_drawing_is_the_mask_and_what_is_scored():
+    seen = np.tril(np.ones((3, 3), bool))
+    scored = np.array([False, True, True])
+    assert drawn_mask(seen, scored, "").plain.split("\n") == ["██····", "████·· ■", "██████ ■"]
+    large = np.zeros((64, 128), bool)
+    large[:, :1] = True
+    shades = drawn_mask(large, np.zeros(64, bool), "").plain.split("\n")
+    assert shades == ["▒" + 63 * "·"] * 32
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_what_is_drawn_is_what_each_stream_sees(arch):
+    text = printed(TEXT, arch, ObjectiveConfig("prefix_lm"), length=10)
+    titles = [line for line in text.splitlines() if line.startswith("the ")]
+    own = ARCHS[arch].own_stream
+    assert {title.partition(" (")[0] for title in titles} == (
+        {"the source sees itself", "the target sees itself", "the target sees the source"}
+        if own
+        else {"the target sees itself"}
+    )
+    (first, *rest) = [line for line in text.splitlines() if set(line) <= set("·█■ ") and line.strip()]
+    assert first.startswith("██" * (5 if ARCHS[arch].source_open else 1) + "·" * (0 if own else 2))
+    assert sum(line.endswith("■") for line in [first, *rest]) == 5 * (1 + own)
 
 
 def test_preview_opens_the_cache_on_disk(tmp_path, monkeypatch):
