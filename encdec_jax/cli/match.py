@@ -16,6 +16,7 @@ from encdec_jax.files import expanded
 if TYPE_CHECKING:
     from encdec_jax.compute.grid import Grid
     from encdec_jax.config import RunConfig
+    from encdec_jax.data.config import ObjectiveConfig
 
 T = TypeVar("T")
 TEXT = "print a grid of runs of equal training FLOPs, parameters, KV bytes, decoding FLOPs or tokens"
@@ -25,6 +26,7 @@ The first family is the reference; the others get, at each of its sizes, the sha
   encdec match --budget 1e18 --families causal_lm,prefix_lm,enc_dec
   encdec match --budget 1e18 --families causal_lm,enc_dec --split 1/3,1/2,2/3 --equal params --lengths 1024/256
   encdec match --budget 2e17,6e17,2e18 --sizes 5 --seeds 2 --out FOLDER      an IsoFLOP study: encdec plan FOLDER
+  encdec match --budget 1e18 --families causal_lm,enc_dec --objective causal_lm=causal_lm,ul2 --tuning 0.1
   encdec match --rule redllm                      what a paper compared, and how equal that is
   encdec match --rule                             the papers' rules
 """
@@ -51,6 +53,10 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option("--lengths", metavar="S/T", help="tokens of source and target; default 1024/1024")
     option("--sizes", metavar="N", help="sizes, a factor 2 apart around the compute-optimal one; default 5")
     option("--widths", metavar="D,...", help="d_model of the reference at each size, instead")
+    text = "what runs learn from: of all, or of an architecture; default: all text, or behind the source"
+    option("--objective", metavar="[ARCH=]NAME,...", help=text)
+    text = "last share of the tokens of runs with --objective that is prefix LM, so that they compare; default 0"
+    option("--tuning", metavar="SHARE", help=text)
     option("--aspect", metavar="X", default="128", help="d_model over the layers of all stacks; default 128 (RedLLM's)")
     option("--multiple", metavar="N", default="64", help="of d_model and d_ff above d_model 512; default 64")
     option("--vocab", metavar="N", help="bytes, or the pieces of a SentencePiece vocabulary; default 32768")
@@ -113,8 +119,10 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     rule = rule_of(options.rule) if options.rule not in (None, "exact") else None
     lengths = None if options.lengths is None else _lengths(options.lengths)
     own_sizes = rule is None or options.sizes is not None or options.widths is not None
-    base = _base(options, BASE, sum(lengths) if lengths else 2048) if own_sizes else None
-    for name in ("vocab", "task", "batch", "batch_tokens"):
+    window = sum(lengths) if lengths else 2048
+    objectives = _objectives(options)
+    base = _base(options, BASE, window, _written(objectives, window)) if own_sizes else None
+    for name in ("vocab", "task", "batch", "batch_tokens", "objective"):
         value = getattr(options, name)
         require(
             own_sizes or value is None, name, value, f"none beside rule {options.rule!r}'s own sizes: give --widths"
@@ -134,6 +142,7 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
             base=base,
             rule=rule,
             min_updates=_whole("min_updates", options.min_updates),
+            objectives=objectives,
         )
 
     found = made(base)
@@ -148,8 +157,36 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     return replace(found, cells=cells)
 
 
-def _base(options: argparse.Namespace, base: RunConfig, window: int) -> RunConfig:
-    """What the runs have in common, by the options."""
+def _objectives(options: argparse.Namespace) -> dict[str, ObjectiveConfig]:
+    """Objectives by architectures, as `grid` takes them."""
+    from encdec_jax.compute.families import EVERY
+    from encdec_jax.data.config import ObjectiveConfig
+    from encdec_jax.data.objectives.named import NAMED
+    from encdec_jax.model.arch import ARCHS
+
+    alone = options.tuning is not None and options.objective is None
+    require(not alone, "tuning", options.tuning, "none without --objective, of whose runs it is a part")
+    tuning = 0.0 if options.tuning is None else _number(float, "tuning", options.tuning, "a share of the tokens")
+    found: dict[str, ObjectiveConfig] = {}
+    for part in _list(options.objective or ""):
+        arch, equals, name = part.rpartition("=")
+        require(not equals or arch in ARCHS, "objective", part, "an architecture before =: " + ", ".join(ARCHS))
+        require(name in NAMED, "objective", name, "one of " + ", ".join(NAMED))
+        require((arch or EVERY) not in found, "objective", options.objective, "one for each architecture")
+        found[arch or EVERY] = ObjectiveConfig(name, tuning=tuning)  # type: ignore[arg-type]
+    return found
+
+
+def _written(objectives: dict[str, ObjectiveConfig], window: int) -> int:
+    """Ids that objectives write beside those of the text."""
+    from encdec_jax.data.objectives.named import objective_of
+
+    made = [objective_of(config) for config in objectives.values()]
+    return max((one.sentinels(window) + len(one.marks) for one in made), default=0)
+
+
+def _base(options: argparse.Namespace, base: RunConfig, window: int, written: int) -> RunConfig:
+    """What the runs have in common, by the options; `written` ids stand above those of the vocabulary."""
     from encdec_jax.data.vocab import ByteVocab
 
     name, size = "bytes", ByteVocab.size
@@ -165,7 +202,7 @@ def _base(options: argparse.Namespace, base: RunConfig, window: int) -> RunConfi
         batch = max(1, _whole("batch_tokens", options.batch_tokens or str(BATCH_TOKENS)) // window)
     return replace(
         base,
-        model=replace(base.model, vocab_size=size),
+        model=replace(base.model, vocab_size=size + written),
         data=replace(base.data, vocab=name, task=options.task or base.data.task),
         train=replace(base.train, batch_size=batch),
     )

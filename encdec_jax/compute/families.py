@@ -7,11 +7,14 @@ A family's sizes lie along one rule: d_model = `aspect` x the layers of all its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeAlias
 
 from encdec_jax.config import RunConfig
+from encdec_jax.data.config import ObjectiveConfig
+from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import require
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
@@ -21,6 +24,8 @@ ASPECT = 128.0
 MULTIPLE = 64
 FREE = 512  # widths up to here need no multiple
 WIDEST = 65_536
+EVERY = ""  # in `Objectives`, every architecture that is not there
+Objectives: TypeAlias = Mapping[str, ObjectiveConfig]  # of architectures, by their names
 
 
 @dataclass(frozen=True)
@@ -168,24 +173,29 @@ def _heads(d_model: int) -> list[int]:
     return sorted(dims, key=lambda dim: dim % 8 != 0)
 
 
-def reading(base: RunConfig, model: ModelConfig, source: int, target: int) -> RunConfig:
+def reading(
+    base: RunConfig, model: ModelConfig, source: int, target: int, objectives: Objectives | None = None
+) -> RunConfig:
     """`base` with a model, reading windows of `source` + `target` tokens: the same documents for every architecture.
 
-    A causal LM learns from all of a window; every other architecture takes its first `source` tokens as the source and
-    learns from the others. Scoring cuts windows at the same place.
+    Where `objectives` name none for it, a causal LM learns from all of a window; every other architecture takes its
+    first `source` tokens as the source and learns from the others. Scoring cuts windows at the same place.
+
+    Raises:
+      UserError: the architecture can't read what its objective gives.
     """
+    evaluate, data = replace(base.evaluate, prefix=source, suffix=target), replace(base.data, length=source + target)
+    given = (objectives or {}).get(model.arch, (objectives or {}).get(EVERY))
+    if given is not None:
+        if objective_of(given).pairs:
+            data = replace(data, source_length=source, target_length=target)
+        return replace(base, model=model, data=data, objective=given, evaluate=evaluate)
     objective = replace(base.objective, name="prefix_lm", prefix="half", prefix_length=0)
     if model.arch == "causal_lm":
         objective = replace(objective, name="causal_lm")
     elif source != target:
         objective = replace(objective, prefix="fixed", prefix_length=source)
-    return replace(
-        base,
-        model=model,
-        data=replace(base.data, length=source + target),
-        objective=objective,
-        evaluate=replace(base.evaluate, prefix=source, suffix=target),
-    )
+    return replace(base, model=model, data=data, objective=objective, evaluate=evaluate)
 
 
 def _texts(splits: Sequence[Fraction]) -> str:

@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import inf
 from typing import Any
 
-from encdec_jax.compute.families import ASPECT, MULTIPLE, Family, families, family_of, reading
+from encdec_jax.compute.families import ASPECT, MULTIPLE, Family, Objectives, families, family_of, reading
 from encdec_jax.compute.ledger import parameters
 from encdec_jax.compute.match import match
 from encdec_jax.compute.quantities import DURATION, SHAPE, Quantities, quantities
@@ -129,6 +129,7 @@ def grid(
     base: RunConfig | None = None,
     rule: Rule | None = None,
     min_updates: int = 500,
+    objectives: Objectives | None = None,
 ) -> Grid:
     """A grid of runs that are equal in at most one quantity of their shapes and in one of their durations.
 
@@ -145,6 +146,7 @@ def grid(
       multiple: of d_model and d_ff above width 512; below, d_ff is even.
       base: everything else: vocabulary, the model's other choices, data, optimizer, seed, and the largest batch.
       rule: of a paper, in place of solving for a quantity of the shapes.
+      objectives: of architectures by their names, or of `families.EVERY` one; as `families.reading` if None.
       min_updates: of any run. Where the base's batch leaves too few, every run of the grid gets the smaller batch of
         the neediest, so that no two differ in it.
 
@@ -169,7 +171,7 @@ def grid(
     source, target = lengths or (paper.lengths if paper else (1024, 1024))
     require(min(source, target) >= 1, "lengths", f"{source}/{target}", "at least 1 token of source and of target")
     require(source + target >= 4, "lengths", f"{source}/{target}", "at least 4 tokens in all")
-    plan = Sizes(families(archs, splits), source, target, base, aspect, multiple, shape)
+    plan = Sizes(families(archs, splits), source, target, base, aspect, multiple, shape, objectives or {})
     if rule is not None:
         rule.check_reference(archs[0])
     duration = duration or "train_flops"
@@ -177,7 +179,7 @@ def grid(
     rows = []
     for reference in references.values():
         models = [rule.partner(reference, arch) for arch in archs] if rule else plan.models(reference.decoder.d_model)
-        rows.append([reading(base, model, source, target) for model in models])
+        rows.append([reading(base, model, source, target, objectives) for model in models])
     trained = zip(references, _trained(rows, budget, duration, min_updates), strict=True)
     cells = [cell for i, (name, row) in enumerate(trained) for cell in _cells(i, name, row, source, target)]
     return Grid(

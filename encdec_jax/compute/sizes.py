@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import floor, log
 
-from encdec_jax.compute.families import Family, by_rule, check_width, reading, widths
+from encdec_jax.compute.families import Family, Objectives, by_rule, check_width, reading, widths
 from encdec_jax.compute.ledger import count, parameters
 from encdec_jax.compute.quantities import of_shape
 from encdec_jax.compute.shapes import Shape, solve
@@ -39,6 +39,7 @@ class Sizes:
       aspect: d_model over the layers of all stacks.
       multiple: of d_model and d_ff above `families.FREE`.
       equal: one of `quantities.SHAPE`, or None: every family's own model of the width.
+      objectives: as `families.reading` takes them.
     """
 
     families: tuple[Family, ...]
@@ -48,6 +49,7 @@ class Sizes:
     aspect: float
     multiple: int
     equal: str | None
+    objectives: Objectives
 
     def __post_init__(self) -> None:
         require(self.aspect > 0, "aspect", self.aspect, "d_model over layers, above 0")
@@ -154,7 +156,7 @@ class Sizes:
 
     def _tokens_per_parameter(self, d_model: int, budget: float) -> float:
         """Of the tokens that the budget pays, over `TOKENS_PER_PARAMETER`."""
-        run = reading(self.base, self.reference(d_model), self.source, self.target)
+        run = reading(self.base, self.reference(d_model), self.source, self.target, self.objectives)
         ledger = count(run)
         flops = ledger.train_flops.mask / geometry(run).update_tokens
         return budget / flops / ledger.params.non_embedding / TOKENS_PER_PARAMETER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from encdec_jax.cli import match
 from encdec_jax.cli.main import main
 from encdec_jax.config import from_dict
 from encdec_jax.data.cache import write_cache
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import required_vocab_size
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
@@ -54,6 +57,39 @@ def test_json_is_one_object_and_out_its_configurations(tmp_path: Path, capsys: p
     with pytest.raises(UserError, match="nothing is overwritten"):
         encdec(f"{GRID} --out {folder}")
     assert before == sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+
+
+def test_any_objective_has_grids(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    line = "--budget 4e10 --families causal_lm,enc_dec --lengths 64/64 --vocab bytes --widths 16,32 --batch 4"
+    assert encdec(f"{line} --objective causal_lm=causal_lm,ul2 --tuning 0.1 --out {tmp_path / 'mixed'} --json") == 0
+    cells = json.loads(capsys.readouterr().out)["grids"][0]["cells"]
+    runs = [from_dict(cell["config"]) for cell in cells]
+    assert {(run.model.arch, run.objective.name) for run in runs} == {("causal_lm", "causal_lm"), ("enc_dec", "ul2")}
+    assert {run.objective.tuning for run in runs} == {0.1}
+    written = required_vocab_size(objective_of(runs[1].objective), ByteVocab(), runs[1].data)
+    assert {run.model.vocab_size for run in runs} == {written}
+    assert all(abs(cell["mismatches"]["train_flops"]) < 0.03 for cell in cells)
+    assert "enc_dec: ul2, the last 10% prefix_lm" in (tmp_path / "mixed" / "sweep.py").read_text()
+    assert encdec(f"{line} --objective seq2seq --json") == 0
+    pairs = [from_dict(cell["config"]) for cell in json.loads(capsys.readouterr().out)["grids"][0]["cells"]]
+    assert {(run.data.source_length, run.data.target_length) for run in pairs} == {(64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--objective mlm", "objective = 'mlm' is not accepted: one of causal_lm, "),
+        ("--objective rnn=ul2", "objective = 'rnn=ul2' is not accepted: an architecture before ="),
+        ("--objective ul2,ul2", "objective = 'ul2,ul2' is not accepted: one for each"),
+        ("--tuning 0.1", "tuning = '0.1' is not accepted: none without --objective"),
+        ("--objective ul2 --tuning x", "tuning = 'x' is not accepted: a share"),
+        ("--families enc_dec --objective causal_lm", "an objective with a source"),
+        ("--rule redllm --objective ul2", "objective = 'ul2' is not accepted: none beside rule"),
+    ],
+)
+def test_an_objective_that_is_not_accepted(options: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        encdec(f"--budget 4e10 {options}")
 
 
 def test_a_rule_prints_its_pairs_and_what_it_claims(capsys: pytest.CaptureFixture) -> None:

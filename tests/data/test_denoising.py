@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from support import model_config
 
 from encdec_jax.compute.ledger import count
+from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.config import DataConfig, ObjectiveConfig, Part
+from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.masks import RARE, Infilled, Scattered, Spans
 from encdec_jax.data.objectives.named import NAMED, T5GEMMA2, UL2, objective_of
 from encdec_jax.data.objectives.objective import START, Frame, Segments, frame_of, required_vocab_size
@@ -24,6 +26,8 @@ from encdec_jax.data.vocab import EOS, ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.sweep.algebra import axis, grid, override
+from encdec_jax.sweep.identity import run_id
 from encdec_jax.train.config import TrainConfig
 
 VOCAB, LENGTH = ByteVocab(), 60
@@ -484,3 +488,13 @@ def test_what_an_objective_does_not_take_is_refused(changes, message):
 def test_what_an_architecture_can_not_read_is_refused_before_anything_is_spent(arch, objective, message):
     with pytest.raises(UserError, match=message):
         RunConfig(model_config(arch), DataConfig(length=LENGTH), objective)
+
+
+def test_the_sweep_algebra_makes_matched_grids_of_any_objective():
+    points = grid(axis("objective", *ALL.values()), axis("train.batch_size", 8))
+    runs = [override(run_of("ul2", "prefix_lm"), point) for point in points]
+    matched = match(runs, train_flops=3e9, min_updates=100)
+    assert [run.objective for run in matched] == list(ALL.values())
+    for run in matched:
+        assert geometry(run).updates * count(run).train_flops.mask == pytest.approx(3e9, rel=0.02)
+    assert len({run_id(run) for run in matched}) == len(set(ALL.values()))
