@@ -76,6 +76,7 @@ def _row(arch: str, budget: float, n: float, seed: int, loss: float, window: flo
         "budget_flops": budget,
         "train_flops": budget * 1.004,
         "train_flops_dense": budget * 1.2,
+        "train_flops_padded": budget * 1.2,
         "flops_mismatch": 0.004,
         "tokens": tokens,
         "tokens_seen": tokens,

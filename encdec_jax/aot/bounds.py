@@ -61,9 +61,9 @@ def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
       step: 'train', 'prefill', or 'decode' (its first token: the mask shows one target key).
       lengths: tokens of source and target at inference.
     """
-    ledger = count(run)
+    ledger = count(run, segments=geometry(run).layout.segments)  # compiled for full rows, whatever packs them
     if step == "train":
-        parts, rows = [ledger.train_flops, ledger.recompute], 1
+        parts, rows = [ledger.train_flops, ledger.recompute, ledger.padding], 1
     else:
         source, target = lengths
         flops = serving.prefill(run.model, source)

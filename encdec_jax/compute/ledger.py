@@ -7,13 +7,14 @@ the jaxpr of the real step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import Layout
+from encdec_jax.data.objectives.objective import Layout, Means
+from encdec_jax.data.rows import segments as planned_segments
 from encdec_jax.errors import require
 from encdec_jax.model.blocks import plans
 from encdec_jax.model.config import ModelConfig
@@ -36,10 +37,9 @@ first layer's too, because the embedding below it learns. What no gradient reach
 layer's own pass over a source that is read layer by layer, costs its forward pass alone where the stack is unrolled; \
 a scanned one computes the rest with zeros.
 What remat recomputes is counted apart. Budgets are in 'mask' FLOPs, without recomputation.
-Every row counts as full, but for the padding that its objective is expected to leave, and packed pairs as one pair of \
-the row's lengths, unless a fill and a number of pairs are given. The work on padding is counted apart: weights are \
-applied to it as to tokens, the mask shows it nothing, \
-and dense attention holds every pair of which it is a part.
+A row holds the segments and the padding that its objective is expected to leave; packed pairs are those of the rows \
+that were planned for them. The work on padding is counted apart: weights are applied to it as to tokens, the mask \
+shows it nothing, and dense attention holds every pair of which it is a part.
 A layer applied to positions that nobody scores counts, because it is computed.
 Prefill takes up a source without logits, decoding feeds one token and computes its logits; 'dense' holds the keys of \
 the whole cache."""
@@ -135,26 +135,30 @@ class Ledger:
     padding: Flops
 
 
-def count(run: RunConfig, fill: float = 1.0, pairs: float = 1.0) -> Ledger:
+def count(run: RunConfig, fill: float = 1.0, segments: Means | None = None) -> Ledger:
     """The ledger of a run, under `CONVENTION`.
 
     Args:
       run: the configuration.
       fill: share of the positions of a row that hold tokens, in (0, 1]; the others are padding.
-      pairs: mean number of pairs, of equal lengths, that are packed into a row (objective 'seq2seq'); at least 1.
+      segments: of a row, (source tokens, target tokens, number a row) of each kind; None for those of the objective,
+        of packed pairs as their rows were planned (`encdec_jax.data.rows`).
 
     Raises:
-      UserError: architecture, objective and data do not go together, or the batch does not fill whole rows.
+      UserError: architecture, objective and data do not go together, the batch does not fill whole rows, or pairs are
+        to be counted whose tokens are not there.
     """
     require(0 < fill <= 1, "fill", fill, "a share of positions in (0, 1]")
-    packs = objective_of(run.objective).pairs
-    require(pairs == 1 or (packs and pairs > 1), "pairs", pairs, "at least 1; and 1 but for objective 'seq2seq'")
     config = run.model
     shape = geometry(run)
     row, rows = shape.layout, shape.rows
+    if segments is None and objective_of(run.objective).pairs:
+        segments = planned_segments(run.data)
+    if segments is not None:
+        row = replace(row, segments=segments)
     accepted = f"a multiple of {row.windows}, the windows in a row of this objective"
     require(shape.windows == rows * row.windows, "train.batch_size", shape.windows, accepted)
-    tokens, padding = _row(config, row, rows, fill, pairs)
+    tokens, padding = _row(config, row, rows, fill)
     work, idle = list(products(config, tokens)), list(products(config, padding))
     return Ledger(
         params=parameters(config),
@@ -257,19 +261,19 @@ def flops(work: Iterable[Work]) -> Flops:
     return Flops(tuple(Entry(w.group, w.stream, w.mask, w.dense) for w in work))
 
 
-def _row(config: ModelConfig, row: Layout, rows: int, fill: float, pairs: float) -> tuple[Pass, Pass]:
+def _row(config: ModelConfig, row: Layout, rows: int, fill: float) -> tuple[Pass, Pass]:
     """The forward pass over the tokens of a batch of rows, and over their padding.
 
     Padding sees no key and is none, but a plain implementation computes its scores.
     """
     length: dict[StreamName, int] = {"source": row.source, "target": row.target}
     mask: dict[Edge, float] = {}
+    attending = list(edges(config))
     for source, target, number in row.segments:
-        for edge in edges(config):
-            n = edge.pairs(fill * source / pairs, fill * target / pairs)
-            mask[edge] = mask.get(edge, 0) + rows * number * pairs * n
+        for edge in attending:
+            mask[edge] = mask.get(edge, 0) + rows * number * edge.pairs(fill * source, fill * target)
     dense = {edge: rows * length[edge.query] * length[edge.key] for edge in mask}
-    held = dict(zip(("source", "target", "scored"), row.held, strict=True))  # without the padding of pairs
+    held = dict(zip(("source", "target", "scored"), row.held, strict=True))
 
     def part(padding: bool, mask: dict[Edge, float]) -> Pass:
         """The positions that hold tokens, or the others."""

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from encdec_jax.data.bestfit import Packing, best_fit, next_fit
+from encdec_jax.data.cache import TokenCache, cache_folder, manifest_of
 from encdec_jax.data.config import DataConfig
+from encdec_jax.data.objectives.objective import Means
 from encdec_jax.data.pairs import Pairs
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, read_json, sha256_file, write_json
 
-if TYPE_CHECKING:
-    from encdec_jax.data.cache import TokenCache
-
 FORMAT = 1
 BLOCK = 1 << 20  # pairs that are packed together
+KINDS = 256
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Fill:
       room: tokens of source and of target in a row.
       items: pairs, or parts of them, in rows.
       tokens: of the items' sources, and of their targets.
-      squares: sums over the items of source x source, source x target and target x target tokens, which attention's
-        pairs of query and key follow from.
+      kinds: (source tokens, target tokens, number a row) of the items. Where there are more than `KINDS` kinds, two for
+        each cell of like items, a standard deviation below and above their means: tokens and squares of tokens add up
+        to what they were, and products nearly so.
       greedy: rows that seqio's greedy packing of the same items needs.
       pairs: of the split.
       longer: those with a side that is longer than its room.
@@ -55,7 +57,7 @@ class Fill:
     room: tuple[int, int]
     items: int
     tokens: tuple[int, int]
-    squares: tuple[int, int, int]
+    kinds: Means
     greedy: int
     pairs: int
     longer: int
@@ -88,20 +90,20 @@ class Rows:
         return np.asarray(self.first[numbers]), np.asarray(self.first[numbers + 1])
 
 
-def planned(cache: TokenCache, data: DataConfig) -> Rows:
+def planned(tokens: TokenCache, data: DataConfig) -> Rows:
     """The rows of `data.split`, as they were planned, or planned now and kept.
 
     Raises:
       UserError: the task has no pairs, or none fits.
     """
-    pairs = Pairs(cache, data.split, data)
-    folder = cache.folder / "rows" if cache.folder else None
-    if folder is not None and (found := _kept(folder, data, cache.digest)) is not None:
+    pairs = Pairs(tokens, data.split, data)
+    folder = tokens.folder / "rows" if tokens.folder else None
+    if folder is not None and (found := _kept(folder, data, tokens.digest)) is not None:
         return found
     rows = plan(pairs, joined=data.packing == "joined")
     pairs.require_some(rows.fill.items)
     if folder is not None:
-        _keep(rows, folder, data, cache.digest)
+        _keep(rows, folder, data, tokens.digest)
     return rows
 
 
@@ -114,7 +116,7 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
     """
     items: list[np.ndarray] = []
     sizes: list[np.ndarray] = []
-    sums = np.zeros((3, 3), np.int64)
+    lengths_in: list[np.ndarray] = []
     left = np.zeros(2, np.int64)
     greedy = longer = empty = whole = 0
     for begin in range(0, pairs.count, BLOCK):
@@ -129,8 +131,7 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
         whole += len(np.unique(found.pairs))
         source, target = (last - first for first, last in pairs.spans(found))
         left -= source.sum(), target.sum()
-        each = np.stack([np.ones_like(source), source, target])
-        sums += each @ each.T
+        lengths_in.append(np.stack([source, target]))
         together = (source + target, np.ones_like(source), (sum(pairs.room),) * 2) if joined else None
         given = together or (source, target, pairs.room)
         packing: Packing = best_fit(*given)
@@ -138,12 +139,13 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
         items.append(np.stack(found, axis=1)[packing.pairs])
         sizes.append(np.diff(packing.first))
     first = np.cumsum(np.concatenate([[0], *sizes]), dtype=np.int64)
+    held = np.concatenate([np.zeros((2, 0), np.int64), *lengths_in], axis=1)
     fill = Fill(
         rows=len(first) - 1,
         room=pairs.room,
-        items=int(sums[0, 0]),
-        tokens=(int(sums[0, 1]), int(sums[0, 2])),
-        squares=(int(sums[1, 1]), int(sums[1, 2]), int(sums[2, 2])),
+        items=held.shape[1],
+        tokens=(int(held[0].sum()), int(held[1].sum())),
+        kinds=tuple((s, t, n / (len(first) - 1)) for s, t, n in _kinds(*held)),
         greedy=greedy,
         pairs=pairs.count,
         longer=longer,
@@ -152,6 +154,53 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
         left_tokens=(int(left[0]), int(left[1])),
     )
     return Rows(np.concatenate(items) if items else np.zeros((0, 3), np.int64), first, fill)
+
+
+def _kinds(source: np.ndarray, target: np.ndarray) -> list[tuple[float, float, float]]:
+    """(source tokens, target tokens, number) of kinds of items, at most `KINDS`."""
+    if not len(source):
+        return []
+    kinds, number = np.unique(np.stack([source, target], axis=1), axis=0, return_counts=True)
+    if len(kinds) <= KINDS:
+        return [(float(s), float(t), float(n)) for (s, t), n in zip(kinds.tolist(), number.tolist(), strict=True)]
+    side = int((KINDS / 2) ** 0.5)
+    found = []
+    for part in np.array_split(np.argsort(source, kind="stable"), side):
+        for cell in np.array_split(part[np.argsort(target[part], kind="stable")], side):
+            s, t = source[cell], target[cell]
+            spread = t.std() if np.cov(s, t)[0, 1] >= 0 else -t.std()
+            for sign in (-1, 1):
+                found.append((float(s.mean() + sign * s.std()), float(t.mean() + sign * spread), len(cell) / 2))
+    return found
+
+
+def segments(data: DataConfig) -> Means:
+    """What a planned row of `data.split` holds in the mean: (source tokens, target tokens, number) of its segments.
+
+    Raises:
+      UserError: the tokens are not there, or as `planned`.
+    """
+    found = cache_folder(data.task, data.vocab) / "manifest.json"
+    stamp = found.stat() if found.exists() else None
+    only = DataConfig(
+        task=data.task,
+        vocab=data.vocab,
+        split=data.split,
+        source_length=data.source_length,
+        target_length=data.target_length,
+        long=data.long,
+        packing=data.packing,
+    )
+    return _segments(only, None if stamp is None else (stamp.st_ino, stamp.st_mtime_ns, str(found)))
+
+
+@cache
+def _segments(data: DataConfig, stamp: object) -> Means:
+    del stamp  # the tokens are looked at again when they have changed
+    manifest = manifest_of(data.task, data.vocab)
+    folder = cache_folder(data.task, data.vocab)
+    fill = None if manifest is None else kept_fill(folder, data, manifest["digest"])
+    return (fill or planned(TokenCache.open(data.task, data.vocab), data).fill).kinds
 
 
 def told(fill: Fill, data: DataConfig) -> list[str]:
@@ -182,7 +231,7 @@ def kept_fill(folder: Path, data: DataConfig, digest: str) -> Fill | None:
     if not isinstance(found, dict) or (found.get("format"), found.get("cache_digest")) != (FORMAT, digest):
         return None
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found["fill"].items()}
-    return Fill(**values)
+    return Fill(**values | {"kinds": tuple((s, t, n) for s, t, n in values["kinds"])})
 
 
 def _kept(folder: Path, data: DataConfig, digest: str) -> Rows | None:

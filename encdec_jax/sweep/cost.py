@@ -23,6 +23,7 @@ class Cost:
       updates: of the optimizer.
       train_flops: of all updates, forward and backward; attention as its mask requires.
       train_flops_dense: the same; attention as a plain implementation computes it, masked scores too.
+      train_flops_padded: `train_flops_dense` with the work on padding: what a plain implementation computes in all.
       mismatch: train_flops / budget - 1; None if the run was not matched to a budget.
     """
 
@@ -31,6 +32,7 @@ class Cost:
     updates: int
     train_flops: float
     train_flops_dense: float
+    train_flops_padded: float
     mismatch: float | None
 
 
@@ -56,5 +58,6 @@ def _cost(run: RunConfig) -> Cost:
         updates=n,
         train_flops=train_flops,
         train_flops_dense=n * ledger.train_flops.dense,
+        train_flops_padded=n * (ledger.train_flops.dense + ledger.padding.dense),
         mismatch=None if run.budget_flops is None else train_flops / run.budget_flops - 1,
     )

@@ -47,10 +47,10 @@ def run(folder: Path, jobs: int | None = None) -> int:
       UserError: the experiment, its data or a folder is not as it should be.
     """
     experiment = load(folder)
-    check_costs(experiment)
     shares = cpus.shares(jobs if jobs is not None else cpus.default_jobs())
     devices = cpus.own_devices(len(shares), max(run.mesh.size for run in experiment.runs.values()))
     _prepare(experiment)
+    check_costs(experiment)  # of pairs, what their tokens say
     check_data(experiment)
     _check_writable(experiment)
     for identity in experiment.runs:

@@ -28,7 +28,8 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # of one `setting` are repetitions of each other, runs of one `label` a line of a figure; losses of one `scored` are of
 # the same held-out windows of a text. Columns with a dot are fields of execution as the run ended with them;
 # `executions` is how many ways of execution its parts had. `dropped` and `dropped_eval` are shares of pairs that are
-# too long for a row, in training and in scoring.
+# left out of rows in training, and too long for one in scoring. `train_flops_padded` is what a plain implementation
+# computes, on padding too; the other FLOPs are of tokens alone.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
@@ -46,6 +47,7 @@ SCHEMA = pl.Schema(
         "budget_flops": pl.Float64,
         "train_flops": pl.Float64,
         "train_flops_dense": pl.Float64,
+        "train_flops_padded": pl.Float64,
         "flops_mismatch": pl.Float64,
         "tokens": pl.Int64,
         "tokens_seen": pl.Int64,
@@ -82,6 +84,7 @@ SCHEMA = pl.Schema(
         "mesh.tensor": pl.Int64,
     }
 )
+LATER = ("train_flops_padded",)  # columns that tables lack which are older: null in their rows
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",
@@ -122,6 +125,7 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
         "budget_flops": run.budget_flops,
         "train_flops": spent.train_flops,
         "train_flops_dense": spent.train_flops_dense,
+        "train_flops_padded": spent.train_flops_padded,
         "flops_mismatch": spent.mismatch,
         "tokens": run.train.tokens,
         "tokens_seen": state.tokens,
@@ -179,10 +183,10 @@ def load(source: str | Path | Experiment) -> pl.DataFrame:
         table = pl.read_parquet(io.BytesIO(path.read_bytes()))  # its name may hold a pattern's signs
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"can't read results table {path}: {str(error).splitlines()[0]}") from error
-    missing = [name for name in SCHEMA if name not in table.columns]
+    missing = [name for name in SCHEMA if name not in (*table.columns, *LATER)]
     if missing:
         raise UserError(f"results table {path} lacks columns: {', '.join(missing)}")
-    return table
+    return table.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in LATER if name not in table.columns)
 
 
 def collect_into(folder: Path) -> int:

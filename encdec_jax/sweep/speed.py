@@ -41,7 +41,7 @@ class Speed:
         """Estimated wall-clock seconds of the run. Between measured widths, interpolated; beyond, as the nearest."""
         d_model = run.model.decoder.d_model
         ratio = _interpolate(self.ratios, d_model) if self.ratios else 1.0
-        return self.overhead + cost.train_flops_dense / (ratio * _interpolate(TABLE, d_model))
+        return self.overhead + cost.train_flops_padded / (ratio * _interpolate(TABLE, d_model))
 
     @property
     def source(self) -> str:
@@ -62,7 +62,7 @@ def measured_speed(experiment: Experiment) -> Speed:
         if summary is None or summary["status"] != "done" or holder is None or holder.host != socket.gethostname():
             continue
         d_model = run.model.decoder.d_model
-        rate = cost(run).train_flops_dense / max(summary["step_s"], 1e-9)
+        rate = cost(run).train_flops_padded / max(summary["step_s"], 1e-9)
         ratios[d_model].append(rate / _interpolate(TABLE, d_model))
         overheads.append(max(0.0, summary["wall_s"] - summary["step_s"]))
     if not ratios:

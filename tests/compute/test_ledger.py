@@ -157,7 +157,7 @@ def test_packed_and_padded_pairs_are_those_of_the_real_mask(arch: str) -> None:
         shown += int(mask(source, source).sum()) + int(mask(target, opened(source)).sum())
     data = DataConfig(source_length=16, target_length=12)
     run = RunConfig(model_config(arch), data, ObjectiveConfig("seq2seq"), train=TrainConfig(batch_size=1))
-    flops = count(run, fill=0.5, pairs=2).forward.by("group")
+    flops = count(run, segments=((4, 3, 2.0),)).forward.by("group")
     found = sum(part.mask for group, part in flops.items() if group.endswith(SCORES))
     assert found == 4 * SMALL.n_layers * SMALL.n_heads * SMALL.head_dim * shown
 
@@ -166,8 +166,6 @@ def test_impossible_fills_are_refused() -> None:
     run = run_of(model_config("enc_dec"))
     with pytest.raises(UserError, match="fill = 0 is not accepted"):
         count(run, fill=0)
-    with pytest.raises(UserError, match="pairs = 2 is not accepted"):
-        count(run, pairs=2)
 
 
 def test_every_parameter_is_active_where_no_layer_chooses() -> None:

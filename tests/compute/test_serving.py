@@ -90,7 +90,10 @@ def test_a_forward_pass_is_a_prefill_and_every_target_token(arch: str) -> None:
     head = 0 if ARCHS[arch].own_stream else 2 * SOURCE * 64 * SMALL.d_model  # pairs are scored from the row's beginning
     keys = 2 * SMALL.n_layers * 2 * SMALL.d_model * SMALL.n_kv_heads * SMALL.head_dim * SOURCE
     again = keys if arch == "coordinated" else 0
-    assert prefill(config, SOURCE).mask + steps == count(halves).forward.mask - head - again
+    assert (
+        prefill(config, SOURCE).mask + steps
+        == count(halves, segments=((SOURCE, CAPACITY, 1.0),)).forward.mask - head - again
+    )
 
 
 def test_an_encoder_decoder_projects_the_source_once_and_for_all() -> None:

@@ -52,7 +52,7 @@ def abstract_batch(run: RunConfig) -> Batch:
 
 
 def agrees(run: RunConfig) -> None:
-    ledger = count(run)
+    ledger = count(run, segments=geometry(run).layout.segments)
     params = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
     optim, model = optimizer(run.optim, decay_mask(params)), graph(run.model)
     state = State(abstract(()), params, jax.eval_shape(optim.init, params))

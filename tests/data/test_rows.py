@@ -13,7 +13,7 @@ from encdec_jax.data.cache import TokenCache, write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.objective import START
 from encdec_jax.data.pairs import Items, Pairs, dropped_pairs
-from encdec_jax.data.rows import kept_fill, planned, told
+from encdec_jax.data.rows import KINDS, _kinds, kept_fill, planned, told
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.train.config import TrainConfig
@@ -95,7 +95,7 @@ def test_what_rows_hold_is_what_is_counted(long, packing):
         both += list(zip(s.tolist(), t.tolist(), strict=True))
     assert fill.items == len(both)
     assert fill.tokens == tuple(map(sum, zip(*both, strict=True)))
-    assert fill.squares == (sum(s * s for s, _ in both), sum(s * t for s, t in both), sum(t * t for _, t in both))
+    assert sorted((s, t) for s, t, n in fill.kinds for _ in range(round(n * fill.rows))) == sorted(both)
     assert fill.shares() == (fill.tokens[0] / (fill.rows * 16), fill.tokens[1] / (fill.rows * 12))
     assert fill.rows < fill.greedy
 
@@ -186,3 +186,16 @@ def test_a_model_reads_joined_rows_whole():
     raw = np.concatenate([batches.windows(step) for step in steps])
     assert seen == (raw > 0).sum() >= sum(batches.fill.tokens)
     assert batches.epoch == batches.fill.rows
+
+
+def test_many_kinds_of_lengths_are_told_by_few():
+    """Sums of tokens and of their squares are kept, and those of products nearly."""
+    rng = np.random.default_rng(0)
+    source = rng.gamma(4, 30, 20_000).astype(int) + 1
+    target = (source * rng.uniform(0.7, 1.4, 20_000)).astype(int) + 1
+    kinds = np.array(_kinds(source, target))
+    assert len(kinds) <= KINDS
+    s, t, n = kinds.T
+    assert (n @ s, n @ t, n.sum()) == pytest.approx((source.sum(), target.sum(), 20_000))
+    for ours, theirs in ((s * s, source * source), (s * t, source * target), (t * t, target * target)):
+        assert n @ ours == pytest.approx(theirs.sum(), rel=1e-3)

@@ -24,6 +24,13 @@ def test_a_table_is_found_by_its_path_its_folder_or_its_experiment(folders):
         assert_frame_equal(load(source), TABLE)
 
 
+def test_a_table_from_before_a_column_was_added_has_nulls_there(tmp_path):
+    TABLE.drop("train_flops_padded").write_parquet(tmp_path / "results.parquet")
+    found = load(tmp_path)
+    assert found["train_flops_padded"].is_null().all()
+    assert_frame_equal(found.drop("train_flops_padded"), TABLE.drop("train_flops_padded"))
+
+
 @pytest.mark.parametrize("name", ["absent.parquet", "broken.parquet", "poor.parquet"])
 def test_what_is_no_results_table_is_one_line(tmp_path, name):
     (tmp_path / "broken.parquet").write_text("no table")

@@ -23,6 +23,7 @@ START = 0  # T5's decoder start token: the padding id; masks come from segments,
 
 _NONE = np.zeros(0, bool)
 Lengths = tuple[tuple[int, int, float], ...]  # (source tokens, target tokens, expected number) of kinds of segments
+Means = tuple[tuple[float, float, float], ...]  # the same, of kinds that are means of measured ones
 
 
 class Segments(NamedTuple):
@@ -63,7 +64,7 @@ class Layout:
     source: int
     target: int
     scored: int
-    segments: Lengths
+    segments: Means
 
     @property
     def held(self) -> tuple[float, float, float]:
