@@ -8,6 +8,7 @@ from pathlib import Path
 
 from encdec_jax.errors import require
 
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU, or 'max', in a period
 _DEV = Path("/dev")
 _CHIPS = ("TPU_VISIBLE_CHIPS", ("accel[0-9]*", "vfio/[0-9]*"))
@@ -20,6 +21,15 @@ def available() -> list[int]:
     allowed = sorted(os.sched_getaffinity(0))
     quota, _, period = _QUOTA.read_text().partition(" ") if _QUOTA.exists() else ("max", "", "")
     return allowed if quota == "max" else allowed[: max(1, int(quota) // int(period))]
+
+
+def threads() -> int:
+    """Threads that XLA computes with on this process's CPUs: one a CPU, or one in all where its flags say so.
+
+    Sums are split over threads, so that results are bitwise the same for one number of threads alone.
+    """
+    alone = ONE_THREAD in os.environ.get("XLA_FLAGS", "").split()
+    return 1 if alone else len(os.sched_getaffinity(0))
 
 
 def default_jobs() -> int:

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from encdec_jax.errors import UserError, require
+from encdec_jax.errors import UserError
 
 
 def runs_root() -> Path:
@@ -96,19 +96,6 @@ def read_json(path: Path) -> Any:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """What a run's summary.json says of it.
-
-    Raises:
-      UserError: the file is missing, is not JSON, or lacks what every summary states.
-    """
-    found = read_json(path)
-    names = {"status", "tokens_seen", "updates", "suffix_bits_per_byte", "wall_s", "step_s", "cache_digest", "versions"}
-    whole = isinstance(found, dict) and names <= set(found)
-    require(whole, "summary", str(path), "what a run wrote; this one is damaged: remove it, and the run goes on")
-    return dict(found)
 
 
 def sha256_file(path: Path) -> str:

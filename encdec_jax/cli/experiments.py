@@ -16,7 +16,7 @@ def add(verbs: Any) -> None:
     text = "do every run that is missing, with worker processes; killed or repeated, it goes on where it was"
     jobs = _add(verbs, "run", _run, text)
     jobs.add_argument("-j", "--jobs", type=int, help="worker processes; default: one a CPU, each on its own")
-    _add(verbs, "status", _status, "show which runs are pending, running, stale, done, diverged or failed")
+    _add(verbs, "status", _status, "show which runs are pending, running, stale, done, diverged, failed or damaged")
     text = "copy a finished study's table and figure from the runs folder into the experiment folder"
     _add(verbs, "collect", _collect, text)
     text = "fit the laws and write report.html and figure.png into the experiment's runs folder"

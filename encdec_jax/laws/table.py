@@ -17,7 +17,8 @@ from encdec_jax.laws.where import holds
 
 # Columns of our results tables that say which text, windows and program a loss is of: a law mixes them unawares.
 TOLD = ("cache_digest", "scored", "code")
-UNFINISHED = ("pending", "running", "stale", "diverged", "failed")  # statuses of `encdec_jax.sweep.store`, not done
+# Statuses of `encdec_jax.sweep.store` that are not done.
+UNFINISHED = ("pending", "running", "stale", "diverged", "failed", "damaged")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ from scipy.special import stdtrit
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.evaluate import LOSS
-from encdec_jax.files import read_json, read_summary
+from encdec_jax.files import read_json
 from encdec_jax.laws.interval import LEVEL, Interval
+from encdec_jax.train.summary import read_summary
 
 _RESAMPLES = 4000
 _SEED = 20_220_329

@@ -8,10 +8,10 @@ from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.origin import shipped
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_summary
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import scored
+from encdec_jax.train.summary import read_summary
 
 Tokens = tuple[str, str]  # a task and a vocabulary
 
@@ -83,8 +83,10 @@ def _to_prepare(task: str, vocab: str) -> bool:
 def _check_ended(experiment: Experiment, identity: str, cache: TokenCache) -> None:
     """Refuse to add runs to a study whose others, in the same folder, were made of other tokens."""
     folder = experiment.run_folder(identity)
-    summary = folder / "summary.json"
-    made = read_summary(summary)["cache_digest"] if summary.exists() else cache.digest
+    try:
+        made = read_summary(folder / "summary.json")["cache_digest"]
+    except UserError:  # there is none, or a damaged one, which is a row of its own
+        return
     if made != cache.digest and "cache_digest" not in experiment.pooled:
         raise UserError(
             f"{folder} was made of other tokens (digest is {made:.12} there, {cache.digest:.12} now): remove it,"

@@ -19,6 +19,7 @@ from encdec_jax import cpus
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, compilation_cache
 from encdec_jax.sweep.check import check_costs, check_data
+from encdec_jax.sweep.claim import TTL, held_by, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.results import TABLE, collect
@@ -41,7 +42,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
       jobs: worker processes, each on its own share of the CPUs; None for one a CPU (one in all with an accelerator).
 
     Returns:
-      the exit code: 0 if every run is done or diverged, 1 if some failed, 130 if it was interrupted.
+      the exit code: 0 if every run is done or diverged, 1 if some failed or are damaged, 130 if it was interrupted.
 
     Raises:
       UserError: the experiment, its data or a folder is not as it should be.
@@ -130,7 +131,7 @@ def _environment(share: list[int]) -> dict[str, str]:
     env.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     env.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if len(share) == 1:  # a thread pool on one CPU only gets in its own way
-        env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+        env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {cpus.ONE_THREAD}".strip()
     return env
 
 
@@ -138,15 +139,39 @@ def _watch(experiment: Experiment, workers: list[subprocess.Popen[bytes]], stopp
     """Show progress until all runs have ended, all workers are gone, or it is interrupted."""
     console = progress_console()
     tell = _SweepProgress(experiment, console)
+    waited: set[str] = set()
     with tell:
         while True:
             gone = all(worker.poll() is not None for worker in workers)
-            tell(_states(experiment))
+            states = _states(experiment)
+            tell(states)
+            if not any(state.status == "pending" for state in states.values()):
+                _say_waits(experiment, states, workers, console, waited)
             if gone or stopped():
                 break
             time.sleep(PERIOD)
     if stopped():
         console.print("interrupted: workers save their runs; give the same command again to go on")
+
+
+def _say_waits(
+    experiment: Experiment,
+    states: dict[str, RunState],
+    workers: list[subprocess.Popen[bytes]],
+    console: Console,
+    said: set[str],
+) -> None:
+    """Name, once each, whom the last runs wait for, and for how long at most."""
+    ours = {(socket.gethostname(), worker.pid) for worker in workers}
+    for identity, state in states.items():
+        if identity in said or state.status not in ("running", "stale"):
+            continue
+        folder = experiment.run_folder(identity)
+        holder = last_holder(folder)
+        if holder is None or (holder.host, holder.pid) not in ours:
+            said.add(identity)
+            bound = f"it is taken over {TTL:.0f} s after its heart's last beat"
+            console.print(f"{identity} waits for {held_by(folder)}; {bound}", markup=False, soft_wrap=True)
 
 
 class _SweepProgress:
@@ -193,9 +218,9 @@ def _report(experiment: Experiment, interrupted: bool) -> int:
     states = _states(experiment)
     print(f"{experiment.name}: {counts(states)}")
     print(f"results: {experiment.root / TABLE}")
-    failed = {identity: state for identity, state in states.items() if state.status == "failed"}
+    failed = {identity: state for identity, state in states.items() if state.status in ("failed", "damaged")}
     for identity, state in failed.items():
-        print(f"failed: {experiment.run_folder(identity)}: {state.reason}", file=sys.stderr)
+        print(f"{state.status}: {experiment.run_folder(identity)}: {state.reason}", file=sys.stderr)
     if interrupted:
         return 130
     if failed:

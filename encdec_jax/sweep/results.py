@@ -27,9 +27,9 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # of a run that diverged or failed). FLOPs, tokens and updates without "seen" are those of the whole planned run. Runs
 # of one `setting` are repetitions of each other, runs of one `label` a line of a figure; losses of one `scored` are of
 # the same held-out windows of a text. Columns with a dot are fields of execution as the run ended with them;
-# `executions` is how many ways of execution its parts had. `dropped` and `dropped_eval` are shares of pairs that are
-# left out of rows in training, and too long for one in scoring. `train_flops_padded` is what a plain implementation
-# computes, on padding too; the other FLOPs are of tokens alone.
+# `executions` is how many ways of execution its parts had, `threads` how many a CPU computed the last with. `dropped`
+# and `dropped_eval` are shares of pairs that are left out of rows in training, and too long for one in scoring.
+# `train_flops_padded` is what a plain implementation computes, on padding too; the other FLOPs are of tokens alone.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
@@ -72,6 +72,7 @@ SCHEMA = pl.Schema(
         "versions": pl.String,
         "error": pl.String,
         "executions": pl.Int64,
+        "threads": pl.Int64,
         "model.scan": pl.Boolean,
         "model.remat": pl.String,
         "model.attention": pl.String,
@@ -84,7 +85,7 @@ SCHEMA = pl.Schema(
         "mesh.tensor": pl.Int64,
     }
 )
-LATER = ("train_flops_padded",)  # columns that tables lack which are older: null in their rows
+LATER = ("train_flops_padded", "threads")  # columns that tables lack which are older: null in their rows
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",
@@ -137,17 +138,15 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
         "error": summary.get("error") or state.reason,
         **{name: summary.get(name) for name in _MEASURED},
         "executions": len(executed) or None,
-        **{path: executed[-1][path] for path in EXECUTION if executed},
+        "threads": executed[-1].get("threads") if executed else None,
+        **{path: executed[-1].get(path) for path in EXECUTION if executed},
     }
 
 
 def ended(experiment: Experiment) -> pl.DataFrame:
-    """The rows of all runs that ended (done, diverged, failed).
+    """The rows of all runs that ended (done, diverged, failed), or of which a file is damaged.
 
     The rows' order depends on their configurations alone, not on which ended first.
-
-    Raises:
-      UserError: a run's summary is damaged.
     """
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
     rows = [
@@ -162,7 +161,7 @@ def collect(experiment: Experiment) -> pl.DataFrame:
     """Write the rows of all runs that `ended` to results.parquet, whole or not at all.
 
     Raises:
-      UserError: a run's summary is damaged, or the folder can't be written to.
+      UserError: the folder can't be written to.
     """
     table = ended(experiment)
     buffer = io.BytesIO()
@@ -200,7 +199,9 @@ def collect_into(folder: Path) -> int:
     """
     experiment = load_experiment(folder)
     states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
-    unfinished = {name: states.count(name) for name in ("pending", "running", "stale", "failed") if name in states}
+    unfinished = {
+        name: states.count(name) for name in ("pending", "running", "stale", "failed", "damaged") if name in states
+    }
     if unfinished:
         counts = ", ".join(f"{n} {name}" for name, n in unfinished.items())
         raise UserError(

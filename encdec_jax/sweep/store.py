@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, read_summary
-from encdec_jax.sweep.claim import condition
+from encdec_jax.files import atomic_write
+from encdec_jax.sweep.claim import condition, held_by
+from encdec_jax.train.summary import read_summary
 
-Status = Literal["pending", "running", "stale", "done", "diverged", "failed"]
+Status = Literal["pending", "running", "stale", "done", "diverged", "failed", "damaged"]
 
 _TAIL = 4096  # bytes at the end of metrics.jsonl that surely hold its last line
 
@@ -24,10 +25,11 @@ class RunState:
 
     Attributes:
       status: 'done' and 'diverged' runs have a summary, 'failed' ones an error; 'running' ones are claimed by a living
-        process, 'stale' ones by one that is gone; all others are 'pending', begun or not.
+        process, 'stale' ones by one that is gone or makes no progress; 'damaged' ones have a file that can't be
+        believed; all others are 'pending', begun or not.
       tokens: trained on so far.
       summary: of a run that came to its end, else None.
-      error: of a run that failed, else None.
+      error: of a run that failed, what is damaged and what to do, who holds a stale one; else None.
     """
 
     status: Status
@@ -38,7 +40,7 @@ class RunState:
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do, or nothing before the next `encdec run`."""
-        return self.status in ("done", "diverged", "failed")
+        return self.status in ("done", "diverged", "failed", "damaged")
 
     @property
     def reason(self) -> str | None:
@@ -47,11 +49,17 @@ class RunState:
 
 
 def run_state(folder: Path) -> RunState:
-    """The state of the run in `folder`, which need not exist.
+    """The state of the run in `folder`, which need not exist. One damaged run keeps nobody from the others."""
+    try:
+        return _state(folder)
+    except UserError as error:
+        return RunState("damaged", 0, error=str(error))
+    except OSError as error:
+        what = f"{error.filename or folder} is damaged: remove it, and the run goes on"
+        return RunState("damaged", 0, error=f"{what} ({error.strerror or error})")
 
-    Raises:
-      UserError: a file in it is damaged.
-    """
+
+def _state(folder: Path) -> RunState:
     summary = folder / "summary.json"
     claimed = condition(folder)  # before the summary is looked for: a run may end between the two looks
     if summary.exists():
@@ -63,7 +71,9 @@ def run_state(folder: Path) -> RunState:
     error = _text(folder / "error.txt")
     if error is not None:
         return RunState("failed", tokens, error=error)
-    return RunState("stale" if claimed == "stale" else "pending", tokens)
+    if claimed == "stale":
+        return RunState("stale", tokens, error=f"held by {held_by(folder)}")
+    return RunState("pending", tokens)
 
 
 def counts(states: dict[str, RunState]) -> str:
@@ -101,7 +111,7 @@ def _tokens(metrics: Path) -> int:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             whole, _, _ = file.read().rpartition(b"\n")
         return int(json.loads(whole.rpartition(b"\n")[2])["tokens"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return 0
 
 

@@ -57,7 +57,11 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
 def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool]) -> bool:
     """Do one run if it is free. Returns whether it was."""
     folder = experiment.run_folder(identity)
-    lease = claim(folder, _vanish)
+    try:
+        lease = claim(folder, _vanish)
+    except UserError as error:  # what is wrong with one run's folder keeps nobody from the others
+        write_error(folder, error)
+        return True
     if lease is None:
         return False
     with lease:

@@ -18,7 +18,7 @@ def print_status(folder: Path) -> int:
       0, the exit code.
 
     Raises:
-      UserError: the folder holds no sound experiment, or a run's file is damaged.
+      UserError: the folder holds no sound experiment.
     """
     experiment = load(folder)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}

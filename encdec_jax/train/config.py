@@ -10,6 +10,7 @@ from encdec_jax.ranges import COUNT, FRACTION, POSITIVE, Range, check_ranges
 from encdec_jax.resolve import execution
 
 TOKENS = Range(1, 10**18)  # of training
+Ended = Literal["done", "diverged"]  # the status of a run that came to its end, as its summary says
 
 
 @dataclass(frozen=True)

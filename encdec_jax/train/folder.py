@@ -11,8 +11,9 @@ from typing import Any
 from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.cache import manifest_of
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json, read_summary, write_json
+from encdec_jax.files import read_json, write_json
 from encdec_jax.train.checkpoint import saved
+from encdec_jax.train.summary import read_summary
 from encdec_jax.train.versions import code
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from encdec_jax import cpus
 from encdec_jax.config import RunConfig, execution, to_dict
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
@@ -282,7 +283,8 @@ class _Loop:
 
     def _note_execution(self) -> None:
         """Remember how this part of the run is executed, its kernel resolved, if it is not as the part before."""
-        now, before = execution(self.trainer.run), self.carried.execution
+        threads = cpus.threads() if jax.default_backend() == "cpu" else None
+        now, before = {**execution(self.trainer.run), "threads": threads}, self.carried.execution
         if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
             before.append({**now, "update": self.first})
 

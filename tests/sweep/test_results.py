@@ -47,7 +47,7 @@ def study_of(folders, place: str) -> Path:
     for identity, run in experiment.runs.items():
         experiment.run_folder(identity).mkdir(parents=True)
         ended_so = {"status": "done", "tokens_seen": run.train.tokens, "wall_s": float(len(place))}
-        summary = {**SUMMARY, **ended_so}
+        summary = {**SUMMARY, **ended_so, "suffix_bits_per_byte": 3.0}
         (experiment.run_folder(identity) / "summary.json").write_text(json.dumps(summary))
     put_figure(experiment, place.encode(), ended(experiment))
     return folder

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from tiny import SUMMARY
 
 from encdec_jax.errors import UserError
@@ -34,17 +33,3 @@ def test_other_errors_keep_their_traceback(tmp_path):
     state = run_state(tmp_path)
     assert state.reason == "ValueError: surprise"
     assert "Traceback" in state.error
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"status": ', r"summary\.json is not JSON"),
-        ("{}", r"summary = '.*summary\.json' is not accepted: .*damaged: remove it"),
-        ("[1]", r"summary = '.*summary\.json' is not accepted: .*damaged: remove it"),
-    ],
-)
-def test_a_damaged_summary_is_named(tmp_path, text, message):
-    (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(UserError, match=message):
-        run_state(tmp_path)

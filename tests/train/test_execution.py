@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,11 +15,12 @@ from test_house import BEHIND as AFTER_TRAINING
 from test_loop import assert_same, data, outcome
 from tiny import tiny_run
 
+from encdec_jax import cpus
 from encdec_jax.config import EXECUTION, RunConfig, execution
 from encdec_jax.model.presets import preset
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.results import row
-from encdec_jax.sweep.store import run_state
+from encdec_jax.sweep.store import RunState, run_state
 from encdec_jax.train import versions
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
@@ -157,3 +159,22 @@ def test_the_commit_is_that_of_the_package_and_says_when_files_differ(tmp_path):
 
 def test_training_reads_no_room_behind_it():
     assert set(versions.BEHIND) == set(AFTER_TRAINING)
+
+
+def test_the_threads_that_a_cpu_computes_with_are_part_of_its_execution(data, monkeypatch):
+    """Sums are split over them: 2 of 12 runs differed between `-j 1` and `-j 2`, and their rows did not say why."""
+    allowed = len(os.sched_getaffinity(0))
+    for flags, threads in (("", allowed), (f"--a=b {cpus.ONE_THREAD}", 1)):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        assert cpus.threads() == threads
+    run = tiny_run(updates=10)
+    calls = iter(range(9))
+    train(run, data / "run", stop=lambda: next(calls) == 1)
+    monkeypatch.setattr(cpus, "threads", lambda: 77)
+    summary = train(run, data / "run")
+    assert [(part["update"], part["threads"]) for part in summary["execution"]] == [(0, 1), (5, 77)]
+    state = RunState("done", 1, summary)
+    assert {name: row("i", "l", run, state)[name] for name in ("executions", "threads")} == {
+        "executions": 2,
+        "threads": 77,
+    }
