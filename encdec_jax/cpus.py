@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU, 
 _DEV = Path("/dev")
 _CHIPS = ("TPU_VISIBLE_CHIPS", ("accel[0-9]*", "vfio/[0-9]*"))
 _NAMES = {"gpu": ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), "tpu": ("TPU_VISIBLE_CHIPS",)}
+# glibc's mallopt, by the numbers of <malloc.h>. One arena, for those of threads map whatever exceeds their 64 MB.
+_KEEP = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 1 << 24), "M_ARENA_MAX": (-8, 1)}
 _ACCELERATORS = ("nvidia[0-9]*", "accel[0-9]*", "kfd", "vfio/[0-9]*")  # device files of GPUs and TPUs
 
 
@@ -46,6 +49,22 @@ def shares(jobs: int) -> list[list[int]]:
     ids = available()
     require(1 <= jobs <= len(ids), "jobs", jobs, f"1 to {len(ids)}, the CPUs of this machine")
     return [ids[len(ids) * i // jobs : len(ids) * (i + 1) // jobs] for i in range(jobs)]
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, if it is to compute on CPUs: call it before there are threads.
+
+    Of itself glibc gives a step's large buffers back to the system, and each step faults them in again, page by page:
+    an eighth of its CPU time at d_model 512 (LOG.md).
+
+    Returns:
+      whether it does: not beside an accelerator, with another C library, or where the environment tunes glibc.
+    """
+    libc = ctypes.CDLL(None)
+    tuned = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if tuned or _accelerated() or not hasattr(libc, "gnu_get_libc_version"):
+        return False
+    return all(libc.mallopt(name, value) for name, value in _KEEP.values())
 
 
 def own_devices(jobs: int, each: int = 1) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from encdec_jax import cpus
 from encdec_jax.cli.arguments import add_config_verb, given_config
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import ObjectiveConfig
@@ -41,6 +42,7 @@ def add(verbs: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    cpus.keep_freed_memory()
     from encdec_jax.sweep.single import train_one
 
     return train_one(options.run, options.folder)

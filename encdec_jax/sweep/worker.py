@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from encdec_jax import cpus
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
@@ -98,6 +99,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.cpus:
         os.sched_setaffinity(0, options.cpus)
+    cpus.keep_freed_memory()
     try:
         with interrupts() as told:
             experiment = load(options.folder)

@@ -1,8 +1,13 @@
-"""What each worker of a machine gets: its own CPUs, and its own GPUs or TPU chips."""
+"""What each worker of a machine gets: its own CPUs, its own GPUs or TPU chips, and the memory that it freed."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
+from tiny import environment
 
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
@@ -56,3 +61,51 @@ def test_tpu_chips_likewise(machine):
 
 def test_a_machine_without_any_shares_none(machine):
     assert cpus.own_devices(3) == [{}, {}, {}]
+
+
+BUFFERS = """
+import ctypes, os, resource, threading
+from encdec_jax import cpus
+
+kept = cpus.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.memset.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+libc.free.argtypes = libc.malloc.argtypes = (ctypes.c_size_t,)
+SIZE = 100 << 20  # more than a thread's arena holds
+
+
+def step():
+    buffer = libc.malloc(SIZE)
+    libc.memset(buffer, 1, SIZE)
+    libc.free(buffer)
+
+
+def steps():
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step()
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    print(kept, not kept or faults < SIZE // resource.getpagesize() // 100)
+
+
+thread = threading.Thread(target=steps)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own allocator")
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "True True"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "False True"),
+        ({"MALLOC_TOP_PAD_": "131072"}, "False True"),
+        ({"JAX_PLATFORMS": "cuda"}, "False True"),
+    ],
+)
+def test_a_thread_is_given_again_what_it_freed(more, said):
+    """Without faulting it in anew; unless the user tunes glibc, or a GPU is computed on."""
+    env = {name: value for name, value in environment().items() if name != "GLIBC_TUNABLES"} | more
+    done = subprocess.run([sys.executable, "-c", BUFFERS], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == said

@@ -20,6 +20,10 @@ CORES = len(os.sched_getaffinity(0))
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={CORES}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+from encdec_jax import cpus
+
+cpus.keep_freed_memory()  # as in every process that trains on a CPU
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,13 +126,14 @@ def matmul_floor() -> Callable[[], float]:
 
 
 class TorchStep:
-    """The torch step in a process of its own, one step a line."""
+    """The torch step in a process of its own, one step a line; huge pages spare it page faults too."""
 
     def __init__(self) -> None:
         sizes = [ROWS, SOURCE, TARGET, RUN.model.vocab_size, STACK.d_model, STACK.head_dim]
         sizes += [STACK.n_heads, STACK.d_ff, STACK.n_layers]
         command = [TORCH, Path(__file__).with_name("torch_step.py"), *map(str, sizes)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+        self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self()
 
     def __call__(self) -> float:
