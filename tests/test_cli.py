@@ -78,7 +78,7 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
         (["plan", "absent"], "experiment folder = 'absent' is not accepted: a folder that holds a sweep.py"),
         (
             ["prepare", "--task", "absent", "--vocab", "words"],
-            "vocab = 'words' is not accepted: 'bytes', 'own', or 'spm'",
+            "vocab = 'words' is not accepted: 'bytes', 'own', 'spm' with a vocab_size",
         ),
         (["plan", "x", "--fast"], "plan: unknown arguments: --fast; see encdec plan --help"),
     ],

@@ -17,8 +17,8 @@ def add(verbs: Any) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from encdec_jax.data.fetch.named import FETCHED
-    from encdec_jax.data.fetch.store import fetch, is_fetched
+    from encdec_jax.data.fetch.catalogue import FETCHED
+    from encdec_jax.data.fetch.fetch import fetch, is_fetched
     from encdec_jax.text import console, size, table
 
     for name in options.names:

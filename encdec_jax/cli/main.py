@@ -13,10 +13,21 @@ from typing import TextIO
 
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
-from encdec_jax.cli import compare, compile, configurations, experiments, fit, match, memory, predict, prepare
+from encdec_jax.cli import compare, compile, configurations, experiments, fetch, fit, match, memory, predict, prepare
 from encdec_jax.errors import UserError
 
-VERBS = (experiments, predict, fit, compare, configurations, match, memory, compile, prepare)  # in the order of --help
+VERBS = (
+    experiments,
+    predict,
+    fit,
+    compare,
+    configurations,
+    match,
+    memory,
+    compile,
+    fetch,
+    prepare,
+)  # in the order of --help
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """The text that ships with the package: three public-domain Bibles, split by book.
 
-Two tasks read it. `bible_en` is the chapters of the King James Version, then those of the World English Bible, each one
-document with its verses joined by spaces. `bible_en_es` is verse pairs, World English Bible to Reina-Valera 1909.
+Three tasks read it. `bible_en` is the chapters of the King James Version, then those of the World English Bible, each
+one document with its verses joined by spaces. `bible_en_es` is verse pairs, World English Bible to Reina-Valera 1909;
+`bible_kjv_web` is verse pairs too, archaic to modern English.
 `corpus/README.md` tells where the text comes from. This module imports no TensorFlow.
 """
 
@@ -18,7 +19,8 @@ from encdec_jax.errors import UserError, require
 
 FOLDER = Path(__file__).parent / "corpus"
 FILES = {"kjv": "kjv.tsv.xz", "web": "web.tsv.xz", "rv1909": "rv1909.tsv.xz"}
-FEATURES = {"bible_en": ("targets",), "bible_en_es": ("inputs", "targets")}  # of each task's examples
+PAIRS = {"bible_en_es": ("web", "rv1909"), "bible_kjv_web": ("kjv", "web")}  # translations of source and target
+FEATURES = {"bible_en": ("targets",), **dict.fromkeys(PAIRS, ("inputs", "targets"))}  # of each task's examples
 SPLITS = ("train", "validation", "test")
 
 # Held out whole, in every translation, because the same story told again a book further on would leak: the Gospels
@@ -69,10 +71,10 @@ def documents(task: str, split: str) -> list[dict[str, str]]:
     """
     require(task in FEATURES, "task", task, "one of " + ", ".join(FEATURES))
     require(split in SPLITS, "split", split, "one of " + ", ".join(SPLITS))
-    if task == "bible_en_es":
-        spanish = {verse[:3]: verse.text for verse in _held(verses("rv1909"), split)}
-        english = _held(verses("web"), split)
-        return [{"inputs": v.text, "targets": spanish[v[:3]]} for v in english if v[:3] in spanish]
+    if task in PAIRS:
+        sources, targets = (_held(verses(translation), split) for translation in PAIRS[task])
+        there = {verse[:3]: verse.text for verse in targets}
+        return [{"inputs": v.text, "targets": there[v[:3]]} for v in sources if v[:3] in there]
     chapters = itertools.chain.from_iterable(
         itertools.groupby(_held(verses(translation), split), key=lambda v: (v.book, v.chapter))
         for translation in ("kjv", "web")

@@ -13,6 +13,9 @@ import numpy as np
 
 from encdec_jax.data import corpus
 from encdec_jax.data.corpus import SPLITS
+from encdec_jax.data.fetch import fetch
+from encdec_jax.data.fetch.artifacts import fetched_root
+from encdec_jax.data.fetch.catalogue import FETCHED
 from encdec_jax.data.origin import Origin, origin, shipped
 from encdec_jax.data.splits import SHARE, HashSplits, Leakage, place
 from encdec_jax.data.textfiles import Row, files_of, given_split, rows
@@ -89,6 +92,17 @@ def shipped_task(name: str) -> Plain:
     found = {split: [tuple(d[f] for f in features) for d in corpus.documents(name, split)] for split in SPLITS}
     counts = {split: len(found[split]) for split in ("train", "validation", "test")}
     return Plain(name, features, counts, shipped(), found.__getitem__)
+
+
+def fetched_task(name: str) -> Plain:
+    """A task that `encdec fetch` fetched.
+
+    Raises:
+      UserError: it has not been fetched.
+    """
+    counts = {split: sum(1 for _ in fetch.examples(name, split)) for split in SPLITS}
+    source = {**origin(None, {}, [str(fetched_root() / name / "*.jsonl")]), "fetched": name}
+    return Plain(name, FETCHED[name].features, counts, source, lambda split: fetch.examples(name, split))
 
 
 def text_task(pattern: str, field: str, name: str) -> Plain:

@@ -20,9 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from encdec_jax.data import corpus, pieces
 from encdec_jax.data.cache import Document, TokenCache, cache_folder, digest_of, write_cache
 from encdec_jax.data.config import DataConfig
+from encdec_jax.data.fetch.catalogue import FETCHED
 from encdec_jax.data.named_vocab import OWN, Lossy, checked, vocab_file, vocab_name
 from encdec_jax.data.origin import changed, module_file, opened, shipped, with_read
-from encdec_jax.data.plain import Plain, default_name, shipped_task, text_task
+from encdec_jax.data.plain import Plain, default_name, fetched_task, shipped_task, text_task
 from encdec_jax.data.rows import planned, told
 from encdec_jax.data.splits import RUN
 from encdec_jax.data.vocab import ByteVocab, Vocab
@@ -123,7 +124,8 @@ def _task_name(task: str | None, module: str | None, text: str | None) -> str:
         return str(task)
     require(module is None, "module", module, f"none, because text = {text!r} is given")
     name = task or default_name(text)
-    require(name not in corpus.FEATURES, "task", name, "a name that no shipped task has; give --task NAME")
+    taken = name in corpus.FEATURES or name in FETCHED
+    require(not taken, "task", name, "a name that no shipped or fetched task has; give --task NAME")
     return name
 
 
@@ -138,7 +140,7 @@ def _is_done(task: str, name: str, module: Path | None, text: str | None, field:
     if not isinstance(source, dict):
         return False
     if text is None:
-        known = module is not None and source.get("module") == str(module)
+        known = source.get("module") == str(module) if module is not None else source.get("fetched") == task
     else:
         known = (source.get("text"), source.get("field")) == (absolute(text), field)
     return known and changed(source, whole=True) is None
@@ -160,6 +162,8 @@ def _reading(task: str, module: str | None, text: str | None, field: str) -> Rea
         return text_task(text, field, task)
     if task in corpus.FEATURES:
         return shipped_task(task)
+    if task in FETCHED and module is None:
+        return fetched_task(task)
     try:
         with _quiet():
             from encdec_jax.data.reading import Reading

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from encdec_jax.data import pieces, prepare
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.corpus import FEATURES, documents, verses
+from encdec_jax.data.fetch.artifacts import Artifact
+from encdec_jax.data.fetch.catalogue import FETCHED
+from encdec_jax.data.fetch.fetch import examples, fetch
 from encdec_jax.data.named_vocab import vocab_name
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
@@ -22,6 +26,7 @@ seqio = pytest.importorskip("seqio", reason=ABSENT)
 tf = pytest.importorskip("tensorflow", reason=ABSENT)
 tfds = pytest.importorskip("tensorflow_datasets", reason=ABSENT)
 bible = pytest.importorskip("encdec_jax.data.bible.bible", reason=ABSENT)
+fetched = pytest.importorskip("encdec_jax.data.fetched.fetched", reason=ABSENT)
 
 pytestmark = pytest.mark.slow
 
@@ -339,6 +344,21 @@ def test_vocabularies_are_named(vocab, size, message):
     with pytest.raises(UserError, match=message):
         vocab_name(vocab, size)
     assert vocab_name("spm", 512) == vocab_name("spm512", None) == vocab_name("spm512", 512) == "spm512"
+
+
+def test_fetched_data_is_a_seqio_task_and_a_tfds_builder(tmp_path, monkeypatch):
+    rows = [(f"g{k}", (f"word{k}", f"P{k}")) for k in range(60)]
+    monkeypatch.setattr(Artifact, "get", lambda self: tmp_path)
+    monkeypatch.setitem(FETCHED, "cmudict", replace(FETCHED["cmudict"], make=lambda *_: iter(rows)))
+    with pytest.raises(UserError, match="first encdec fetch cmudict"):
+        list(examples("cmudict", "test"))
+    fetch("cmudict")
+    builder = fetched.FetchedData(config="cmudict", data_dir=tmp_path / "tfds")
+    builder.download_and_prepare()
+    built = {(e["inputs"].decode(), e["targets"].decode()) for e in tfds.as_numpy(builder.as_dataset(split="train"))}
+    dataset = seqio.get_mixture_or_task("cmudict").get_dataset(sequence_length=None, split="train", shuffle=False)
+    read = {(e["inputs"].decode(), e["targets"].decode()) for e in tfds.as_numpy(dataset)}
+    assert built == read == set(examples("cmudict", "train"))
 
 
 def test_the_tfds_builder_and_a_split_that_it_lacks(tmp_path):

@@ -162,7 +162,7 @@ def test_what_can_be_mistaken_is_refused_before_files_are_read(here):
         prepare(None, text="data/*.gz")
     with pytest.raises(UserError, match="task = None"):
         prepare(None)
-    with pytest.raises(UserError, match="a name that no shipped task has"):
+    with pytest.raises(UserError, match="no shipped or fetched task has"):
         prepare("bible_en", text="data")
     with pytest.raises(UserError, match="module = 'm'"):
         prepare(None, text="data", module="m")

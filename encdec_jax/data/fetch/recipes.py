@@ -126,7 +126,7 @@ def standards(*packages: Path) -> Grouped:
 def stem(package: str) -> str:
     """The first word of a package's name that says what it is about: what is built of one source shares it."""
     rest = package[_COMMON.match(package).end() :]  # type: ignore[union-attr]
-    found = re.match(r"[a-z]{2,}", rest)
+    found = re.match(r"\d*[a-z]{2,}|[^-.+]+", rest)
     return found[0] if found else package
 
 

@@ -1,7 +1,7 @@
 """`encdec fetch`: get a named task's files, make its splits, and keep them as JSON lines for `prepare` to read.
 
-    <cache root>/fetched/packages/           the files, as they were pinned
-    <cache root>/fetched/<task>/             train.jsonl, validation.jsonl, test.jsonl, and made_of.json
+<cache root>/fetched/packages/           the files, as they were pinned
+<cache root>/fetched/<task>/             train.jsonl, validation.jsonl, test.jsonl, and made_of.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from encdec_jax.data import splits
 from encdec_jax.data.corpus import SPLITS
 from encdec_jax.data.fetch import recipes
 from encdec_jax.data.fetch.artifacts import fetched_root
-from encdec_jax.data.fetch.named import FETCHED, Fetched
+from encdec_jax.data.fetch.catalogue import FETCHED, Fetched
 from encdec_jax.data.splits import HashSplits, place
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json, sha256_file, write_json

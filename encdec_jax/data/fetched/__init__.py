@@ -1,0 +1,1 @@
+"""What `encdec fetch` fetched, as a TFDS builder."""
