@@ -79,13 +79,17 @@ SCHEMA = pl.Schema(
         "train.accumulate": pl.Int64,
         "train.steps_per_call": pl.Int64,
         "train.checkpoint_every": pl.Int64,
+        "train.keep": pl.Int64,
+        "train.keep_every": pl.Int64,
+        "train.keep_at": pl.String,
         "evaluate.batch_size": pl.Int64,
         "mesh.data": pl.Int64,
         "mesh.fsdp": pl.Int64,
         "mesh.tensor": pl.Int64,
     }
 )
-LATER = ("train_flops_padded", "threads")  # columns that tables lack which are older: null in their rows
+# Columns that tables lack which are older: null in their rows.
+LATER = ("train_flops_padded", "threads", "train.keep", "train.keep_every", "train.keep_at")
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",

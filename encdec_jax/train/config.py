@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from encdec_jax.errors import require
 from encdec_jax.ranges import COUNT, FRACTION, POSITIVE, Range, check_ranges
-from encdec_jax.resolve import execution
+from encdec_jax.resolve import execution, later
 
 TOKENS = Range(1, 10**18)  # of training
 Ended = Literal["done", "diverged"]  # the status of a run that came to its end, as its summary says
@@ -59,6 +60,11 @@ class TrainConfig:
       accumulate: microbatches an update is summed over: a divisor of batch_size.
       steps_per_call: updates in one jitted loop, at least 1; also the grain of logging and checkpoints.
       checkpoint_every: tokens between checkpoints, at least 0; 0 for none but the last.
+      keep: newest checkpoints that stay, at least 1.
+      keep_every: tokens at whose multiples a checkpoint is written and stays for good, at least 0; 0 for none.
+      keep_at: where else one is written and stays for good, with commas between: tokens, or training FLOPs as the
+        ledger counts them, as in '2e8,1e17flops'; one run then has several points of a curve. Each is the first call's
+        end at or behind its mark.
       z_loss: weight of log(Z)^2, at least 0 (PaLM, arXiv 2204.02311, section 5).
       seed: of the data order and of the initialisation, at least 0.
     """
@@ -68,17 +74,30 @@ class TrainConfig:
     accumulate: Annotated[int, COUNT] = execution(1)
     steps_per_call: Annotated[int, Range(1, 100_000)] = execution(10)
     checkpoint_every: Annotated[int, Range(0, TOKENS.high)] = execution(0)
+    keep: Annotated[int, COUNT] = later(2, execution=True)
+    keep_every: Annotated[int, Range(0, TOKENS.high)] = later(0, execution=True)
+    keep_at: str = later("", execution=True)
     z_loss: Annotated[float, Range(0)] = 0.0
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, "train.")
+        accepted = "numbers above 0 with commas between: tokens, or with 'flops' behind it FLOPs, as 2e8,1e17flops"
+        require(self.stamps is not None, "train.keep_at", self.keep_at, accepted)
         require(
             self.batch_size % self.accumulate == 0,
             "train.accumulate",
             self.accumulate,
             f"a divisor of train.batch_size = {self.batch_size}",
         )
+
+    @property
+    def stamps(self) -> tuple[tuple[float, str], ...] | None:
+        """The marks of `keep_at`, each with its unit, '' (tokens) or 'flops'; None where the text is no such list."""
+        parts = [part.strip() for part in self.keep_at.split(",")] if self.keep_at.strip() else []
+        marks = [re.fullmatch(r"(\d+\.?\d*(?:e\+?\d+)?) ?(flops)?", part) for part in parts]
+        found = [(float(mark[1]), mark[2] or "") for mark in marks if mark]
+        return tuple(found) if len(found) == len(parts) and all(value > 0 for value, _ in found) else None
 
 
 @dataclass(frozen=True)

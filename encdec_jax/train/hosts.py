@@ -81,6 +81,11 @@ def as_first(values: np.ndarray) -> np.ndarray:
         return np.asarray(multihost_utils.broadcast_one_to_all(values))
 
 
+def most(value: int) -> int:
+    """The largest of the processes' values."""
+    return int(_gathered(np.asarray(value)).max())
+
+
 def check_same(given: Mapping[str, str]) -> None:
     """Check that every process of a run was given the same.
 

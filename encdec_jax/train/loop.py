@@ -22,6 +22,7 @@ from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.pairs import dropped_pairs
+from encdec_jax.errors import UserError
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
 from encdec_jax.train.checkpoint import Checkpoints
@@ -30,6 +31,7 @@ from encdec_jax.train.folder import begin, finished
 from encdec_jax.train.hosts import any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
+from encdec_jax.train.retention import Retention
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import present
 from encdec_jax.train.step import State
@@ -122,6 +124,7 @@ class _Loop:
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
             check_demands(run, self.cache)
+            self.retention = Retention.of(run)
         configuration = json.dumps(to_dict(run), sort_keys=True)
         check_same({"the configuration": configuration, "the code": self.code, "the text": self.cache.digest})
         with together():
@@ -133,7 +136,7 @@ class _Loop:
             if jax.process_index() == 0:
                 fence.check()
                 begin(run, folder, self.cache.digest)
-        self.checkpoints = Checkpoints(folder / "checkpoints", fence)
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.retention, fence)
         self.carried, self.logged = _Carried(), None
         self.state, self.first = self._restore()
         self._note_execution()
@@ -169,11 +172,11 @@ class _Loop:
                 self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
                 done += n
                 finite = self._log(done, n, seen)
-                self.checkpoints.seal()
+                self.checkpoints.settle(wait=False)
             if not finite:
                 self.checkpoints.close()
                 return "diverged"
-            if self._due(saved, done):
+            if self.retention.due(saved, done):
                 self._save(done)
                 saved = done
         if saved < done:
@@ -260,10 +263,6 @@ class _Loop:
             )
         return bool(np.isfinite(loss).all() and np.isfinite(norm).all())
 
-    def _due(self, saved: int, done: int) -> bool:
-        every = self.run.train.checkpoint_every
-        return every > 0 and (done - saved) * self.tokens_per_update >= every
-
     def _wall(self) -> float:
         return self.carried.wall_s + time.perf_counter() - self.started
 
@@ -277,6 +276,9 @@ class _Loop:
         if found is None:
             return self.trainer.init(), 0
         step, state, meta = found
+        if step > self.total:
+            text = f"{step} updates, of a run that ends with {self.total}: it is of another run; remove the folder"
+            raise UserError(f"folder = {str(self.folder)!r} holds a checkpoint behind {text}")
         self.logged = meta.pop("metrics")
         self.carried = _Carried(**meta)
         return state, step

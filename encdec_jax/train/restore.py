@@ -14,20 +14,21 @@ from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.trainer import Trainer
 
 
-def restore(folder: str | Path) -> tuple[RunConfig, nnx.State]:
-    """The configuration of a run and its parameters at its newest whole checkpoint, on one device.
+def restore(folder: str | Path, update: int | None = None) -> tuple[RunConfig, nnx.State]:
+    """The configuration of a run and its parameters at a checkpoint of it, on one device.
 
     Changes nothing in the folder, so a run that is still training may be looked at.
 
     Args:
       folder: of the run, as `encdec train` prints it, or `runs/<experiment>/<run id>`.
+      update: behind which the checkpoint was saved, as of those that `train.keep_at` keeps; None for the newest whole.
 
     Raises:
       UserError: the folder holds no run, or no checkpoint of it that is whole.
     """
     folder = Path(folder)
     run = read_run(folder / "config.json")
-    found = Checkpoints(folder / "checkpoints").read_latest(Trainer(replace(run, mesh=MeshConfig())).abstract)
+    found = Checkpoints(folder / "checkpoints").read(Trainer(replace(run, mesh=MeshConfig())).abstract, update)
     if found is None:
         raise UserError(
             f"{folder} holds no whole checkpoint: `encdec train` writes one at the end, or when interrupted"

@@ -53,7 +53,7 @@ def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
     elif isinstance(value, bool):
         others = [not value]
     elif isinstance(value, str):
-        others = [value + "x"]
+        others = [value + "x", value + "1"]
     elif isinstance(value, tuple):
         others = [[*value, value[0]]]
     else:
@@ -84,6 +84,7 @@ def test_the_fields_of_execution_are_those_that_change_no_result():
         *("model.scan", "model.remat", "model.attention", "evaluate.batch_size"),
         *("mesh.data", "mesh.fsdp", "mesh.tensor"),
         *("train.accumulate", "train.steps_per_call", "train.checkpoint_every"),
+        *("train.keep", "train.keep_every", "train.keep_at"),
     }
 
 

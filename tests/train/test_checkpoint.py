@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import logging
 from collections import namedtuple
 from dataclasses import replace
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from train.cases import run_config
 
@@ -12,6 +14,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.train import checkpoint
 from encdec_jax.train.checkpoint import Checkpoints, written
 from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.retention import Retention
 from encdec_jax.train.trainer import Trainer
 
 Usage = namedtuple("Usage", "total used free")
@@ -47,3 +50,105 @@ def test_a_checkpoint_needs_the_room_that_it_takes(tmp_path, monkeypatch, state,
     kept.close()
     files = sum(path.stat().st_size for path in (tmp_path / "room/1").rglob("*") if path.is_file())
     assert 0.5 * size < files < 1.5 * size
+
+
+def abstract(state):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
+
+
+@pytest.fixture
+def said(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("encdec_jax"), "propagate", True)
+    return caplog
+
+
+def latest(folder, state) -> int | None:
+    """The update of the checkpoint that is offered, to a run and to a reader alike."""
+    read = Checkpoints(folder).read(abstract(state))
+    found = Checkpoints(folder).restore_latest(abstract(state))
+    assert (read and read[0]) == (found and found[0])
+    return found and found[0]
+
+
+def test_a_save_that_failed_in_the_background_is_offered_to_nobody_and_no_later_one_is_skipped(
+    tmp_path, monkeypatch, state
+):
+    given = placed(state, MeshConfig())
+    kept = Checkpoints(tmp_path)
+    kept.save(1, given, {})
+    kept.settle()
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(ocp.CompositeCheckpointHandler, "finalize", full)
+        kept.save(2, given, {})
+        with pytest.raises(UserError, match=r"can't write a checkpoint to .*: No space left on device"):
+            kept.settle()
+    assert not list(tmp_path.glob("manifest-2-*"))
+    assert latest(tmp_path, given) == 1
+    again = Checkpoints(tmp_path)
+    for step in (2, 3):
+        again.save(step, given, {"of": step})
+    again.close()
+    assert latest(tmp_path, given) == 3
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["2", "3"]
+
+
+def test_what_was_saved_and_not_sealed_is_no_checkpoint(tmp_path, monkeypatch, state, said):
+    """As after a kill between the two."""
+    given = placed(state, MeshConfig())
+    kept = Checkpoints(tmp_path)
+    kept.save(1, given, {})
+    kept.settle()
+    monkeypatch.setattr(checkpoint, "write_json", lambda *_: None)
+    kept.save(2, given, {})
+    kept.close()
+    assert (tmp_path / "2/_CHECKPOINT_METADATA").exists()
+    assert latest(tmp_path, given) == 1
+    assert not (tmp_path / "2").exists()
+    assert "checkpoint 2 in" in said.text
+    assert "was never sealed" in said.text
+    assert "the run goes on from update 1" in said.text
+
+
+def test_a_missing_seal_or_one_of_another_job_is_none(tmp_path, state):
+    """Two processes' seals, one of which is not there yet; and those of a save before, by another number of them."""
+    given = placed(state, MeshConfig())
+    kept = Checkpoints(tmp_path)
+    kept.save(1, given, {})
+    kept.close()
+    (seal,) = tmp_path.glob("manifest-1-*")
+    assert seal.name == "manifest-1-0-of-1.json"
+    seal.rename(tmp_path / "manifest-1-0-of-2.json")
+    assert Checkpoints(tmp_path).read(abstract(given)) is None
+    other = Checkpoints(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/manifest-1-1-of-2.json").write_text("{}")
+    other.save(1, given, {})
+    other.close()
+    assert latest(tmp_path / "other", given) == 1
+
+
+def test_which_checkpoints_stay():
+    plain = Retention(newest=2, update_tokens=10)
+    assert plain.kept([]) == set()
+    assert plain.kept([5, 10, 15]) == {10, 15}
+    kept = Retention(newest=1, every=100, stamps=(120, 170), update_tokens=10)
+    # 100 and 200 tokens are passed at updates 12 and 20, the stamps likewise
+    assert kept.kept([4, 9, 12, 14, 20, 21, 25, 26]) == {12, 20, 26}
+    steps: set[int] = set()
+    for step in range(1, 30):  # what stays does not depend on what was removed before
+        steps = kept.kept(sorted({*steps, step}))
+    assert steps == kept.kept(range(1, 30)) == {10, 12, 17, 20, 29}
+
+
+def test_checkpoints_are_due():
+    due = Retention(spacing=20, every=70, stamps=(330,), update_tokens=10).due
+    assert not due(0, 5)
+    assert due(0, 20)
+    assert due(5, 7)  # 70 tokens
+    assert not due(7, 13)
+    assert due(32, 33)
+    assert not due(33, 34)

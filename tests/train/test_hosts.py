@@ -15,10 +15,11 @@ from tiny import environment, tiny_run, write_noise
 from encdec_jax.aot.topology import devices, topology
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
-from encdec_jax.files import write_json
+from encdec_jax.files import read_json, write_json
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.hosts import check_batch, join
 from encdec_jax.train.job import VARIABLES
+from encdec_jax.train.restore import restore
 from encdec_jax.train.sharding import make_mesh, rows_by_process
 
 ROWS = 8
@@ -192,6 +193,48 @@ def test_a_run_of_several_hosts_is_one_command_on_each(folders):
     again = job(folders, PAIR)
     assert [one[0] for one in again] == [0, 0]
     assert "this run had ended already" in again[0][2]
+
+
+@pytest.mark.slow
+def test_each_host_seals_what_it_wrote(folders):
+    """Process 0 alone hashed all of it. Where one dies before its seal, the checkpoint is offered to nobody."""
+    write_noise()
+    sharded = replace(PAIR, mesh=MeshConfig(data=1, fsdp=2))
+    before = "import os, pathlib, time; from encdec_jax.train import checkpoint; write = checkpoint.write_json\n"
+    sealed = before + "checkpoint.write_json = lambda *given: (write(*given), os._exit(9))"
+    dies = f"""{before}
+def wait(*_):
+    while not list(pathlib.Path({str(folders / "run/checkpoints")!r}).glob("manifest-*-0-of-2.json")):
+        time.sleep(0.01)
+    os._exit(9)
+checkpoint._hashes = wait"""
+    assert all(code != 0 for code, _, _ in job(folders, sharded, (sealed, dies)))
+    folder = folders / "run/checkpoints"
+    assert (folder / "lease1_5/_CHECKPOINT_METADATA").exists()
+    assert [path.name for path in folder.glob("manifest-*")] == ["manifest-lease1_5-0-of-2.json"]
+    with pytest.raises(UserError, match="holds no whole checkpoint"):
+        restore(folders / "run")
+    first, other = job(folders, sharded)
+    assert (first[0], other[0]) == (0, 0), first[2]
+    assert "was never sealed" in first[2]
+    sealed = [read_json(folder / f"manifest-lease2_20-{rank}-of-2.json") for rank in (0, 1)]
+    names = [set(one) for one in sealed]
+    assert not names[0] & names[1]
+    files = (path for path in (folder / "lease2_20").rglob("*") if path.is_file())
+    assert names[0] | names[1] == {str(path.relative_to(folder / "lease2_20")) for path in files}
+    for rank in (0, 1):
+        assert any(f"ocdbt.process_{rank}/d/" in name for name in names[rank])
+    run, _ = restore(folders / "run")  # on one process, which checks both seals
+    assert run == sharded
+    array = max(
+        (path for path in folder.glob("lease2_20/**/ocdbt.process_1/d/*")), key=lambda path: path.stat().st_size
+    )
+    array.write_bytes(array.read_bytes()[::-1])
+    (folders / "run/summary.json").unlink()
+    again = job(folders, sharded)
+    assert [code for code, _, _ in again] == [0, 0]
+    assert "checkpoint lease2_20 in" in again[0][2]
+    assert "the run goes on from update 15" in again[0][2]
 
 
 @pytest.mark.slow

@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from tiny import environment, tiny_run, write_noise
 
+from encdec_jax.compute.ledger import count
 from encdec_jax.config import to_dict
 from encdec_jax.data.cache import write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
+from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.store import run_state
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
@@ -81,7 +83,7 @@ def test_a_run_leaves_its_row(data):
     seen = []
     summary = train(run, data / "run", progress=seen.append)
     assert summary == json.loads((data / "run/summary.json").read_text())
-    assert json.loads((data / "run/config.json").read_text()) == to_dict(run)
+    assert json.loads((data / "run/config.json").read_text()) == json.loads(json.dumps(to_dict(run)))
     assert (summary["status"], summary["updates"], summary["tokens_seen"]) == ("done", 12, 12 * 128)
     assert summary["loss_tokens"] == 12 * 128
     assert 3 < summary["suffix_bits_per_byte"] < 9
@@ -138,6 +140,55 @@ def test_a_damaged_checkpoint_is_passed_over(data):
     (data / "parts/checkpoints/50").mkdir()  # what a crash may leave of a save
     assert train(run, data / "parts") is not None
     assert (data / "parts/checkpoints/damaged-45").exists()
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_one_run_leaves_the_checkpoints_that_are_asked_for(data):
+    """At stamps of tokens and of FLOPs, and at multiples; as many as if it had never been stopped."""
+    run = tiny_run(updates=60)
+    stamp = count(run).train_flops.mask / 60 * 32
+    kept = replace(run, train=replace(run.train, keep=1, keep_every=25 * 128, keep_at=f"{12 * 128},{stamp}flops"))
+    assert run_id(kept) == run_id(run)
+    train(kept, data / "whole")
+    calls = iter(range(100))
+    assert train(kept, data / "parts", stop=lambda: next(calls) == 8) is None
+    train(kept, data / "parts")
+    for name in ("whole", "parts"):
+        found = {int(path.name) for path in (data / name / "checkpoints").iterdir() if path.name.isdigit()}
+        assert found == {15, 25, 35, 50, 60}
+    assert_same(outcome(data / "whole", kept), outcome(data / "parts", kept))
+    start = dict(restore(data / "whole", 15)[1].flat_state())
+    end = dict(restore(data / "whole")[1].flat_state())
+    assert any(not np.array_equal(start[path], end[path]) for path in start)
+    with pytest.raises(UserError, match=r"update = 20 is not accepted: .*: 15, 25, 35, 50, 60"):
+        restore(data / "whole", 20)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a", "numbers above 0"), ("0", "numbers above 0"), ("1e9", "7,680")])
+def test_marks_that_no_run_reaches_are_refused(data, text, message):
+    run = tiny_run(updates=60)
+    with pytest.raises(UserError, match=rf"train.keep_at = '{text}' is not accepted: .*{message}"):
+        train(replace(run, train=replace(run.train, keep_at=text)), data / "run")
+
+
+def test_a_checkpoint_behind_the_end_is_not_done(data):
+    """A run of 20 updates took the 45 of another for its own, and said done."""
+    calls = iter(range(100))
+    train(tiny_run(updates=60), data / "run", stop=lambda: next(calls) == 9)
+    (data / "run/config.json").unlink()
+    with pytest.raises(UserError, match="holds a checkpoint behind 45 updates, of a run that ends with 20"):
+        train(tiny_run(updates=20), data / "run")
+
+
+def test_killed_between_a_save_and_its_seal(data):
+    run = tiny_run(updates=30)
+    train(run, data / "whole")
+    dies = "from encdec_jax.train import checkpoint; checkpoint._hashes = lambda *_: os._exit(9);"
+    assert start(data, run, data / "parts", dies).wait() == 9
+    assert (data / "parts/checkpoints/20").exists()
+    with pytest.raises(UserError, match="holds no whole checkpoint"):
+        restore(data / "parts")
+    train(run, data / "parts")
     assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
 
 
