@@ -70,9 +70,6 @@ def test_any_objective_has_grids(tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert {run.model.vocab_size for run in runs} == {written}
     assert all(abs(cell["mismatches"]["train_flops"]) < 0.03 for cell in cells)
     assert "enc_dec: ul2, the last 10% prefix_lm" in (tmp_path / "mixed" / "sweep.py").read_text()
-    assert encdec(f"{line} --objective seq2seq --json") == 0
-    pairs = [from_dict(cell["config"]) for cell in json.loads(capsys.readouterr().out)["grids"][0]["cells"]]
-    assert {(run.data.source_length, run.data.target_length) for run in pairs} == {(64, 64)}
 
 
 @pytest.mark.parametrize(

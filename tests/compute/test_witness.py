@@ -51,16 +51,21 @@ def abstract_batch(run: RunConfig) -> Batch:
     return Batch(source, stream(row.target), abstract(labels), abstract(labels, jnp.float32))
 
 
-def agrees(run: RunConfig) -> None:
-    ledger = count(run, segments=geometry(run).layout.segments)
+def computed(run: RunConfig) -> int:
+    """FLOPs of one update of the run's step."""
     params = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
     optim, model = optimizer(run.optim, decay_mask(params)), graph(run.model)
     state = State(abstract(()), params, jax.eval_shape(optim.init, params))
-    batch = abstract_batch(run)
+    return flops(make_update(run, model, optim), state, abstract_batch(run), hyper(run.optim, 10))
+
+
+def agrees(run: RunConfig) -> None:
+    ledger = count(run, segments=geometry(run).layout.segments)
+    params = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
+    model, batch = graph(run.model), abstract_batch(run)
     if run.model.remat == "none":
         assert flops(lambda params, batch: forward(model, params, batch), params, batch) == ledger.forward.dense
-    update = make_update(run, model, optim)
-    assert flops(update, state, batch, hyper(run.optim, 10)) == ledger.train_flops.dense + ledger.recompute.dense
+    assert computed(run) == ledger.train_flops.dense + ledger.recompute.dense
 
 
 @pytest.mark.parametrize(("scan", "remat"), [(True, "none"), (True, "full"), (False, "none"), (False, "full")])
@@ -84,6 +89,22 @@ def test_accumulation_and_scanned_dots() -> None:
 @pytest.mark.parametrize("objective", [ObjectiveConfig("prefix_lm", prefix="random"), ObjectiveConfig("seq2seq")])
 def test_whatever_a_row_is(arch: str, objective: ObjectiveConfig) -> None:
     agrees(run_of(model_config(arch), objective))
+
+
+@pytest.mark.parametrize(
+    ("arch", "objective"),
+    [
+        ("enc_dec", ObjectiveConfig("bart", noise_density=0.3)),
+        ("enc_dec", ObjectiveConfig("span_corruption", tuning=0.2)),
+        ("causal_lm", ObjectiveConfig("ul2")),
+        ("prefix_lm", ObjectiveConfig("masked_lm")),
+    ],
+)
+def test_work_and_padding_are_together_what_the_step_computes(arch: str, objective: ObjectiveConfig) -> None:
+    run = run_of(model_config(arch), objective)
+    ledger = count(run)
+    assert (ledger.padding.dense > 0) == (objective.name != "masked_lm")
+    assert computed(run) == pytest.approx(ledger.train_flops.dense + ledger.padding.dense, rel=1e-12)
 
 
 @pytest.mark.parametrize(("arch", "tie"), [("enc_dec", "decoder"), ("layerwise", "none")])
