@@ -17,7 +17,7 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.drawing import STYLES, drawings
 from encdec_jax.data.geometry import geometry
-from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.data.objectives.objective import START, frame_of
 from encdec_jax.data.packing import Batch
 from encdec_jax.data.rows import told
@@ -68,7 +68,7 @@ def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
     padding = sum(int((stream.segment == 0).sum()) for stream in streams)
     loss = sum(int((batch.weights > 0).sum()) for batch in shown)
     window = len(shown) * shape.update_tokens
-    table = Table(title=f"{run.model.arch}, {run.objective.name}, task {run.data.task}", show_header=False)
+    table = Table(title=f"{run.model.arch}, {described(run.objective)}, task {run.data.task}", show_header=False)
     facts = {
         "batch": f"{shape.windows} {unit} of {shape.window_tokens} tokens, in {batches.rows} rows",
         "row": f"source {layout.source}, target {layout.target} tokens; logits for the target's last {layout.scored}",

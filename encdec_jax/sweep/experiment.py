@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from encdec_jax.compute.families import family_of
 from encdec_jax.config import RunConfig
+from encdec_jax.data.objectives.named import described
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import runs_root
 from encdec_jax.script import called, execute
@@ -43,7 +45,7 @@ class Experiment:
       runs: every run by its id, in the order of sweep.py.
       settings: what stands for a size that was trained with several settings: 'best', or 'mean' of all of them.
       labels: which line of a figure each run belongs to, by its id: what sweep.py's `label(run)` says, else the
-        architecture and its split.
+        architecture and its split, and its objective where the architecture has several.
       pooled: column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence.
     """
 
@@ -167,7 +169,7 @@ def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = No
 def _labels(module: ModuleType, script: Path, runs: dict[str, RunConfig]) -> dict[str, str]:
     function = getattr(module, "label", None)
     if function is None:
-        return {identity: family_of(run.model).label for identity, run in runs.items()}
+        return _told_apart(runs)
     require(callable(function), f"{script}: label", function, "a function that gives a run's label")
     labels: dict[str, str] = {}
     first: dict[str, str] = {}  # by setting: repetitions belong to one line
@@ -205,3 +207,11 @@ def _settings(module: ModuleType, script: Path) -> Settings:
     settings: Settings = getattr(module, "SETTINGS", "best")
     require(settings in get_args(Settings), f"{script}: SETTINGS", settings, "'best' or 'mean'")
     return settings
+
+
+def _told_apart(runs: dict[str, RunConfig]) -> dict[str, str]:
+    """Each run's architecture and split, and its objective where others of them have another one."""
+    families = {identity: family_of(run.model).label for identity, run in runs.items()}
+    learnt = {identity: described(run.objective, whole=True) for identity, run in runs.items()}
+    lines = Counter(family for family, _ in set(zip(families.values(), learnt.values(), strict=True)))
+    return {i: f"{family}, {learnt[i]}" if lines[family] > 1 else family for i, family in families.items()}

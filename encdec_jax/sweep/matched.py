@@ -13,7 +13,7 @@ from encdec_jax.compute.grid import Cell, Grid
 from encdec_jax.compute.quantities import WORDS
 from encdec_jax.config import RunConfig, read_run, to_dict
 from encdec_jax.data.objectives.cut import Cut
-from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import require
 from encdec_jax.files import atomic_write, write_json
 
@@ -125,8 +125,7 @@ def _confounders(grids: Sequence[Grid], seeds: int, recipe: str | None) -> dict[
         found["learning rate"] = f"{rates.pop():g} for all sizes, architectures and budgets; tuned for none of them"
     read = {cell.run.model.arch: cell.run.objective for grid in grids for cell in grid}
     if not all(isinstance(objective_of(one), Cut) for one in read.values()):
-        tuned = {arch: f", the last {one.tuning:.0%} prefix_lm" if one.tuning else "" for arch, one in read.items()}
-        found["objective"] = "; ".join(f"{arch}: {one.name}{tuned[arch]}" for arch, one in read.items())
+        found["objective"] = "; ".join(f"{arch}: {described(one)}" for arch, one in read.items())
     many = f"{seeds} runs of each, of seeds 0 to {seeds - 1}"
     found["seeds"] = many if seeds > 1 else "one run of each: scatter between seeds is not measured"
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from encdec_jax.config import EXECUTION, RunConfig
-from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
@@ -120,7 +120,7 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
         "label": label,
         "arch": run.model.arch,
         "seed": run.train.seed,
-        "objective": run.objective.name,
+        "objective": described(run.objective),
         "prefix": objective_of(run.objective).place,
         "d_model": run.model.decoder.d_model,
         "enc_layers": run.model.encoder.n_layers if run.model.encoder else 0,

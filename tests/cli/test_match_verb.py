@@ -69,7 +69,7 @@ def test_any_objective_has_grids(tmp_path: Path, capsys: pytest.CaptureFixture) 
     written = required_vocab_size(objective_of(runs[1].objective), ByteVocab(), runs[1].data)
     assert {run.model.vocab_size for run in runs} == {written}
     assert all(abs(cell["mismatches"]["train_flops"]) < 0.03 for cell in cells)
-    assert "enc_dec: ul2, the last 10% prefix_lm" in (tmp_path / "mixed" / "sweep.py").read_text()
+    assert "enc_dec: ul2 (tuning 0.1)" in (tmp_path / "mixed" / "sweep.py").read_text()
 
 
 @pytest.mark.parametrize(

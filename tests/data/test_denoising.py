@@ -19,7 +19,7 @@ from encdec_jax.data.batches import Batches
 from encdec_jax.data.config import DataConfig, ObjectiveConfig, Part
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.masks import RARE, Infilled, Scattered, Spans
-from encdec_jax.data.objectives.named import NAMED, T5GEMMA2, UL2, objective_of
+from encdec_jax.data.objectives.named import NAMED, T5GEMMA2, UL2, described, objective_of
 from encdec_jax.data.objectives.objective import START, Frame, Segments, frame_of, required_vocab_size
 from encdec_jax.data.objectives.orders import sentences_of
 from encdec_jax.data.vocab import EOS, ByteVocab
@@ -498,3 +498,14 @@ def test_the_sweep_algebra_makes_matched_grids_of_any_objective():
     for run in matched:
         assert geometry(run).updates * count(run).train_flops.mask == pytest.approx(3e9, rel=0.02)
     assert len({run_id(run) for run in matched}) == len(set(ALL.values()))
+
+
+def test_objectives_that_differ_are_described_apart():
+    said = [described(config, whole=True) for config in ALL.values()]
+    assert len(set(said)) == len(said)
+    assert described(ObjectiveConfig("prefix_lm", "random")) == "prefix_lm"
+    assert described(ALL["bart_paper"]) == "bart (noise_density 0.3)"
+    assert described(COMPOSED["schedule"]) == "schedule (3 ul2 then 1 prefix_lm)"
+    assert described(COMPOSED["mixture"]) == (
+        "mixture (1 prefix_lm (prefix random) + 3 scattered_spans + 2 bart (noise_density 0.3))"
+    )

@@ -130,3 +130,16 @@ def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(fol
 def test_labels_and_reasons_are_checked(folders, more, message):
     with pytest.raises(UserError, match=message):
         load(write_experiment(folders / "study", f"{SWEEP}\n\n{more}"))
+
+
+def test_objectives_of_one_architecture_are_lines_of_their_own(tmp_path):
+    sweep = SWEEP.replace(
+        "yield tiny_run(arch, d_model)",
+        """yield tiny_run(arch, d_model)
+            if arch == "enc_dec":
+                yield replace(tiny_run(arch, d_model), objective=ObjectiveConfig("prefix_lm", "random"))""",
+    )
+    imports = "from dataclasses import replace\nfrom encdec_jax.data.config import ObjectiveConfig\n"
+    folder = write_experiment(tmp_path / "objectives", imports + sweep)
+    labels = set(load(folder).labels.values())
+    assert labels == {"causal_lm", "enc_dec 1/2, prefix_lm", "enc_dec 1/2, prefix_lm (prefix random)"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.cut import Cut
@@ -74,6 +74,18 @@ def objective_of(config: ObjectiveConfig) -> Objective:
     if not config.tuning:
         return main
     return Schedule(*_phases([main, Cut("random")], [1 - config.tuning, config.tuning]))
+
+
+def described(config: ObjectiveConfig, whole: bool = False) -> str:
+    """An objective in words: its name, and every field that is not at its default; `prefix` in parts or if `whole`."""
+    parts = [f"{part.weight:g} {described(part.objective, whole=True)}" for part in config.parts]
+    words = [" then ".join(parts) if config.name == "schedule" else " + ".join(parts)] if parts else []
+    for one in fields(config):
+        value = getattr(config, one.name)
+        told = one.name not in ("name", "parts") and (whole or one.name != "prefix")
+        if told and value != one.default:
+            words.append(f"{one.name} {value:g}" if isinstance(value, float) else f"{one.name} {value}")
+    return f"{config.name} ({', '.join(words)})" if words else config.name
 
 
 def resized(config: ObjectiveConfig, data: DataConfig, length: int) -> tuple[ObjectiveConfig, DataConfig]:
