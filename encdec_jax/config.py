@@ -50,24 +50,17 @@ class RunConfig:
         objective_of(self.objective).check(self.model.choices, self.data)
 
 
-# Fields of the model that nothing read, and their only value. Configurations of older runs name them; `run_id` still
-# hashes them, so that those runs keep their ids.
-GONE = {"norm": "pre", "position": "rope"}
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """A frozen configuration as plain nested data, ready for JSON or a ConfigDict."""
     return dataclasses.asdict(config)
 
 
 def from_dict(data: Mapping[str, Any]) -> RunConfig:
-    """A `RunConfig` from nested data, in which fields that are `GONE` may stand with their only value.
+    """A `RunConfig` from nested data.
 
     Raises:
       UserError: a field is unknown, missing, of the wrong type, or its value is not accepted.
     """
-    if isinstance(data, Mapping) and isinstance(model := data.get("model"), Mapping):
-        data = {**data, "model": {name: value for name, value in model.items() if (name, value) not in GONE.items()}}
     return build(RunConfig, data)
 
 

@@ -24,8 +24,9 @@ from jax import Array
 
 from encdec_jax.errors import require
 from encdec_jax.model.blocks import source_stream
-from encdec_jax.model.layers import KeyValues, KVCache
+from encdec_jax.model.declare import edges
 from encdec_jax.model.model import Model
+from encdec_jax.model.seen import KeyValues, KVCache
 from encdec_jax.model.streams import Stream
 
 
@@ -80,8 +81,9 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     model: Model = nnx.merge(graph, params)
     kv = model.project_kv(source)
     if source_stream(model.config) == "source":
-        layers, _, _, heads, dim = kv.keys.shape
-        empty = jnp.zeros((layers, batch, capacity, heads, dim), kv.keys.dtype)
+        own_keys = sum(edge.layers for edge in edges(model.config) if edge.own and edge.query == "target")
+        heads, dim = kv.keys.shape[3:]
+        empty = jnp.zeros((own_keys, batch, capacity, heads, dim), kv.keys.dtype)
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
         own = KVCache(KeyValues(empty, empty), nothing, jnp.zeros((), jnp.int32))
         return Cache(own, CrossCache(kv, source))

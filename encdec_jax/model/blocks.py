@@ -8,16 +8,17 @@ longer periods; `segments` finds them. This file, `declare` and `config` are all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.mlp import MLP
-from encdec_jax.model.parts.sublayer import Scope, Sublayer
+from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
 from encdec_jax.model.sees import Causal, Full, Prefix, Sees
 
 
@@ -84,6 +85,24 @@ class Plan:
             yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
 
 
+class SourceRead(NamedTuple):
+    """How a decoder reads the source's stream: states of the same layer, or final ones; joined to its own keys."""
+
+    by_layer: bool
+    merged: bool
+
+
+def reading(config: ModelConfig) -> SourceRead | None:
+    """How the decoder reads the source; None where the source has no stream of its own."""
+    arch = config.choices
+    return SourceRead(arch.reads == "layers", arch.joins == "merged") if arch.own_stream else None
+
+
+def attends(spec: BlockSpec, stream: StreamName, own: bool) -> int:
+    """Sublayers of a block with keys of a stream's own states, or with keys of others."""
+    return sum(any((one.states == "own") == own for one in looks(sub.layer, stream)) for sub in spec)
+
+
 def source_stream(config: ModelConfig) -> StreamName:
     """The stream that holds the source's tokens."""
     return "source" if config.choices.own_stream else "target"
@@ -101,29 +120,31 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
     if config.encoder is not None:
         scope = Scope(config, config.encoder, "encoder", ("source",), config.encoder.d_model)
         # Where layers are read one by one, nobody reads what the encoder ends with.
-        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers")
+        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers" and config.norm != "post")
     both: tuple[StreamName, ...] = ("source", "target") if arch.shared == "blocks" else ("target",)
     scope = Scope(config, decoder, "decoder", both, (config.encoder or decoder).d_model)
     unread: StreamName | None = "source" if arch.reads == "layers" and arch.joins == "merged" else None
-    found["decoder"] = Plan(scope, _layers(scope), final_norm=True, unread=unread)
+    found["decoder"] = Plan(scope, _layers(scope), final_norm=config.norm != "post", unread=unread)
     return found
 
 
 def standard(scope: Scope, layer: int) -> BlockSpec:
-    """Self-attention, cross-attention where the decoder has it, and MLP, each behind its norm."""
-    config = scope.config
+    """Self-attention, cross-attention where the decoder has it, and MLP, with norms as `model.norm` says."""
+    config, size = scope.config, scope.size
     arch = config.choices
-    from_source = scope.side == "decoder" and arch.joins is not None
+    from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
     states: States = "layer" if arch.reads == "layers" else "final"
-    own = [Reads(stream, stream, "own", _own(config, stream), "rope") for stream in scope.streams]
-    memory = [Reads("target", "source", states, Full(), "rope")] if from_source else []
+    position = config.position if config.cross_position == "same" else config.cross_position
+    window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
+    own = [Reads(name, name, "own", _own(config, name, window), config.position) for name in scope.streams]
+    memory = [Reads("target", "source", states, Full(), position)] if from_source else []
     if arch.joins == "merged":
-        return Sub("attn", Attention((*own, *memory)), "attn_norm"), Sub("mlp", MLP(), "mlp_norm")
-    subs = [Sub("attn", Attention(tuple(own)), "attn_norm")]
+        return _sub(config, "attn", Attention((*own, *memory))), _sub(config, "mlp", MLP())
+    subs = [_sub(config, "attn", Attention(tuple(own)))]
     if memory:  # a layer's output is not normalised yet, the encoder's final output is
-        memory_norm = "memory_norm" if states == "layer" else None
-        subs.append(Sub("cross", Attention(tuple(memory)), "cross_norm", memory_norm=memory_norm))
-    return (*subs, Sub("mlp", MLP(), "mlp_norm"))
+        cross = _sub(config, "cross", Attention(tuple(memory)))
+        subs.append(replace(cross, memory_norm="memory_norm") if states == "layer" else cross)
+    return (*subs, _sub(config, "mlp", MLP()))
 
 
 BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard}
@@ -147,12 +168,22 @@ def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
 
 
 def _layers(scope: Scope) -> tuple[Segment, ...]:
-    return segments([standard(scope, layer) for layer in range(scope.size.n_layers)])
+    make = scope.config.block
+    require(make in BLOCKS, "model.block", make, "one of " + ", ".join(BLOCKS))
+    return segments([BLOCKS[make](scope, layer) for layer in range(scope.size.n_layers)])
 
 
-def _own(config: ModelConfig, stream: StreamName) -> Sees:
+def _sub(config: ModelConfig, name: str, layer: Sublayer) -> Sub:
+    """A sublayer among its norms, by `model.norm`."""
+    norm = f"{name}_norm"
+    if config.norm == "post":
+        return Sub(name, layer, out_norm=norm)
+    return Sub(name, layer, in_norm=norm, branch_norm=f"{name}_branch_norm" if config.norm == "sandwich" else None)
+
+
+def _own(config: ModelConfig, stream: StreamName, window: int) -> Sees:
     """What the queries of a stream see of it."""
     arch = config.choices
     if not arch.source_open or (arch.own_stream and stream == "target"):
-        return Causal()
-    return Full() if arch.own_stream else Prefix()
+        return Causal(window)
+    return Full(window) if arch.own_stream else Prefix(window)

@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.declare import edges
+from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.sees import fused
 
 Kernel = Literal["plain", "splash", "cudnn"]
 WANTED: dict[str, Kernel] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
@@ -53,6 +56,11 @@ def _missing(kernel: Kernel, config: ModelConfig, platform: str) -> str | None:
         return None
     if kernel != WANTED.get(platform):
         return f"the device is a {platform}"
+    looks = edges(config)
+    if kernel == "splash" and any(fused(edge.reads.sees) is None for edge in looks):
+        return "splash attention has no sliding windows here"
+    if kernel == "splash" and any(POSITIONS[edge.reads.position].biased for edge in looks):
+        return "splash attention takes no bias of positions"
     heads = [stack.head_dim for stack in (config.decoder, config.encoder) if stack]
     if kernel == "cudnn" and config.dtype != "bfloat16":
         return f"cuDNN's attention takes model.dtype = 'bfloat16' and this model has {config.dtype!r}"

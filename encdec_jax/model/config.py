@@ -22,6 +22,9 @@ class StackConfig:
       n_kv_heads: key and value heads, which groups of query heads share: a divisor of n_heads.
       head_dim: width of a head, free of d_model / n_heads; an even number.
       d_ff: width inside the MLP, at least 1.
+      window: keys less than so many positions away are all that self-attention sees; 0 for no such limit.
+      global_every: the last of so many layers sees all the same; 0 for none.
+      cross_every: the last of so many layers reads the source, the others don't; at least 1.
     """
 
     n_layers: Annotated[int, Range(1, 10_000)]
@@ -30,6 +33,9 @@ class StackConfig:
     n_kv_heads: Annotated[int, Range(1, 2**16)]
     head_dim: Annotated[int, Range(1, 2**16)]
     d_ff: Annotated[int, Range(1, 2**24)]
+    window: Annotated[int, Range(0, 2**24)] = later(0)
+    global_every: Annotated[int, Range(0, 2**16)] = later(0)
+    cross_every: Annotated[int, Range(1, 2**16)] = later(1)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -63,6 +69,12 @@ class ModelConfig:
       base_width: at least 0. 0 for the standard parametrization; else the d_model at which muP's is the same as the
         standard one, so that `optim.lr` is the learning rate of that width and carries over to others
         (`encdec_jax.train.transfer`).
+      norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (then no stack has a
+        final norm: Vaswani et al. 2017), or in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
+      norm_kind: RMSNorm, or LayerNorm with a bias.
+      position: how positions enter attention: RoPE, or not at all.
+      cross_position: the same of cross-attention and merged keys, if it is not as `position`.
+      block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
     """
 
     arch: str
@@ -78,6 +90,11 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto", execution=True)
     base_width: Annotated[int, Range(0, 2**20)] = later(0)
+    norm: Literal["pre", "post", "sandwich"] = "pre"
+    norm_kind: Literal["rms", "layer"] = later("rms")
+    position: Literal["rope", "none"] = "rope"
+    cross_position: Literal["same", "rope", "none"] = later("same")
+    block: str = later("standard")
 
     @property
     def choices(self) -> Arch:
@@ -87,6 +104,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
         check_ranges(self, "model.")
+        accepted = f"'same', because {self.arch} joins the source's keys to its own: one softmax, one kind of positions"
+        same = self.cross_position in ("same", self.position)
+        require(same or self.choices.joins != "merged", "model.cross_position", self.cross_position, accepted)
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
             return

@@ -16,8 +16,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import StreamName, Tree, stacked
 from encdec_jax.model.parts import norms, tables
-from encdec_jax.model.parts.attention import Attention
-from encdec_jax.model.parts.sublayer import Scope
+from encdec_jax.model.parts.sublayer import Scope, reached
 
 
 def model(config: ModelConfig) -> Tree:
@@ -60,10 +59,11 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
     """One block's parameters, in the order in which their initial values are drawn."""
     tree: Tree = {}
     for sub in spec:
+        streams = reached(sub.layer, scope.streams)
         around: Tree = {}
         for name in (sub.in_norm, sub.branch_norm, sub.out_norm):
             if name is not None:
-                around[name] = norms.declare(scope.config, scope.size.d_model, scope.streams)
+                around[name] = norms.declare(scope.config, scope.size.d_model, streams)
         node: Tree = {sub.name: sub.layer.declare(scope)}
         if any(reads.states != "own" for reads in sub.layer.reads[:1]):  # drawn before its norms: seeds draw as ever
             tree |= node | around
@@ -80,20 +80,14 @@ def edges(config: ModelConfig) -> tuple[Edge, ...]:
     return tuple(edge for side, plan in plans(config).items() for edge in _edges(side, plan))
 
 
-def logit_scale(config: ModelConfig) -> float:
-    """What logits are multiplied by: (base_width / d_model) ** 0.5 under muP, else 1 (`encdec_jax.train.transfer`)."""
-    return (config.base_width / config.decoder.d_model) ** 0.5 if config.base_width else 1.0
-
-
 def _edges(side: str, plan: Plan) -> Iterator[Edge]:
     scope, size = plan.scope, plan.scope.size
     joined = not scope.config.choices.own_stream
     for path, segment, spec in plan.slots():
         for sub in spec:
-            if not isinstance(sub.layer, Attention):
-                continue
             layer = sub.layer
-            memory = size.d_model if layer.own else scope.memory
+            own = any(reads.states == "own" for reads in layer.reads)
+            memory = size.d_model if own else scope.memory
             for stream in scope.streams:
                 for reads in layer.reads:
                     if reads.query == stream:

@@ -8,7 +8,7 @@ these, exactly, prefixes of any length and packed rows included.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,11 @@ from jax import Array
 from jax.experimental.pallas.ops.tpu import splash_attention as pallas
 
 from encdec_jax.model.placement import by_heads
+from encdec_jax.model.sees import Fused
 from encdec_jax.model.streams import Stream
 
 LANES = 128  # a TPU's vectors: the lengths that splash attention takes are multiples
 BLOCKS = (512, 256, 128)
-
-
-Sees = Literal["full", "causal", "prefix"]
 
 
 class Pattern(NamedTuple):
@@ -35,14 +33,14 @@ class Pattern(NamedTuple):
       query_open, key_open: bool of the same shapes; only 'prefix' reads them.
     """
 
-    sees: Sees
+    sees: Fused
     query_segment: Array
     key_segment: Array
     query_open: Array
     key_open: Array
 
 
-def pattern(sees: Sees, query: Stream, key: Stream) -> Pattern:
+def pattern(sees: Fused, query: Stream, key: Stream) -> Pattern:
     """The pattern in which the queries of one stream see the keys of another."""
     return Pattern(sees, query.segment, key.segment, query.open, key.open)
 
@@ -54,13 +52,14 @@ def join_patterns(first: Pattern, second: Pattern) -> Pattern:
     return Pattern("causal", second.query_segment, next(keys), second.query_open, next(keys))
 
 
-def cudnn(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """`encdec_jax.model.layers.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads."""
-    return jax.nn.dot_product_attention(q, k, v, mask=mask[:, None], implementation="cudnn")
+def cudnn(q: Array, k: Array, v: Array, mask: Array, bias: Array | None = None) -> Array:
+    """`encdec_jax.model.softmax.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads."""
+    bias = None if bias is None else bias.astype(q.dtype)
+    return jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], implementation="cudnn")
 
 
 def splash(q: Array, k: Array, v: Array, pattern: Pattern, interpret: bool = False) -> Array:
-    """`encdec_jax.model.layers.attention` by splash attention, on each device's rows and heads.
+    """`encdec_jax.model.softmax.attention` by splash attention, on each device's rows and heads.
 
     With a prefix, two passes and a choice: queries that are open see the open keys of their segment, all others see
     what is not behind them. That is the mask formula, because open keys stand before the others.

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
 from encdec_jax.model import declare
+from encdec_jax.model.blocks import plans, reading
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.kernels import Sees
-from encdec_jax.model.layers import Embed, KeyValues, KVCache, View, join_views, rope, view
-from encdec_jax.model.param import subtree
-from encdec_jax.model.stack import Emit, Stack, normed
-from encdec_jax.model.streams import Stream, opened
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.kernels import Pattern, join_patterns, pattern
+from encdec_jax.model.node import Node
+from encdec_jax.model.param import StreamName, subtree
+from encdec_jax.model.parts import tables
+from encdec_jax.model.parts.positions import POSITIONS, CosSin
+from encdec_jax.model.parts.sublayer import looks
+from encdec_jax.model.seen import KeyValues, KVCache, View
+from encdec_jax.model.sees import fused
+from encdec_jax.model.stack import Aux, Emit, Ran, Stack, normed
+from encdec_jax.model.streams import Stream
 
 
 class Model(nnx.Module):
@@ -27,14 +35,15 @@ class Model(nnx.Module):
         if config.attention == "auto":
             config = resolve(config)
         self.config = nnx.static(config)
-        self.embed = Embed(subtree(tree, "embed"), config, rngs)
+        stacks = plans(config)
+        # In the order in which initial values are drawn.
+        self.embed = Node(subtree(tree, "embed"), config, rngs)
         own_source = "source_embed" in tree
-        self.source_embed = Embed(subtree(tree, "source_embed"), config, rngs) if own_source else None
-        self.decoder = Stack(subtree(tree, "decoder"), config, config.decoder.n_layers, rngs)
-        self.encoder = (
-            Stack(subtree(tree, "encoder"), config, config.encoder.n_layers, rngs) if config.encoder else None
-        )
-        self.head = Embed(subtree(tree, "head"), config, rngs) if "head" in tree else None
+        self.source_embed = Node(subtree(tree, "source_embed"), config, rngs) if own_source else None
+        self.decoder = Stack(subtree(tree, "decoder"), stacks["decoder"], config, rngs)
+        own_encoder = "encoder" in stacks
+        self.encoder = Stack(subtree(tree, "encoder"), stacks["encoder"], config, rngs) if own_encoder else None
+        self.head = Node(subtree(tree, "head"), config, rngs) if "head" in tree else None
 
     def __call__(self, source: Stream | None, target: Stream, scored: int) -> Array:
         """float32 logits [batch, scored, vocab] at the last `scored` positions of the target.
@@ -44,8 +53,13 @@ class Model(nnx.Module):
           target: the target stream [batch, target]; for one-stream architectures source and target joined.
           scored: positions to compute logits for.
         """
-        states, _ = self.decode(target, source, None if source is None else self.encode(source))
-        return self.logits(states[:, -scored:])
+        return self.outputs(source, target, scored)[0]
+
+    def outputs(self, source: Stream | None, target: Stream, scored: int) -> tuple[Array, Aux]:
+        """The same, and what sublayers add to the training loss or want logged."""
+        states, before = (None, Aux()) if source is None else self._encode(source)
+        ran = self._decode(target, source, states, None, None)
+        return self.logits(normed(self.decoder, ran.x)[:, -scored:]), before.joined(ran.aux)
 
     def encode(self, source: Stream) -> Array:
         """What the decoder reads of the source.
@@ -53,34 +67,28 @@ class Model(nnx.Module):
         Returns:
           [batch, source, width], or [layers, batch, source, width] where the decoder reads layer by layer.
         """
-        arch = self.config.choices
-        stack = self.decoder if self.encoder is None else self.encoder
-        x = (self.source_embed or self.embed)(source.tokens)
-        see = self._view(source, source, self._own(), encoder=True)
-        if arch.reads == "layers":
-            # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
-            # the encoder's last layer would serve nobody.
-            _, states = stack(x, see, emit="inputs" if arch.joins == "merged" else "outputs")
-            assert states is not None
-            return states
-        x, _ = stack(x, see)
-        return x if arch.joins == "merged" else normed(stack, x)
+        return self._encode(source)[0]
 
     def project_kv(self, source: Stream) -> KeyValues:
-        """What decoding needs of the source: the decoder layers' keys and values of it, projected once.
+        """What decoding needs of the source: the decoder sublayers' keys and values of it, projected once.
 
         Where a layer's keys are those of the source's own pass through it (one stream, or merged layer by layer),
         that pass is all; its last layer's attention and MLP are computed too, and nobody reads them.
 
         Returns:
-          [layers, batch, source, n_kv_heads, head_dim].
+          [sublayers, batch, source, n_kv_heads, head_dim].
         """
-        arch = self.config.choices
-        if arch.joins == "sublayer" or arch.reads == "final":
-            cos_sin = rope(source.position, self.config.decoder.head_dim, self.config.rope_theta)
-            return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=arch.reads == "layers")
-        x = (self.source_embed or self.embed)(source.tokens)
-        return self.decoder(x, self._view(source, source, self._own()), emit="keys")[1]
+        read = reading(self.config)
+        if read is None or (read.by_layer and read.merged):
+            stream: StreamName = "target" if read is None else "source"
+            views = self._views(self.decoder, stream, source, source, None)
+            return self.decoder(self._embed(source, read is not None), stream, views, emit="keys").emitted
+        size = self.config.decoder
+
+        def cos_sin(position: str) -> tuple[Array, Array] | None:
+            return POSITIONS[position].turn(self.config, source, size.head_dim)
+
+        return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=read.by_layer)
 
     def decode(
         self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
@@ -95,40 +103,112 @@ class Model(nnx.Module):
 
         Returns:
           final states [batch, target, d_model]; with a cache, also the target's keys and values
-          [layers, batch, target, n_kv_heads, head_dim], which the cache does not hold yet.
+          [sublayers, batch, target, n_kv_heads, head_dim], which the cache does not hold yet.
         """
-        arch = self.config.choices
-        x = self.embed(target.tokens)
-        whole: Sees | None = None
-        if cache is None:
-            see, whole = self._view(target, target, "causal" if arch.own_stream else self._own()), "full"
-        else:  # a few tokens against a cache: no pattern that a kernel knows
-            see = self._view(target, cache.stream)
-        across = None if source is None else self._view(target, opened(source), whole)
-        if across is not None and arch.joins == "merged":
-            see, across = join_views(across, see), None
-        if cache is not None:  # cached keys are rotated already; the target's own are not
-            see = see._replace(key=see.query)
-        by_layer = arch.reads == "layers" or isinstance(memory, KeyValues)
-        emit: Emit | None = None if cache is None else "keys"
-        x, new = self.decoder(x, see, memory, across, cache, by_layer=by_layer, emit=emit)
-        return normed(self.decoder, x), new
+        projected = isinstance(memory, KeyValues)
+        states, kv = (None, memory) if projected else (memory, None)
+        assert not isinstance(states, KeyValues)
+        assert not isinstance(kv, Array)
+        ran = self._decode(target, source, states, kv, cache)
+        return normed(self.decoder, ran.x), ran.emitted
 
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
-        return (self.head or self.embed).logits(states)
+        return tables.logits(self.head or self.embed, states)
 
-    def _view(self, query: Stream, key: Stream, sees: Sees | None = None, encoder: bool = False) -> View:
-        size = self.config.encoder if encoder and self.config.encoder else self.config.decoder
-        pattern = sees if self.config.attention == "splash" else None
-        return view(query, key, size.head_dim, self.config.rope_theta, pattern)
+    def _embed(self, stream: Stream, source: bool) -> Array:
+        table = (self.source_embed or self.embed) if source else self.embed
+        return tables.embed(table, stream.tokens)
 
-    def _own(self) -> Sees:
-        """What the first stream's queries see of it."""
-        arch = self.config.choices
-        if not arch.source_open:
-            return "causal"
-        return "full" if arch.own_stream else "prefix"
+    def _encode(self, source: Stream) -> tuple[Array, Aux]:
+        read = reading(self.config)
+        assert read is not None
+        stack = self.decoder if self.encoder is None else self.encoder
+        emit: Emit | None = None
+        if read.by_layer:
+            # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
+            # the encoder's last layer would serve nobody.
+            emit = "inputs" if read.merged else "outputs"
+        views = self._views(stack, "source", source, source, None)
+        ran = stack(self._embed(source, True), "source", views, emit=emit)
+        if read.by_layer:
+            return ran.emitted, ran.aux
+        return (ran.x if read.merged else normed(stack, ran.x)), ran.aux
+
+    def _decode(
+        self,
+        target: Stream,
+        source: Stream | None,
+        states: Array | None,
+        memory: KeyValues | None,
+        cache: KVCache | None,
+    ) -> Ran:
+        read = reading(self.config)
+        by_layer = read is not None and read.by_layer and states is not None
+        views = self._views(self.decoder, "target", target, source, cache)
+        emit: Emit | None = None if cache is None else "keys"
+        x = self._embed(target, False)
+        return self.decoder(x, "target", views, states, memory, cache, by_layer=by_layer, emit=emit)
+
+    def _views(
+        self, stack: Stack, name: StreamName, query: Stream, source: Stream | None, cache: KVCache | None
+    ) -> dict[tuple[Reads, ...], View]:
+        """How a stream sees through a stack, by what its attentions look at: the source's keys in front of its own."""
+        found: dict[tuple[Reads, ...], View] = {}
+        for _, _, spec in stack.plan.slots():
+            for sub in spec:
+                looked = looks(sub.layer, name)
+                if looked and looked not in found:
+                    found[looked] = self._view(stack, looked, query, source, cache)
+        return found
+
+    def _view(
+        self, stack: Stack, looked: tuple[Reads, ...], query: Stream, source: Stream | None, cache: KVCache | None
+    ) -> View:
+        config, size = self.config, stack.plan.scope.size
+        masks: list[Array | Pattern] = []
+        turns: list[CosSin | None] = []
+        biases: list[Array | None] = []
+        for reads in sorted(looked, key=lambda one: one.states == "own"):
+            own = reads.states == "own"
+            slots = query if cache is None else cache.stream
+            key = slots if own else source
+            assert key is not None
+            position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"
+            known = fused(reads.sees)
+            assert plain or known is not None
+            masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
+            if own or cache is None:  # cached keys are rotated already; the stream's own are not
+                turns.append(position.turn(config, query if own else key, size.head_dim))
+            biases.append(position.bias(config, query, key, size.n_heads))
+        mine = POSITIONS[looked[0].position].turn(config, query, size.head_dim)
+        return View(_masks(masks), mine, _turns(turns), _biases(biases))
+
+
+def _masks(masks: list[Array | Pattern]) -> Array | Pattern:
+    if len(masks) == 1:
+        return masks[0]
+    patterns = [one for one in masks if isinstance(one, Pattern)]
+    if patterns:
+        return join_patterns(*patterns)
+    return jnp.concatenate([one for one in masks if not isinstance(one, Pattern)], axis=2)
+
+
+def _turns(parts: list[CosSin | None]) -> CosSin | None:
+    known = [part for part in parts if part is not None]
+    assert len(known) in (0, len(parts)), "one softmax has one kind of positions"
+    if len(known) < 2:
+        return known[0] if known else None
+    cos, sin = (jnp.concatenate(both, axis=1) for both in zip(*known, strict=True))
+    return cos, sin
+
+
+def _biases(parts: list[Array | None]) -> Array | None:
+    known = [part for part in parts if part is not None]
+    assert len(known) in (0, len(parts)), "one softmax has one kind of positions"
+    if len(known) < 2:
+        return known[0] if known else None
+    return jnp.concatenate(known, axis=3)
 
 
 def initial(config: ModelConfig, key: Array) -> nnx.State:

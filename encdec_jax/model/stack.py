@@ -1,152 +1,224 @@
-"""Blocks, and stacks of blocks: parameters stacked along 'layers', applied by `lax.scan` or unrolled."""
+"""Stacks: a plan's segments, each a period of blocks with stacked parameters, applied by `lax.scan` or unrolled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from encdec_jax.model.blocks import Plan, Segment, Sub, attends
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.layers import AttentionLayer, KeyValues, KVCache, MLPLayer, RMSNorm, View
-from encdec_jax.model.param import Tree, subtree
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.node import Node
+from encdec_jax.model.param import StreamName, Tree, subtree
+from encdec_jax.model.parts import norms
+from encdec_jax.model.parts.attention import project_kv
+from encdec_jax.model.parts.positions import CosSin
+from encdec_jax.model.parts.sublayer import reached
 from encdec_jax.model.placement import by_rows
+from encdec_jax.model.seen import KeyValues, KVCache, Out, Seen, View
 
 Emit = Literal["inputs", "outputs", "keys"]
+Views = Mapping[tuple[Reads, ...], View]
 
 
-class Block(nnx.Module):
-    """A pre-norm block: self-attention, cross-attention where the declaration has it, MLP."""
+class Aux(NamedTuple):
+    """What sublayers give beside states: a loss in nats a loss token (a sum over layers), and numbers to log."""
 
-    def __init__(self, tree: Tree, config: ModelConfig, rngs: nnx.Rngs) -> None:
-        self.attn_norm = RMSNorm(subtree(tree, "attn_norm"), config, rngs)
-        self.attn = AttentionLayer(subtree(tree, "attn"), config, rngs)
-        self.cross = AttentionLayer(subtree(tree, "cross"), config, rngs) if "cross" in tree else None
-        self.cross_norm = RMSNorm(subtree(tree, "cross_norm"), config, rngs) if "cross" in tree else None
-        self.memory_norm = RMSNorm(subtree(tree, "memory_norm"), config, rngs) if "memory_norm" in tree else None
-        self.mlp_norm = RMSNorm(subtree(tree, "mlp_norm"), config, rngs)
-        self.mlp = MLPLayer(subtree(tree, "mlp"), config, rngs)
+    loss: Array | None = None
+    numbers: Mapping[str, Array] = {}
 
-    def __call__(
-        self,
-        x: Array,
-        view: View,
-        memory: Array | KeyValues | None,
-        memory_view: View | None,
-        cache: KVCache | None = None,
-    ) -> tuple[Array, KeyValues]:
-        """One layer.
+    def joined(self, other: Aux) -> Aux:
+        """Both; a number of the same name is the mean of the two."""
+        losses = [loss for loss in (self.loss, other.loss) if loss is not None]
+        both = {name: (self.numbers[name] + other.numbers[name]) / 2 for name in self.numbers if name in other.numbers}
+        return Aux(sum(losses[1:], losses[0]) if losses else None, {**self.numbers, **other.numbers, **both})
 
-        Args:
-          x: the stream's states [batch, length, d_model].
-          view: how the stream sees its self-attention's keys; where memory is merged, memory's keys come first.
-          memory: what to attend to of the source: its states [batch, source, width], or their keys and values as
-            `project_kv` gives them; or None.
-          memory_view: how the stream sees the memory through the cross-attention sublayer; None without that sublayer.
-          cache: the slots that self-attention sees instead of the stream alone. `view` is of the slots then (behind
-            merged memory, which is projected already), and its `key` of the stream's own tokens.
 
-        Returns:
-          the stream's states, and the keys and values that its self-attention projected.
-        """
-        h = y = self.attn_norm(x)
-        if isinstance(memory, Array) and self.cross is None:
-            y = jnp.concatenate([self.attn_norm(memory), h], axis=1)
-        q, new = self.attn.queries(h, view.query), self.attn.project_kv(y, view.key)
-        seen = new if cache is None else cache.write(new)
-        if isinstance(memory, KeyValues) and self.cross is None:
-            seen = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(memory, seen, strict=True)))
-        x = x + self.attn(q, seen, view)
-        if self.cross is not None:
-            assert self.cross_norm is not None
-            assert memory is not None
-            assert memory_view is not None
-            q = self.cross.queries(self.cross_norm(x), memory_view.query)
-            seen = self.project_kv(memory, memory_view.key) if isinstance(memory, Array) else memory
-            x = x + self.cross(q, seen, memory_view)
-        return x + self.mlp(self.mlp_norm(x)), new
+class Ran(NamedTuple):
+    """A stream's pass through a stack: its last states, what layers emitted, and what came beside."""
 
-    def project_kv(self, memory: Array, cos_sin: tuple[Array, Array]) -> KeyValues:
-        """Keys and values of the source's states [batch, source, width], for the attention that reads them."""
-        if self.cross is None:
-            return self.attn.project_kv(self.attn_norm(memory), cos_sin)
-        return self.cross.project_kv(memory if self.memory_norm is None else self.memory_norm(memory), cos_sin)
+    x: Array
+    emitted: Any
+    aux: Aux
 
 
 class Stack(nnx.Module):
     """Blocks with stacked parameters, and a final norm where the declaration has it."""
 
-    def __init__(self, tree: Tree, config: ModelConfig, n_layers: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, tree: Tree, plan: Plan, config: ModelConfig, rngs: nnx.Rngs) -> None:
         self.config = nnx.static(config)
-        self.n_layers = n_layers
-        self.blocks = Block(subtree(tree, "blocks"), config, rngs)
-        self.norm = RMSNorm(subtree(tree, "norm"), config, rngs) if "norm" in tree else None
+        self.plan = nnx.static(plan)
+        self.blocks = Node(subtree(tree, "blocks"), config, rngs)
+        self.norm = Node(subtree(tree, "norm"), config, rngs) if "norm" in tree else None
 
     def __call__(
         self,
         x: Array,
-        view: View,
-        memory: Array | KeyValues | None = None,
-        memory_view: View | None = None,
+        stream: StreamName,
+        views: Views,
+        states: Array | None = None,
+        memory: KeyValues | None = None,
         cache: KVCache | None = None,
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
-    ) -> tuple[Array, Any]:
+    ) -> Ran:
         """All layers, without the final norm.
 
         Args:
           x: [batch, length, d_model].
-          view, memory, memory_view, cache: as `Block` takes them; cache.kv has a leading 'layers' axis.
-          by_layer: memory has a leading 'layers' axis, and each layer reads its own.
-          emit: also return what goes into each layer, what comes out of it, or the keys and values it projected.
+          stream: whose tokens these are.
+          views: how the stream sees, by what an attention's queries look at. With a cache, of its slots.
+          states: of the source, to read: [batch, source, width], or one for each layer in front of that.
+          memory: the same, projected by `project_kv`: a leading axis counts the sublayers that read it.
+          cache: `cache.kv` has a leading axis that counts the sublayers with keys of the stream's own.
+          by_layer: each layer reads its own states.
+          emit: also give what goes into each layer, what comes out of it, or the keys and values it projected.
 
         Returns:
-          the last layer's states, and what each layer emits, stacked: states [layers, batch, length, d_model] or
-          `KeyValues` [layers, batch, length, n_kv_heads, head_dim]; else None.
+          the last layer's states, and what is emitted, stacked in the order of the layers: states
+          [layers, batch, length, d_model] or `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim]; else None.
         """
-        graph, params = nnx.split(self.blocks)
+        found, aux, at = [], Aux(), Cursor()
+        for segment, nodes in self._segments():
+            graphs, params = zip(*(nnx.split(node) for node in nodes), strict=True)
+            own, reading = (sum(attends(spec, stream, kind) for spec in segment.period) for kind in (True, False))
+            layers = (
+                None if segment.shared else params,
+                at.take(states, segment.times, len(segment.period), "layers") if by_layer else None,
+                at.take(memory, segment.times, reading, "memory"),
+                at.take(None if cache is None else cache.kv, segment.times, own, "own"),
+            )
 
-        def body(x: Array, layer: tuple[Any, Any, KeyValues | None]) -> tuple[Array, Any]:
-            own, layer_memory, kv = layer
-            layer_cache = None if cache is None or kv is None else cache._replace(kv=kv)
-            block = nnx.merge(graph, own)
-            x = by_rows(x)
-            y, new = block(x, view, layer_memory if by_layer else memory, memory_view, layer_cache)
-            y = by_rows(y)
-            return y, {"inputs": x, "outputs": y, "keys": new, None: None}[emit]
+            def body(x: Array, layer: Any, segment: Any = segment, graphs: Any = graphs, params: Any = params) -> Any:
+                held, of_layer, memories, caches = layer
+                memories, caches = iter(memories or ()), iter(caches or ())
+                emitted: list[Any] = []
+                aux = Aux()
+                for i, spec in enumerate(segment.period):
+                    node = nnx.merge(graphs[i], (params if held is None else held)[i])
+                    x = by_rows(x)
+                    before, new = x, []
+                    for sub in spec:
+                        if stream not in reached(sub.layer, (stream,)):
+                            continue
+                        own, reading = (attends((sub,), stream, kind) for kind in (True, False))
+                        kv = next(caches, None) if own else None
+                        seen = Seen(
+                            stream=stream,
+                            views=views,
+                            states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
+                            memory=next(memories, None) if reading else None,
+                            cache=None if cache is None or kv is None else cache._replace(kv=kv),
+                            norm=memory_norm(node, sub),
+                        )
+                        x, out = apply(node, sub, x, seen)
+                        aux = aux.joined(Aux(out.loss, out.numbers))
+                        new += [] if out.new is None else [out.new]
+                    x = by_rows(x)
+                    emits: dict[Emit | None, list[Any]] = {"inputs": [before], "outputs": [x], "keys": new}
+                    emitted += emits.get(emit, [])
+                return x, (emitted, aux)
 
-        layers = (params, memory if by_layer else None, None if cache is None else cache.kv)
-        return self._each(remat(body, self.config), x, layers)
+            x, (emitted, more) = self._each(remat(body, self.config), x, layers, segment.times)
+            found.append(_interleaved(emitted))
+            loss = None if more.loss is None else more.loss.sum()
+            aux = aux.joined(Aux(loss, {name: value.mean() for name, value in more.numbers.items()}))
+        return Ran(x, _concatenated([one for one in found if one is not None]), aux)
 
-    def project_kv(self, memory: Array, cos_sin: tuple[Array, Array], *, by_layer: bool) -> KeyValues:
-        """Every layer's `Block.project_kv` of the source's states: [layers, batch, source, n_kv_heads, head_dim]."""
-        graph, params = nnx.split(self.blocks)
+    def project_kv(self, states: Array, cos_sin: Callable[[str], CosSin | None], *, by_layer: bool) -> KeyValues:
+        """Keys and values of the source's states, for every sublayer that reads them.
 
-        def body(carry: None, layer: tuple[Any, Any]) -> tuple[None, KeyValues]:
-            own, layer_memory = layer
-            return None, nnx.merge(graph, own).project_kv(layer_memory if by_layer else memory, cos_sin)
+        Args:
+          states: [batch, source, width], or one for each layer in front of that.
+          cos_sin: what keys are rotated by, by the name of the position.
+          by_layer: each layer reads its own states.
 
-        return self._each(body, None, (params, memory if by_layer else None))[1]
+        Returns:
+          [sublayers, batch, source, n_kv_heads, head_dim].
+        """
+        found, at = [], Cursor()
+        for segment, nodes in self._segments():
+            graphs, params = zip(*(nnx.split(node) for node in nodes), strict=True)
+            of_layer = at.take(states, segment.times, len(segment.period), "layers") if by_layer else None
 
-    def _each(self, body: Callable, carry: Any, layers: Any) -> tuple[Any, Any]:
+            def body(
+                carry: None, layer: Any, segment: Any = segment, graphs: Any = graphs, params: Any = params
+            ) -> Any:
+                held, of_layer = layer
+                new = []
+                for i, spec in enumerate(segment.period):
+                    node = nnx.merge(graphs[i], (params if held is None else held)[i])
+                    for sub in spec:
+                        for reads in [one for one in sub.layer.reads if one.states != "own"][:1]:
+                            normed = memory_norm(node, sub)(of_layer[i] if of_layer else states)
+                            new.append(project_kv(node.node(sub.name), normed, cos_sin(reads.position)))
+                return None, new
+
+            layers = (None if segment.shared else params, of_layer)
+            found.append(_interleaved(self._each(body, None, layers, segment.times)[1]))
+        return _concatenated([one for one in found if one is not None])
+
+    def _segments(self) -> Iterator[tuple[Segment, list[Node]]]:
+        """Each segment with its blocks' parameters."""
+        slots = [(segment, path) for path, segment, _ in self.plan.slots()]
+        for segment in self.plan.segments:
+            taken, slots = slots[: len(segment.period)], slots[len(segment.period) :]
+            yield segment, [self.blocks.node(path[1]) if path[1:] else self.blocks for _, path in taken]
+
+    def _each(self, body: Callable, carry: Any, layers: Any, times: int) -> tuple[Any, Any]:
         """`body` over the leading axis of `layers`, scanned or unrolled: the last carry, and what it emits, stacked."""
         if self.config.scan:
-            return jax.lax.scan(body, carry, layers)
+            return jax.lax.scan(body, carry, layers, length=times)
         emitted = []
-        for i in range(self.n_layers):
+        for i in range(times):
             carry, one = body(carry, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
             emitted.append(one)
         return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *emitted)
 
 
+class Cursor:
+    """Hands out, segment by segment, what a leading axis holds for each layer or sublayer."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, int] = {}
+
+    def take(self, tree: Any, times: int, n: int, kind: str) -> list[Any] | None:
+        """The next `times` x n rows of a tree as n trees with `times` rows; None of no tree."""
+        if tree is None:
+            return None
+        start = self._at.get(kind, 0)
+        self._at[kind] = start + times * n
+        if n == 1 and start == 0 and all(leaf.shape[0] == times for leaf in jax.tree.leaves(tree)):
+            return [tree]
+
+        def part(leaf: Array, i: int) -> Array:
+            return leaf[start : start + times * n].reshape(times, n, *leaf.shape[1:])[:, i]
+
+        return [jax.tree.map(lambda leaf, i=i: part(leaf, i), tree) for i in range(n)]
+
+
+def apply(node: Node, sub: Sub, x: Array, seen: Seen) -> tuple[Array, Out]:
+    """A sublayer and its norms on the residual stream: `Sub` has the formula."""
+    out = sub.layer(node.node(sub.name), _normed(node, sub.in_norm, x), seen)
+    y = _normed(node, sub.branch_norm, out.y)
+    return _normed(node, sub.out_norm, x + (y if sub.scale == 1 else y * sub.scale)), out
+
+
+def memory_norm(node: Node, sub: Sub) -> Callable[[Array], Array]:
+    """What states that a sublayer reads go through: joined to its own keys, what its input went through."""
+    own = any(one.states == "own" for one in sub.layer.reads)
+    return lambda states: _normed(node, sub.in_norm if own else sub.memory_norm, states)
+
+
 def normed(stack: Stack, x: Array) -> Array:
-    """States [batch, length, d_model] behind the stack's final norm."""
-    assert stack.norm is not None
-    return stack.norm(x)
+    """States [batch, length, d_model] behind the stack's final norm, where it has one."""
+    return x if stack.norm is None else norms.apply(stack.norm, x)
 
 
 def remat(body: Callable, config: ModelConfig) -> Callable:
@@ -155,3 +227,20 @@ def remat(body: Callable, config: ModelConfig) -> Callable:
         return body
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
     return jax.checkpoint(body, policy=policy, prevent_cse=not config.scan)
+
+
+def _normed(node: Node, name: str | None, x: Array) -> Array:
+    return x if name is None else norms.apply(node.node(name), x)
+
+
+def _interleaved(parts: list[Any]) -> Any:
+    """n trees with a leading axis of `times` as one of times x n: the order of the layers."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:]), *parts)
+
+
+def _concatenated(parts: list[Any]) -> Any:
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

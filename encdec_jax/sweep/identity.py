@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Any
 
-from encdec_jax.config import GONE, RunConfig, from_dict, to_dict
+from encdec_jax.config import RunConfig, from_dict, to_dict
 from encdec_jax.errors import UserError
 
 DIGITS = 12  # 48 bits: a clash among a million runs has a chance of 1 in 500
@@ -51,7 +51,6 @@ def scored(run: RunConfig) -> str:
 
 def _resolved(run: RunConfig) -> dict[str, Any]:
     resolved: dict[str, Any] = _entering(from_dict(to_dict(run)))
-    resolved["model"] |= GONE  # hashed by the runs that were made when these were fields
     return resolved
 
 

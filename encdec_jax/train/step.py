@@ -52,7 +52,9 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     parts = run.train.accumulate
 
     def summed(params: nnx.State, batch: Batch) -> tuple[Array, Array]:
-        return weighted_sums(forward(graph, params, batch), batch.labels, batch.weights, run.train.z_loss)
+        logits, aux = nnx.merge(graph, params).outputs(batch.source, batch.target, batch.labels.shape[-1])
+        total, nll = weighted_sums(logits, batch.labels, batch.weights, run.train.z_loss)
+        return (total if aux.loss is None else total + aux.loss * batch.weights.sum()), nll
 
     gradient = jax.grad(summed, has_aux=True)
 

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from encdec_jax.model.layers import attention, rms, rope
+from encdec_jax.model.parts.norms import rms
+from encdec_jax.model.parts.positions import rope
+from encdec_jax.model.softmax import attention
 
 
 def inputs(heads: int, kv_heads: int, queries: int = 9, keys: int = 13, dim: int = 8, dtype=jnp.float32):

@@ -13,8 +13,8 @@ from support import example, model_config, parameters, tokens
 
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.kernels import join_patterns, pattern, splash
-from encdec_jax.model.layers import attention
 from encdec_jax.model.model import graph
+from encdec_jax.model.softmax import attention
 from encdec_jax.model.streams import Stream, mask
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.sharding import make_mesh
@@ -109,7 +109,7 @@ def test_each_device_has_its_rows_and_heads():
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_model_is_the_same_with_splash(arch, monkeypatch):
     """Each architecture says truly what its streams see: the patterns that it names give the mask's logits."""
-    monkeypatch.setattr("encdec_jax.model.layers.splash", partial(splash, interpret=True))
+    monkeypatch.setattr("encdec_jax.model.softmax.splash", partial(splash, interpret=True))
     plain, fused = (model_config(arch, attention=kernel) for kernel in ("plain", "splash"))
     params = parameters(plain)
     streams = example(arch, tokens(0, 2, 9), tokens(1, 2, 7))

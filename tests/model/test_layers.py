@@ -11,8 +11,10 @@ from support import model_config
 
 from encdec_jax.model import declare
 from encdec_jax.model.blocks import plans
-from encdec_jax.model.layers import MLPLayer, product
+from encdec_jax.model.node import Node
 from encdec_jax.model.param import subtree
+from encdec_jax.model.parts.mlp import MLP
+from encdec_jax.model.product import product
 
 
 def test_gelu_is_its_tanh_form():
@@ -20,12 +22,12 @@ def test_gelu_is_its_tanh_form():
     config = model_config("causal_lm", mlp="gelu")
     plan = plans(config)["decoder"]
     tree = declare.block(plan.segments[0].period[0], plan.scope)
-    mlp = MLPLayer(subtree(tree, "mlp"), config, nnx.Rngs(0))
+    mlp = Node(subtree(tree, "mlp"), config, nnx.Rngs(0))
     n = config.decoder.d_model
     mlp.up[...] = jnp.eye(n, config.decoder.d_ff)
     mlp.down[...] = jnp.eye(config.decoder.d_ff, n)
     x = np.linspace(-3, 3, n)
-    found = np.asarray(mlp(jnp.asarray(x, jnp.float32)[None, None]))[0, 0]
+    found = np.asarray(MLP()(mlp, jnp.asarray(x, jnp.float32)[None, None], None).y)[0, 0]
     tanh = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     exact = np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in x])
     np.testing.assert_allclose(found, tanh, atol=2e-6)

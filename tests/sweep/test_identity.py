@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from tiny import tiny_run
 
-from encdec_jax.config import EXECUTION, GONE, RunConfig, from_dict, to_dict
+from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.config import ObjectiveConfig, Part
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -121,11 +121,13 @@ def test_the_parts_of_an_objective_enter_as_what_they_are():
         from_dict({**to_dict(run), "objective": {"name": "mixture", "parts": [to_dict(PARTS[0]), {"mass": 1}]}})
 
 
-def test_fields_that_are_gone_may_stand_with_the_only_value_that_they_had():
+def test_configurations_of_older_runs_which_lack_norm_and_position_are_the_same_runs():
+    """For a while nothing read them and they were no fields; every id has their defaults in it."""
     data = to_dict(tiny_run())
-    assert from_dict({**data, "model": data["model"] | GONE}) == tiny_run()
-    with pytest.raises(UserError, match=r"config field 'model\.norm' is unknown"):
-        from_dict({**data, "model": {**data["model"], "norm": "post"}})
+    older = {name: value for name, value in data["model"].items() if name not in ("norm", "position")}
+    assert run_id(from_dict({**data, "model": older})) == run_id(tiny_run())
+    post = replace(tiny_run(), model=replace(tiny_run().model, norm="post"))
+    assert run_id(post) != run_id(tiny_run())
 
 
 def test_numbers_that_json_lacks_are_refused():

@@ -21,10 +21,14 @@ from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
 from encdec_jax.model.config import StackConfig
-from encdec_jax.model.layers import AttentionLayer, Embed, MLPLayer, RMSNorm
 from encdec_jax.model.model import graph, initial
+from encdec_jax.model.node import Node
 from encdec_jax.model.param import subtree
+from encdec_jax.model.parts import norms, tables
+from encdec_jax.model.parts.attention import Attention
+from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.presets import preset
+from encdec_jax.model.seen import Out
 from encdec_jax.train.axes import decay_mask
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 from encdec_jax.train.optimizer import optimizer, rates_of
@@ -53,9 +57,9 @@ def scales(arch: str, width: int, base: int, optim: OptimConfig) -> dict[str, fl
     def computed(params: nnx.State) -> dict[str, list[jax.Array]]:
         seen: dict[str, list[jax.Array]] = {"residual stream": [], "attention": [], "MLP": []}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(RMSNorm, "__call__", noting(RMSNorm.__call__, seen["residual stream"], of_input=True))
-            patch.setattr(AttentionLayer, "__call__", noting(AttentionLayer.__call__, seen["attention"]))
-            patch.setattr(MLPLayer, "__call__", noting(MLPLayer.__call__, seen["MLP"]))
+            patch.setattr(norms, "apply", noting(norms.apply, seen["residual stream"]))
+            patch.setattr(Attention, "__call__", noting(Attention.__call__, seen["attention"]))
+            patch.setattr(MLP, "__call__", noting(MLP.__call__, seen["MLP"]))
             return {**seen, "logits": [forward(model, params, data)]}
 
     @partial(jax.jit, compiler_options=QUICK)
@@ -69,10 +73,12 @@ def scales(arch: str, width: int, base: int, optim: OptimConfig) -> dict[str, fl
     return {name: rms(arrays) for name, arrays in measured(params).items()}
 
 
-def noting(call: Callable, seen: list[jax.Array], of_input: bool = False) -> Callable:
-    def wrapped(self: nnx.Module, x: jax.Array, *rest: object) -> jax.Array:
-        y = call(self, x, *rest)
-        seen.append(x if of_input else y)
+def noting(call: Callable, seen: list[jax.Array]) -> Callable:
+    """A sublayer that notes its output, or a norm that notes its input."""
+
+    def wrapped(*given: object) -> object:
+        y = call(*given)
+        seen.append(y.y if isinstance(y, Out) else given[1])
         return y
 
     return wrapped
@@ -156,7 +162,7 @@ def test_logits_of_a_wider_model_are_scaled():
 
     def logits(base_width: int) -> jax.Array:
         config = model_config("causal_lm", base_width=base_width)
-        return Embed(subtree(declare.model(config), "embed"), config, nnx.Rngs(0)).logits(x)
+        return tables.logits(Node(subtree(declare.model(config), "embed"), config, nnx.Rngs(0)), x)
 
     np.testing.assert_array_equal(logits(4), logits(0) * 0.5)
     np.testing.assert_array_equal(logits(16), logits(0))

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from encdec_jax.model.edge import Reads
+from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName, Tree
-from encdec_jax.model.parts.sublayer import Residuals, Scope
+from encdec_jax.model.parts.norms import rms
+from encdec_jax.model.parts.positions import CosSin, apply_rope
+from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
+from encdec_jax.model.seen import KeyValues, Out, Seen
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from encdec_jax.model.node import Node
 
 
 @dataclass(frozen=True)
@@ -52,3 +62,41 @@ class Attention:
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """Nothing but what its edges imply (`encdec_jax.compute.memory`)."""
         return Residuals(0, 0)
+
+    def __call__(self, node: Node, x: Array, seen: Seen) -> Out:
+        """What the queries of x find: merged attention joins the source's keys in front of the stream's own."""
+        from encdec_jax.model.softmax import attention
+
+        view = seen.views[looks(self, seen.stream)]
+        q = queries(node, x, view.query)
+        new = None
+        if self.own:
+            y = x if seen.states is None else jnp.concatenate([seen.norm(seen.states), x], axis=1)
+            new = project_kv(node, y, view.key)
+            kv = new if seen.cache is None else seen.cache.write(new)
+            if seen.memory is not None:
+                kv = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(seen.memory, kv, strict=True)))
+        elif seen.memory is not None:
+            kv = seen.memory
+        else:
+            assert seen.states is not None
+            kv = project_kv(node, seen.norm(seen.states), view.key)
+        mixed = attention(q, kv.keys, kv.values, view.mask, node.config.attention, view.bias)
+        return Out(jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")), new)
+
+
+def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
+    """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], rotated by RoPE's (cos, sin)."""
+    q = jnp.einsum("btd,dhk->bthk", x, node.weight("q"))
+    if node.config.qk_norm:
+        q = rms(q).astype(q.dtype)
+    return apply_rope(q, cos_sin)
+
+
+def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
+    """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
+    k = jnp.einsum("bsd,dhk->bshk", y, node.weight("k"))
+    v = jnp.einsum("bsd,dhk->bshk", y, node.weight("v"))
+    if node.config.qk_norm:
+        k = rms(k).astype(k.dtype)
+    return KeyValues(apply_rope(k, cos_sin), v)

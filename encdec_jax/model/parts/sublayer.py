@@ -1,16 +1,19 @@
-"""What every kind of sublayer gives: its parameters, what its queries look at, and what it keeps for the backward pass.
-
-Its function joins them in `encdec_jax.model.parts`, a file a kind.
-"""
+"""What every kind of sublayer gives: its parameters, what its queries look at, its function, and what that keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.param import StreamName, Tree
+from encdec_jax.model.seen import Out, Seen
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from encdec_jax.model.node import Node
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,24 @@ class Sublayer(Protocol):
     def reads(self) -> tuple[Reads, ...]:
         """What its queries look at; nothing where it is no attention."""
 
+    def group(self, scope: Scope) -> str:
+        """The part of the ledger that its parameters are counted under."""
+
     def declare(self, scope: Scope) -> Tree:
         """Its parameters, without 'layers'."""
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """What it keeps of each token, beside its norms and beside what its edges imply, on `tensor` devices."""
+
+    def __call__(self, node: Node, x: Array, seen: Seen) -> Out:
+        """Its function of x [batch, length, d_model]; `node` holds what `declare` declared."""
+
+
+def looks(layer: Sublayer, stream: StreamName) -> tuple[Reads, ...]:
+    """What the queries of one stream look at."""
+    return tuple(one for one in layer.reads if one.query == stream)
+
+
+def reached(layer: Sublayer, streams: tuple[StreamName, ...]) -> tuple[StreamName, ...]:
+    """The streams that go through a sublayer: all, but one whose queries it lets look at nothing."""
+    return tuple(stream for stream in streams if not layer.reads or looks(layer, stream))

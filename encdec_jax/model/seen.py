@@ -1,0 +1,94 @@
+"""What a sublayer may look at beside its input, and what it gives. Activations are [batch, length, d_model]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.lazy import jax
+from encdec_jax.model.param import StreamName
+from encdec_jax.model.streams import Stream
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from encdec_jax.model.kernels import Pattern
+
+
+class View(NamedTuple):
+    """How the queries of one stream see keys.
+
+    Attributes:
+      mask: bool [batch, queries, keys], or the pattern of it that splash attention takes.
+      query, key: (cos, sin) of RoPE for either, each [batch, length, 1, head_dim / 2]; None where nothing is rotated.
+      bias: float32, added to the scores, [batch, n_heads, queries, keys]; or None.
+    """
+
+    mask: Array | Pattern
+    query: tuple[Array, Array] | None
+    key: tuple[Array, Array] | None
+    bias: Array | None = None
+
+
+class KeyValues(NamedTuple):
+    """What queries attend to: keys (rotated by RoPE) and values, each [batch, keys, n_kv_heads, head_dim]."""
+
+    keys: Array
+    values: Array
+
+
+class KVCache(NamedTuple):
+    """What a stream's self-attention has seen, and room for more.
+
+    Attributes:
+      kv: keys and values of each slot, in the compute dtype; unwritten ones may hold anything finite.
+      stream: the token of each slot [batch, slots], those being decoded included. An unwritten slot's segment is 0, so
+        that every mask hides it.
+      used: slots written, int32 []; the first of the tokens being decoded goes to the next.
+    """
+
+    kv: KeyValues
+    stream: Stream
+    used: Array
+
+    def write(self, new: KeyValues) -> KeyValues:
+        """All slots of one layer, with those of the tokens being decoded."""
+        both = zip(self.kv, new, strict=True)
+        return KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, add, self.used, axis=1) for old, add in both))
+
+
+class Seen(NamedTuple):
+    """What a sublayer of one layer may look at.
+
+    Attributes:
+      stream: whose tokens go through it.
+      views: by what its queries look at.
+      states: of the source, which it reads [batch, source, width]; None where there are none, or they are projected.
+      memory: keys and values of those states, projected already.
+      cache: the slots that self-attention sees instead of the stream alone.
+      norm: what states that it reads go through.
+    """
+
+    stream: StreamName
+    views: Mapping[tuple[Reads, ...], View]
+    states: Array | None
+    memory: KeyValues | None
+    cache: KVCache | None
+    norm: Callable[[Array], Array]
+
+
+class Out(NamedTuple):
+    """What a sublayer gives.
+
+    Attributes:
+      y: in the shape of its input.
+      new: keys and values that it made of the stream's own states.
+      loss: to be added to the training loss, in nats a loss token; None for none.
+      numbers: to be logged, means over the batch, by name.
+    """
+
+    y: Array
+    new: KeyValues | None = None
+    loss: Array | None = None
+    numbers: Mapping[str, Array] = {}

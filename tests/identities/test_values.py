@@ -1,0 +1,130 @@
+"""What must hold of every value of the core: a colleague's new position, norm, pattern or sublayer is a row here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from support import SMALL, concat, example, logits, model_config, parameters, stream, tokens
+
+from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.witness import flops
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.infer import kv_cache
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.model import graph
+from encdec_jax.model.streams import Stream
+from encdec_jax.train.config import TrainConfig
+
+S, T = 7, 5
+CLOSE = {"atol": 3e-5, "rtol": 2e-5}
+DEEP = replace(SMALL, n_layers=5)
+LOCAL = replace(DEEP, window=3, global_every=2)
+
+
+def model(arch: str, size: StackConfig = DEEP, **changes: object) -> ModelConfig:
+    return model_config(arch, decoder=size, encoder=size if ARCHS[arch].own_encoder else None, **changes)
+
+
+CONFIGS = {
+    "windows": model("enc_dec", LOCAL),
+    "windows, merged": model("enc_dec_shared", LOCAL),
+    "windows, one stream": model("prefix_lm", LOCAL, norm="sandwich"),
+    "windows, layerwise": model("layerwise", LOCAL),
+    "windows, coordinated": model("coordinated", LOCAL),
+    "post-norm": model("enc_dec", norm="post", norm_kind="layer"),
+    "no RoPE across": model("enc_dec", cross_position="none", mlp="gelu"),
+    "no positions": model("causal_lm", position="none", norm_kind="layer"),
+    "every other layer reads": model("enc_dec", replace(DEEP, cross_every=2)),
+    "merged, every other layer": model("enc_dec_shared", replace(DEEP, cross_every=2)),
+}
+every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def run(config: ModelConfig, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    return np.asarray(logits(config, parameters(config), *example(config.arch, source, target), T))
+
+
+@every
+def test_scanned_is_unrolled(config: ModelConfig) -> None:
+    params, given = parameters(config), example(config.arch, tokens(0, 2, S), tokens(1, 2, T))
+    one, other = (logits(replace(config, scan=scan), params, *given, T) for scan in (True, False))
+    np.testing.assert_allclose(one, other, **CLOSE)
+
+
+@every
+def test_packed_is_alone(config: ModelConfig) -> None:
+    pairs = [(tokens(i, 2, S), tokens(10 + i, 2, T)) for i in range(2)]
+    streams = [example(config.arch, *pair, segment=i + 1) for i, pair in enumerate(pairs)]
+    sources = [source for source, _ in streams if source is not None]
+    target = concat(*(target for _, target in streams))
+    whole = target.tokens.shape[1]
+    both = logits(config, parameters(config), concat(*sources) if sources else None, target, whole)
+    for i, pair in enumerate(pairs):
+        end = (i + 1) * whole // 2
+        np.testing.assert_allclose(both[:, end - T : end], run(config, *pair), **CLOSE)
+
+
+@every
+def test_cached_is_uncached(config: ModelConfig) -> None:
+    source, target = tokens(0, 2, S), tokens(1, 2, T)
+    params, model = parameters(config), graph(config)
+    held = jax.jit(partial(kv_cache.prefill, model, capacity=T))(
+        params, stream(source, 0, ARCHS[config.arch].source_open)
+    )
+    step = jax.jit(partial(kv_cache.decode, model))
+    found = []
+    for i in range(T):
+        out, held = step(params, held, stream(target[:, i : i + 1], S + i))
+        found.append(out)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), run(config, source, target), **CLOSE)
+
+
+@every
+def test_causality_by_gradient(config: ModelConfig) -> None:
+    """Nothing that follows has an influence, and the token itself has."""
+    config = replace(config, tie="inputs")
+    params = parameters(config)
+    source, target = example(config.arch, np.arange(S)[None], S + np.arange(T)[None])
+
+    @jax.jit
+    @jax.jacrev
+    def scores(table: jax.Array) -> jax.Array:
+        changed = jax.tree.map(lambda leaf: leaf, params)
+        changed["embed"]["table"][...] = table
+        return logits(config, changed, source, target, T)[0] @ jax.random.normal(jax.random.key(3), (64,))
+
+    by_position = np.abs(scores(params["embed"]["table"][...])).max(axis=-1)[:, : S + T]
+    for i in range(T):
+        assert by_position[i, S + i] > 1e-8
+        assert (by_position[i, S + i + 1 :] == 0).all()
+
+
+@every
+@pytest.mark.parametrize("scan", [True, False])
+def test_the_ledger_is_what_the_step_computes(config: ModelConfig, scan: bool) -> None:
+    config = replace(config, scan=scan)
+    objective = ObjectiveConfig("causal_lm" if config.arch == "causal_lm" else "prefix_lm")
+    train = RunConfig(config, DataConfig(length=S + T), objective, train=TrainConfig(batch_size=2))
+    ledger = count(train)
+    row = ledger.row
+
+    def abstract(length: int) -> Stream:
+        ids = jax.ShapeDtypeStruct((2, length), np.int32)
+        return Stream(ids, ids, ids, jax.ShapeDtypeStruct((2, length), np.bool_))
+
+    params = jax.eval_shape(partial(parameters, config))
+    given = (abstract(row.source) if row.source else None, abstract(row.target))
+
+    def loss(params: object) -> jax.Array:
+        return logits(config, params, *given_arrays, row.scored).sum()
+
+    given_arrays = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), given)
+    assert flops(loss, params) == ledger.forward.dense
+    assert flops(jax.grad(loss), params) == ledger.train_flops.dense
+    assert all(e.mask <= e.dense for e in ledger.forward.entries if SCORES in e.group)
