@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
-from data.fake import FakeCache
+from data.fake import FakeCache, pair_cache
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import model_config
@@ -509,3 +509,42 @@ def test_objectives_that_differ_are_described_apart():
     assert described(COMPOSED["mixture"]) == (
         "mixture (1 prefix_lm (prefix random) + 3 scattered_spans + 2 bart (noise_density 0.3))"
     )
+
+
+@every
+def test_a_prompt_is_what_training_shows(name):
+    """Its source has the marks that sources have, and the target's first input is one that targets begin with."""
+    config = ALL[name]
+    known, text = frame(config), VOCAB.encode("the quick brown")
+    if name == "masked_lm":
+        with pytest.raises(UserError, match=r"objective\.name = 'masked_lm' is not accepted"):
+            objective_of(config).prompt(text, known)
+        return
+    source, first, end = objective_of(config).prompt(text, known)
+    assert max([*source, first, end]) < required_vocab_size(objective_of(config), VOCAB, DataConfig(length=LENGTH))
+    segments = view(config, texts(120), np.arange(120), 0, 120)
+    starts = {inputs[0] for _, inputs, _ in each(segments)}
+    if first in text:  # the text itself goes on
+        assert [*source, first] == text
+        assert min(starts) >= 3 or name in ("tuned", "mixture", "schedule")
+    else:
+        assert first in starts
+        assert VOCAB.decode(source) == "the quick brown"
+        assert set(source) - set(text) <= {token for s, _, _ in each(segments) for token in s}
+
+
+def test_a_pair_s_source_predicts_itself_and_not_where_its_target_starts():
+    run = replace(run_of("causal_lm", "causal_lm"), data=DataConfig(source_length=40, target_length=30))
+    counts = []
+    for loss in (False, True):
+        batches = Batches(pair_cache(), replace(run, objective=replace(PAIRS, source_loss=loss)))
+        batch = batches(0)
+        tokens, weights = batch.target.tokens[:, 1:], batch.weights[:, :-1]
+        same = batch.labels[:, :-1] == tokens  # but where a target ends
+        counts.append(batch.weights.sum())
+        opening = (tokens == START) & (batch.target.segment[:, 1:] > 0)
+        assert opening.any()
+        assert not weights[opening].any()
+        ends = batch.target.segment[:, 1:] != batch.target.segment[:, :-1]
+        assert same[(weights > 0) & ~ends].all()
+    assert counts[1] > counts[0] > 0
