@@ -271,6 +271,8 @@ def test_bert_and_mass_mask_in_place_and_ask_for_the_whole():
             swaps += 9 - masks.sum()
             assert changed.sum() <= 9
         assert swaps / (200 * 9) == pytest.approx(others, abs=0.03)
+    rare = view(ObjectiveConfig("bert_style"), np.full((300, 61), 100, np.int32), np.arange(300)).source
+    assert np.unique(rare[(rare != 100) & (rare < 259)]).size > 100  # of 256 bytes
 
 
 def test_dropped_tokens_are_the_target_in_their_order():
