@@ -120,18 +120,17 @@ def combine(digests: np.ndarray, so_far: str = "") -> str:
 
 
 class _Text:
-    """Windows of the documents end to end; a window's last label is the next one's first input."""
+    """Windows of text, and what the objective makes of them."""
 
     def __init__(self, cache: TokenCache, run: RunConfig) -> None:
-        tokens, length = text(cache, run), run.data.length
-        self._windows = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::length]
+        self._windows = text(cache, run)
         self._objective, self._seed = objective_of(run.objective), run.train.seed
         shape = geometry(run)
         self._frame = frame_of(self._objective, cache.vocab, run.data, shape.windows * shape.updates)
-        self.count = len(self._windows)
+        self.count = self._windows.count
 
     def raw(self, numbers: np.ndarray) -> np.ndarray:
-        return self._windows[numbers].astype(np.int32)
+        return self._windows[numbers]
 
     def segments(self, numbers: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Segments]:
         segments = self._objective.view(self.raw(numbers), places, self._seed, self._frame)

@@ -4,37 +4,40 @@
         manifest.json                    what is here, the SHA-256 of every file, and what it was made from
         <split>.<feature>.bin            token ids of all documents, one after the other
         <split>.<feature>.offsets        int64 [documents + 1]: where each one starts, and the end of the last
-        vocab.model                      the SentencePiece model, where there is one
+        vocab.model                      the vocabulary's model, where there is one
+        checked.json                     which files were hashed (`encdec_jax.data.stamps`)
+        rows/                            how pairs are packed (`encdec_jax.data.rows`)
 
-Every document ends with one end-of-document token, which its offsets include.
+A split of more than `encdec_jax.data.writing.SHARD` tokens is in shards, <split>.<feature>.00000.bin and so on, each
+of whole documents with offsets of its own. Every document ends with one end-of-document token, which its offsets
+include.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import itertools
 import json
 import os
-import shutil
 import tempfile
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from encdec_jax.data import corpus
 from encdec_jax.data.origin import Origin, changed, shipped
-from encdec_jax.data.vocab import MODEL_FILE, UNK, Vocab, vocab_in
+from encdec_jax.data.shards import Sharded, Values
+from encdec_jax.data.stamps import damage, stamp
+from encdec_jax.data.vocab import Vocab, vocab_in
+from encdec_jax.data.writing import LOCK, Making, Splits, making, thrown_away
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import cache_root, read_json, sha256_file, write_json
+from encdec_jax.files import cache_root, read_json, write_json
 
 FORMAT = 1
-
-Document = Sequence[ArrayLike]  # token ids of each feature
 
 
 def cache_folder(task: str, vocab: str) -> Path:
@@ -71,7 +74,9 @@ class TokenCache:
 
     @classmethod
     def open(cls, task: str, vocab: str) -> TokenCache:
-        """The cache of a task in a vocabulary, each file checked by the manifest, its origin by what is there.
+        """The cache of a task in a vocabulary, its files checked by the manifest, its origin by what is there.
+
+        Files are hashed at their first use (`encdec_jax.data.stamps`); after that no token is read.
 
         Raises:
           UserError: there is none, it is damaged, or what it was made from has changed.
@@ -84,48 +89,66 @@ class TokenCache:
             raise _damaged(folder, "manifest.json was changed", task, vocab)
         if (manifest["format"], manifest["task"], manifest["vocab"]) != (FORMAT, task, vocab):
             raise _damaged(folder, "manifest.json is of another task, vocabulary or version", task, vocab)
-        for name, entry in manifest["files"].items():
-            path = folder / name
-            if not path.exists():
-                raise _damaged(folder, f"{name} is missing", task, vocab)
-            if path.stat().st_size != entry["bytes"]:
-                raise _damaged(folder, f"{name} has {path.stat().st_size} bytes, not {entry['bytes']}", task, vocab)
-            if sha256_file(path) != entry["sha256"]:
-                raise _damaged(folder, f"{name} has another SHA-256 than its manifest", task, vocab)
+        if (wrong := damage(folder, manifest["files"])) is not None:
+            raise _damaged(folder, wrong, task, vocab)
         what = _changed(task, manifest["source"])
         if what is not None:
             again = _command(task, vocab, manifest["source"])
             raise UserError(f"data.task = {task!r}: {what} since its tokens were made: first {again}")
         return cls(folder, manifest)
 
-    def tokens(self, split: str, feature: str) -> np.memmap:
+    def tokens(self, split: str, feature: str) -> Values:
         """Token ids of a split, documents end to end: uint16 or int32 [tokens].
 
         Raises:
           UserError: the cache has no such split or feature.
         """
-        return self._array(split, feature, "bin", np.dtype(self.manifest["dtype"]))
+        dtype, paths = np.dtype(self.manifest["dtype"]), self._paths(split, feature, "bin")
+        return _opened(paths, self._starts(paths, dtype), dtype)
 
-    def offsets(self, split: str, feature: str) -> np.ndarray:
+    def offsets(self, split: str, feature: str) -> Values:
         """Where each document starts, and the end of the last: int64 [documents + 1].
 
         Raises:
           UserError: the cache has no such split or feature.
         """
-        return self._array(split, feature, "offsets", np.dtype("<i8"))
+        dtype, paths = np.dtype("<i8"), self._paths(split, feature, "offsets")
+        starts = self._starts(paths, dtype)
+        ends = [start - place for place, start in enumerate(starts)]  # each file holds the end of its last document too
+        ends[-1] += 1
+        of_tokens = self._paths(split, feature, "bin")
+        return _opened(paths, ends, dtype, self._starts(of_tokens, np.dtype(self.manifest["dtype"]))[:-1])
 
-    def _array(self, split: str, feature: str, ending: str, dtype: np.dtype) -> np.memmap:
+    def _paths(self, split: str, feature: str, ending: str) -> list[Path]:
         require(split in self.splits, "split", split, "one of " + ", ".join(self.splits))
         require(feature in self.features, "feature", feature, "one of " + ", ".join(self.features))
-        return np.memmap(self.folder / f"{split}.{feature}.{ending}", dtype, mode="r")
+        return [self.folder / name for name in names(split, feature, ending, self.manifest["files"])]
+
+    def _starts(self, paths: list[Path], dtype: np.dtype) -> list[int]:
+        sizes = (self.manifest["files"][path.name]["bytes"] // dtype.itemsize for path in paths)
+        return [0, *itertools.accumulate(sizes)]
+
+
+def _opened(paths: list[Path], starts: list[int], dtype: np.dtype, base: list[int] | None = None) -> Values:
+    return np.memmap(paths[0], dtype, mode="r") if len(paths) == 1 else Sharded(paths, starts, dtype, base)
+
+
+def names(split: str, feature: str, ending: str, files: Collection[str]) -> list[str]:
+    """The files that hold one array: one, or its shards in their order."""
+    if (whole := f"{split}.{feature}.{ending}") in files:
+        return [whole]
+    numbered = (f"{split}.{feature}.{number:05}.{ending}" for number in itertools.count())
+    return list(itertools.takewhile(files.__contains__, numbered))
 
 
 def write_cache(
     task: str,
     vocab: Vocab,
     features: tuple[str, ...],
-    splits: Mapping[str, Iterable[Document]],
+    splits: Splits,
     source: Callable[[], Origin] = dict,
+    tally: object = None,
+    done: Callable[[], bool] = lambda: False,
 ) -> TokenCache:
     """Write a cache whole or not at all, in place of any that is there.
 
@@ -133,96 +156,51 @@ def write_cache(
       task: its name.
       vocab: what the ids are of.
       features: of every document, in its order.
-      splits: each split's documents, read once.
-      source: gives what the documents were made from, if that is known, once they are read.
+      splits: each split's documents, read once; of those that can be read from any on, only those that are not done
+        yet (`encdec_jax.data.writing`).
+      source: gives what the documents were made from, if that is known, as far as they are read.
+      tally: an object whose attributes count what is read.
+      done: whether another process made it while this one waited.
 
     Raises:
       UserError: the folder can't be written to, the disk is full, a split is empty, or an id is none of the vocabulary
         or stands for no text.
     """
     folder = cache_folder(task, vocab.name)
-    with _made(folder, task, vocab, features, splits, source) as (temporary, _):
-        _put(temporary, folder)
+    try:
+        with making(folder, vocab, features, splits, source, tally or SimpleNamespace(), done) as made:
+            if made is not None:
+                manifest = _manifest(task, vocab, features, made) | {"source": source()}
+                write_json(made.folder / "manifest.json", manifest)
+                stamp(made.folder, made.files)
+                _put(made.folder, folder)
+    except OSError as error:
+        raise UserError(f"can't write {folder}: {error.strerror or error}") from error
     return TokenCache.open(task, vocab.name)
 
 
-def digest_of(task: str, vocab: Vocab, features: tuple[str, ...], splits: Mapping[str, Iterable[Document]]) -> str:
+def digest_of(task: str, vocab: Vocab, features: tuple[str, ...], splits: Splits) -> str:
     """The digest that a cache of these documents would have; leaves nothing. Arguments and errors as `write_cache`."""
-    with _made(cache_folder(task, vocab.name), task, vocab, features, splits, dict) as (_, digest):
-        return digest
-
-
-@contextlib.contextmanager
-def _made(
-    folder: Path,
-    task: str,
-    vocab: Vocab,
-    features: tuple[str, ...],
-    splits: Mapping[str, Iterable[Document]],
-    source: Callable[[], Origin],
-) -> Iterator[tuple[Path, str]]:
-    """A whole cache in a temporary folder beside `folder`, and its digest."""
-    temporary = None
+    folder = cache_folder(task, vocab.name)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        dtype = np.dtype("<u2" if vocab.size <= 65535 else "<i4")
-        counts = {split: _write_split(temporary, split, features, docs, vocab, dtype) for split, docs in splits.items()}
-        if vocab.model is not None:
-            (temporary / MODEL_FILE).write_bytes(vocab.model)
-        written = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in sorted(temporary.iterdir())}
-        manifest = {
-            "format": FORMAT,
-            "task": task,
-            "vocab": vocab.name,
-            "vocab_size": vocab.size,
-            "dtype": dtype.str,
-            "features": list(features),
-            "splits": counts,
-            "source": source(),
-            "files": written,
-        }
-        digest = _digest(manifest)
-        write_json(temporary / "manifest.json", manifest | {"digest": digest})
-        yield temporary, digest
+        with thrown_away(folder, vocab, features, splits) as made:
+            return str(_manifest(task, vocab, features, made)["digest"])
     except OSError as error:
         raise UserError(f"can't write {folder}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_split(
-    folder: Path, split: str, features: tuple[str, ...], documents: Iterable[Document], vocab: Vocab, dtype: np.dtype
-) -> dict[str, Any]:
-    offsets = [array("q", [0]) for _ in features]
-    with contextlib.ExitStack() as stack:
-        files = [stack.enter_context((folder / f"{split}.{feature}.bin").open("wb")) for feature in features]
-        for number, document in enumerate(documents):
-            for file, starts, ids in zip(files, offsets, document, strict=True):
-                row = np.asarray(ids, np.int64)
-                if not row.size or row[-1] != vocab.eos_id:
-                    row = np.append(row, vocab.eos_id)
-                _check_ids(row[:-1], vocab, f"example {number} of split {split!r}")
-                file.write(row.astype(dtype).tobytes())
-                starts.append(starts[-1] + row.size)
-    require(len(offsets[0]) > 1, f"split {split!r}", "no documents", "at least one document")
-    for feature, starts in zip(features, offsets, strict=True):
-        np.asarray(starts, "<i8").tofile(folder / f"{split}.{feature}.offsets")
-    return {"documents": len(offsets[0]) - 1, "tokens": {f: s[-1] for f, s in zip(features, offsets, strict=True)}}
-
-
-def _check_ids(ids: np.ndarray, vocab: Vocab, where: str) -> None:
-    """Refuse ids that are none, and those that stand for no text: a model would learn what no text says."""
-    outside = ids[(ids < 0) | (ids >= vocab.size)]
-    if outside.size:
-        raise UserError(f"token id = {outside[0]} in {where} is not accepted: 0 to {vocab.size - 1}")
-    empty = ids[(vocab.token_bytes(ids) == 0) & (vocab.exact | (ids != UNK))]
-    if empty.size:
-        raise UserError(
-            f"token id = {empty[0]} in {where} is not accepted: padding, the unknown, an end before the last place and"
-            " other ids that stand for no text can't be told from text that is lost"
-        )
+def _manifest(task: str, vocab: Vocab, features: tuple[str, ...], made: Making) -> dict[str, Any]:
+    manifest = {
+        "format": FORMAT,
+        "task": task,
+        "vocab": vocab.name,
+        "vocab_size": vocab.size,
+        "dtype": made.dtype.str,
+        "features": list(features),
+        "splits": made.splits,
+        "files": made.files,
+    }
+    return manifest | {"digest": _digest(manifest)}
 
 
 def _changed(task: str, source: Origin | str) -> str | None:
@@ -239,6 +217,7 @@ def _digest(manifest: dict[str, Any]) -> str:
 def _put(temporary: Path, folder: Path) -> None:
     """Rename the finished folder into place. What was there goes first: a folder can't be renamed over a full one."""
     temporary.chmod(0o755)
+    (temporary / LOCK).unlink(missing_ok=True)
     if folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".old.") as old:
             os.rename(folder, Path(old) / folder.name)

@@ -25,6 +25,8 @@ class DataConfig:
         or split into parts that fit. Held-out pairs are scored whole or not at all.
       packing: of pairs: 'apart' in rows with a room for sources and one for targets, which every architecture can read;
         'joined' in rows with one room of source_length + target_length, for architectures of one stream.
+      documents: of text: 'joined' end to end, so that windows span their ends; 'apart', so that none does, and what a
+        document has beyond its last whole window is left out.
     """
 
     task: str = "bible_en"
@@ -36,6 +38,7 @@ class DataConfig:
     eval_split: str = "validation"
     long: Literal["drop", "truncate", "split"] = later("drop")
     packing: Literal["apart", "joined"] = later("apart")
+    documents: Literal["joined", "apart"] = later("joined")
 
     def __post_init__(self) -> None:
         check_ranges(self, "data.")

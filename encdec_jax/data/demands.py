@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import required_vocab_size
 from encdec_jax.data.rows import planned
+from encdec_jax.data.windows import Windows
 from encdec_jax.errors import UserError, require
 
 
@@ -31,8 +30,8 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
     eval_batch(cache, run.model.choices, run.data, run.evaluate)
 
 
-def text(cache: TokenCache, run: RunConfig) -> np.ndarray:
-    """The tokens of a run's `data.split`, documents end to end.
+def text(cache: TokenCache, run: RunConfig) -> Windows:
+    """The windows of a run's `data.split`.
 
     Raises:
       UserError: the task is pairs, or the split has not one window of text.
@@ -41,7 +40,8 @@ def text(cache: TokenCache, run: RunConfig) -> np.ndarray:
     if "inputs" in cache.features:
         name = run.objective.name
         raise UserError(f"objective.name = {name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'")
-    tokens = np.asarray(cache.tokens(data.split, "targets"))
-    accepted = f"less than the {len(tokens)} tokens of task '{data.task}', split '{data.split}'"
-    require(len(tokens) > data.length, "data.length", data.length, accepted)
-    return tokens
+    tokens, windows = len(cache.tokens(data.split, "targets")), Windows(cache, data.split, data.length, data.documents)
+    accepted = f"less than the {tokens} tokens of task '{data.task}', split '{data.split}'"
+    accepted += "" if data.documents == "joined" else ", and than one of its documents"
+    require(windows.count > 0, "data.length", data.length, accepted)
+    return windows

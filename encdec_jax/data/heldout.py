@@ -11,6 +11,7 @@ from encdec_jax.data.objectives.objective import Layout, Segments
 from encdec_jax.data.objectives.seq2seq import Seq2Seq
 from encdec_jax.data.packing import Batch, assemble
 from encdec_jax.data.pairs import Pairs
+from encdec_jax.data.windows import Windows
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import Arch
@@ -50,13 +51,15 @@ def _suffix_layout(arch: Arch, evaluate: EvalConfig) -> Layout:
 
 
 def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:
-    tokens = np.asarray(cache.tokens(data.eval_split, "targets"))
     length = evaluate.prefix + evaluate.suffix
-    room = len(tokens) - 1 - length
-    most = (len(tokens) - 1) // length
-    require(evaluate.windows <= most, "evaluate.windows", evaluate.windows, _most(most, data))
-    first = np.arange(evaluate.windows) * room // max(evaluate.windows - 1, 1)
-    windows = tokens[first[:, None] + np.arange(length + 1)].astype(np.int32)
+    apart = Windows(cache, data.eval_split, length, evaluate.documents)
+    require(evaluate.windows <= apart.count, "evaluate.windows", evaluate.windows, _most(apart.count, data))
+    if evaluate.documents == "apart":
+        windows = apart[np.arange(evaluate.windows) * apart.count // evaluate.windows]
+    else:
+        tokens = cache.tokens(data.eval_split, "targets")
+        first = np.arange(evaluate.windows) * (len(tokens) - 1 - length) // max(evaluate.windows - 1, 1)
+        windows = np.asarray(tokens[first[:, None] + np.arange(length + 1)], np.int32)
     return cut(windows, np.full(evaluate.windows, evaluate.prefix))
 
 

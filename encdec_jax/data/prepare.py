@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +19,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from encdec_jax.data import corpus, pieces
-from encdec_jax.data.cache import Document, TokenCache, cache_folder, digest_of, write_cache
+from encdec_jax.data.cache import TokenCache, cache_folder, digest_of, write_cache
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.fetch.catalogue import FETCHED
 from encdec_jax.data.named_vocab import OWN, Lossy, checked, vocab_file, vocab_name
@@ -26,7 +27,9 @@ from encdec_jax.data.origin import changed, module_file, opened, shipped, with_r
 from encdec_jax.data.plain import Plain, default_name, fetched_task, shipped_task, text_task
 from encdec_jax.data.rows import planned, told
 from encdec_jax.data.splits import RUN
+from encdec_jax.data.tokenising import tokenised
 from encdec_jax.data.vocab import ByteVocab, Vocab
+from encdec_jax.data.writing import Document
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import absolute
 from encdec_jax.text import progress_console
@@ -82,7 +85,7 @@ def prepare(
         found = shipped() if task in corpus.FEATURES else reading.origin
         made = _vocabulary(reading, name, vocab)
         lossy = Lossy()
-        documents = {split: _documents(reading, split, made, lossy) for split in reading.splits}
+        documents = {split: _Documents(reading, split, made, lossy) for split in reading.splits}
         if there is not None:
             digest = digest_of(task, made, reading.features, documents)
             if digest != there.digest:
@@ -92,7 +95,15 @@ def prepare(
                 )
             print(f"checked: {there.folder} holds what the task gives")
             return there.folder
-        cache = write_cache(task, made, reading.features, documents, lambda: with_read(found, files))
+        cache = write_cache(
+            task,
+            made,
+            reading.features,
+            documents,
+            lambda: with_read(found, files),
+            lossy,
+            lambda: _is_done(task, name, file, text, field),
+        )
     _say(cache, reading, lossy)
     return cache.folder
 
@@ -206,24 +217,34 @@ def _vocabulary(reading: Reading | Plain, name: str, given: str) -> Vocab:
     return pieces.train(name, int(name.removeprefix("spm")), (text for example in examples for text in example))
 
 
-def _documents(reading: Reading | Plain, split: str, vocab: Vocab, lossy: Lossy) -> Iterator[Document]:
-    """The token ids of each example; refuses one whose text they would not keep, as far as the vocabulary keeps any."""
-    if vocab.name != OWN:
-        for number, example in enumerate(_shown(reading.texts(split), split, reading.examples(split))):
-            where = f"example {number} of split {split!r}"
-            yield tuple(checked(vocab.encode(text), text, vocab, where, lossy) for text in example)
-        return
-    for number, (ids, texts) in enumerate(_shown(reading.ids(split), split, reading.examples(split))):
-        where = f"example {number} of split {split!r}"
+class _Documents:
+    """The documents of a split as token ids; refuses those whose text they would not keep, as far as any are kept."""
+
+    def __init__(self, reading: Reading | Plain, split: str, vocab: Vocab, lossy: Lossy) -> None:
+        self._reading, self._split, self._vocab, self._lossy = reading, split, vocab, lossy
+
+    def after(self, number: int) -> Iterator[Document]:
+        """Those behind the first `number`, which are read but not tokenised."""
+        reading, split, total = self._reading, self._split, self._reading.examples(self._split)
+        if self._vocab.name != OWN:
+            texts = islice(_shown(reading.texts(split), split, total), number, None)
+            yield from tokenised(texts, self._vocab, number, split, self._lossy)
+            return
+        examples = islice(_shown(reading.ids(split), split, total), number, None)
+        for place, (ids, kept) in enumerate(examples, number):
+            yield self._checked(ids, kept, f"example {place} of split {split!r}")
+
+    def _checked(self, ids: tuple[np.ndarray, ...], texts: tuple[str | None, ...], where: str) -> Document:
+        vocab = self._vocab
         for row, text in zip(ids, texts, strict=True):
             if text is not None:
-                checked([i for i in row.tolist() if i != vocab.eos_id], text, vocab, where, lossy)
+                checked([i for i in row.tolist() if i != vocab.eos_id], text, vocab, where, self._lossy)
             elif not vocab.exact:
                 raise UserError(
                     f"vocab = {vocab.name!r} is not accepted: the task's vocabulary does not keep text exactly, and the"
                     " task keeps no text beside its ids, whose bytes could be counted"
                 )
-        yield ids
+        return ids
 
 
 def _shown(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:

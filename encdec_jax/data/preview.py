@@ -14,7 +14,7 @@ from rich.text import Text
 from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
-from encdec_jax.data.demands import check_demands
+from encdec_jax.data.demands import check_demands, text
 from encdec_jax.data.drawing import STYLES, drawings
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import described, objective_of
@@ -48,7 +48,7 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
     batches = Batches(cache, run)
     steps = -(-rows // batches.rows)
     shown = [batches(step) for step in range(steps)]
-    console.print(_summary(run, batches, shown))
+    console.print(_summary(cache, run, batches, shown))
     marks = {
         number: name for name, number in frame_of(objective_of(run.objective), cache.vocab, run.data).marks.items()
     }
@@ -60,7 +60,7 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
             console.print(Text(title, style="italic"), drawn, sep="\n")
 
 
-def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
+def _summary(cache: TokenCache, run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
     layout, unit = batches.layout, "packed rows" if objective_of(run.objective).pairs else "windows"
     shape = geometry(run)
     streams = [stream for batch in shown for stream in (batch.source, batch.target) if stream is not None]
@@ -78,6 +78,9 @@ def _summary(run: RunConfig, batches: Batches, shown: list[Batch]) -> Table:
     }
     if batches.fill is not None:
         facts["rows"], facts["long pairs"] = told(batches.fill, run.data)
+    elif run.data.documents == "apart":
+        left, total = text(cache, run).left_out(cache)
+        facts["left out"] = f"{left:,} of {total:,} bytes ({left / total:.1%}), at the ends of documents"
     for name, fact in facts.items():
         table.add_row(name, fact)
     return table

@@ -1,7 +1,7 @@
 """The rows that pairs are packed into: planned once for a split and its lengths, and kept with the cache.
 
     <folder of the tokens>/rows/<split>-<source>x<target>[-<long>][-joined]
-        .json      how full the rows are, and the SHA-256 of the others
+        .json      how full the rows are, and the size and SHA-256 of the others
         .items     int64 [items, 3]: the pair, the part of it, and of how many (`encdec_jax.data.pairs.Items`)
         .first     int64 [rows + 1]: where each row's items start, and the end of the last
 
@@ -25,8 +25,9 @@ from encdec_jax.data.cache import TokenCache, cache_folder, manifest_of
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.objective import Means
 from encdec_jax.data.pairs import Pairs
+from encdec_jax.data.stamps import damage, stamp
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, read_json, sha256_file, write_json
+from encdec_jax.files import atomic_write, read_json, write_json
 
 FORMAT = 1
 BLOCK = 1 << 20  # pairs that are packed together
@@ -238,24 +239,25 @@ def _kept(folder: Path, data: DataConfig, digest: str) -> Rows | None:
     fill = kept_fill(folder.parent, data, digest)
     if fill is None:
         return None
-    hashes = read_json(_path(folder, data, "json"))["files"]
-    paths = {ending: _path(folder, data, ending) for ending in ("items", "first")}
-    if any(not path.exists() or sha256_file(path) != hashes[ending] for ending, path in paths.items()):
-        return None  # damaged: planned again, the same
-    items, first = (np.memmap(path, "<i8", mode="r") for path in paths.values())
+    if damage(folder, read_json(_path(folder, data, "json"))["files"]):
+        return None  # planned again, the same
+    items, first = (np.memmap(_path(folder, data, ending), "<i8", mode="r") for ending in ("items", "first"))
     return Rows(items.reshape(-1, 3), first, fill)
 
 
 def _keep(rows: Rows, folder: Path, data: DataConfig, digest: str) -> None:
     """Write the rows, the numbers last. Where the tokens can't be written to, every use plans anew."""
-    parts = {"items": rows.items.astype("<i8").tobytes(), "first": rows.first.astype("<i8").tobytes()}
-    hashes = {ending: hashlib.sha256(part).hexdigest() for ending, part in parts.items()}
+    parts = {_path(folder, data, "items"): rows.items, _path(folder, data, "first"): rows.first}
+    files = {}
     try:
-        for ending, part in parts.items():
-            atomic_write(_path(folder, data, ending), part)
-        whole = {"format": FORMAT, "cache_digest": digest, "fill": asdict(rows.fill), "files": hashes}
+        for path, part in parts.items():
+            raw = part.astype("<i8").tobytes()
+            atomic_write(path, raw)
+            files[path.name] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        whole = {"format": FORMAT, "cache_digest": digest, "fill": asdict(rows.fill), "files": files}
         write_json(_path(folder, data, "json"), whole)
-    except UserError:
+        stamp(folder, files)
+    except (UserError, OSError):
         return
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from encdec_jax.ranges import COUNT, check_ranges
-from encdec_jax.resolve import execution
+from encdec_jax.resolve import execution, later
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class EvalConfig:
       prefix, suffix: tokens of each part of a window, at least 1.
       windows: held-out windows scored, at least 1 and at most those that the split has.
       batch_size: windows scored at a time, at least 1.
+      documents: 'joined' end to end, so that windows span their ends; 'apart', so that none does.
     """
 
     prefix: Annotated[int, COUNT] = 128
     suffix: Annotated[int, COUNT] = 128
     windows: Annotated[int, COUNT] = 512
     batch_size: Annotated[int, COUNT] = execution(64)
+    documents: Literal["joined", "apart"] = later("joined")
 
     def __post_init__(self) -> None:
         check_ranges(self, "evaluate.")
