@@ -29,11 +29,12 @@ from urllib.parse import quote
 import numpy as np
 
 from encdec_jax.data import corpus
+from encdec_jax.data.hidden import LOCK
 from encdec_jax.data.origin import Origin, changed, shipped
 from encdec_jax.data.shards import Sharded, Values
 from encdec_jax.data.stamps import damage, stamp
 from encdec_jax.data.vocab import Vocab, vocab_in
-from encdec_jax.data.writing import LOCK, Making, Splits, making, thrown_away
+from encdec_jax.data.writing import Making, Splits, making, thrown_away
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, write_json
 

@@ -126,9 +126,11 @@ class Pairs:
         return np.asarray(self._tokens[side][begin[owner] + within], np.int32)
 
 
-def dropped_pairs(cache: TokenCache, split: str, data: DataConfig) -> tuple[int, int]:
-    """How many pairs of a split are empty or too long for a row, and how many there are."""
+def dropped(cache: TokenCache, split: str, data: DataConfig) -> float | None:
+    """The share of a split's pairs that are empty or too long to be scored; None for text."""
+    if "inputs" not in cache.features:
+        return None
     pairs = Pairs(cache, split, data)
     sources, targets = pairs.lengths()
     ok = (sources > 0) & (targets > 0) & (sources <= pairs.room[0]) & (targets <= pairs.room[1])
-    return int(len(ok) - ok.sum()), len(ok)
+    return 1 - float(ok.mean())

@@ -12,13 +12,11 @@ tokenised again. Where shards end is decided by the documents alone.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
 import shutil
 import tempfile
-import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from encdec_jax.data.hidden import LOCK, held, remove_abandoned
 from encdec_jax.data.origin import Origin, changed
 from encdec_jax.data.stamps import damage
 from encdec_jax.data.vocab import MODEL_FILE, UNK, Vocab
@@ -34,9 +33,8 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json, write_json
 
 SHARD = 1 << 27  # tokens of a feature at which a shard ends
-ABANDONED = 7 * 86400.0  # seconds after which a hidden folder that nobody holds is removed
 _READ = ("data", "sources")  # of an origin, what grows while a task is read
-PROGRESS, LOCK = "progress.json", "lock"
+PROGRESS = "progress.json"
 
 Document = Sequence[ArrayLike]  # token ids of each feature
 
@@ -203,8 +201,8 @@ def making(
     """
     hidden = folder.parent / f".{folder.name}.making"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder.parent)
-    with _held(hidden) as waited:
+    remove_abandoned(folder.parent)
+    with held(hidden) as waited:
         if waited and done():
             shutil.rmtree(hidden, ignore_errors=True)
             yield None
@@ -253,45 +251,6 @@ def _go_on(made: Making, of: str, source: Origin, tally: object) -> None:
     for path in hidden.iterdir():
         if path.name not in (*made.files, LOCK):
             path.unlink()
-
-
-@contextlib.contextmanager
-def _held(hidden: Path) -> Iterator[bool]:
-    """Within, this process alone writes in a hidden folder; gives whether another one that did was waited for."""
-    waited = False
-    while True:
-        hidden.mkdir(exist_ok=True)
-        with (hidden / LOCK).open("w") as lock:
-            if not _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                print(f"waiting for another process, which prepares the same in {hidden}")
-                waited = True
-                _locked(lock, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if (hidden / LOCK).stat().st_ino == os.fstat(lock.fileno()).st_ino:  # not put into place meanwhile
-                    yield waited
-                    return
-
-
-def _locked(lock: Any, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: nobody can be told apart from a process that is dead
-        return True
-    return True
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove hidden folders of processes that were killed long ago."""
-    for path in parent.glob(".*"):
-        with contextlib.suppress(OSError):
-            if path.is_dir() and time.time() - path.stat().st_mtime > ABANDONED:
-                if (path / LOCK).exists():
-                    with (path / LOCK).open() as lock:
-                        if not _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                            continue
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_ids(ids: np.ndarray, vocab: Vocab, where: str) -> None:

@@ -21,7 +21,7 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
-from encdec_jax.data.pairs import dropped_pairs
+from encdec_jax.data.pairs import dropped
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import atomic_write, write_json
@@ -221,17 +221,10 @@ class _Loop:
             "commit": self.commit,
             "versions": versions(),
             "dropped": None if self.batches.fill is None else self.batches.fill.left / self.batches.fill.pairs,
-            "dropped_eval": self._dropped_eval(),
+            "dropped_eval": dropped(self.cache, self.run.data.eval_split, self.run.data),
             "error": reason,
             "lease": self.fence.number,
         }
-
-    def _dropped_eval(self) -> float | None:
-        """The share of held-out pairs that are too long for a row; None for text, which is cut."""
-        if "inputs" not in self.cache.features:
-            return None
-        dropped, pairs = dropped_pairs(self.cache, self.run.data.eval_split, self.run.data)
-        return dropped / pairs
 
     def _progress(self, done: int) -> Progress:
         rate = done * self.tokens_per_update / max(self.carried.step_s, 1e-9)
