@@ -13,7 +13,19 @@ from typing import TextIO
 
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
-from encdec_jax.cli import compare, compile, configurations, experiments, fetch, fit, match, memory, predict, prepare
+from encdec_jax.cli import (
+    compare,
+    compile,
+    configurations,
+    evaluate,
+    experiments,
+    fetch,
+    fit,
+    match,
+    memory,
+    predict,
+    prepare,
+)
 from encdec_jax.errors import UserError
 
 VERBS = (
@@ -27,6 +39,7 @@ VERBS = (
     compile,
     fetch,
     prepare,
+    evaluate,
 )  # in the order of --help
 
 

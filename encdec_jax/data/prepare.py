@@ -175,13 +175,22 @@ def _reading(task: str, module: str | None, text: str | None, field: str) -> Rea
         return shipped_task(task)
     if task in FETCHED and module is None:
         return fetched_task(task)
+    return registered(task, module)
+
+
+def registered(task: str, module: str | None) -> Reading:
+    """A seqio Task or Mixture, to be read.
+
+    Raises:
+      UserError: seqio or TensorFlow is not installed, or as `Reading`.
+    """
     try:
         with _quiet():
             from encdec_jax.data.reading import Reading
     except ImportError as error:
         what = error.name or str(error)
         raise UserError(
-            f"`prepare` needs {what}, which is not installed: in a checkout, pip install '.[data]'"
+            f"a seqio Task needs {what}, which is not installed: in a checkout, pip install '.[data]'"
         ) from error
     return Reading(task, module)
 

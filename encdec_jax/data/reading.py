@@ -89,6 +89,29 @@ class Reading:
                 yield tuple(self._decoded(text, split, number) for text in row)
                 number += 1
 
+    def examples_of(self, split: str) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+        """Each example as the task makes it, and the text of each of its features.
+
+        Raises:
+          UserError: as `texts`.
+        """
+        dataset = self._dataset(split)
+        keys = tuple(self._text_key(feature, dataset.element_spec) for feature in self.features)
+        for number, example in enumerate(self._examples(split, dataset)):
+            yield example, tuple(self._decoded(example[key], split, number) for key in keys)
+
+    def metric_functions(self) -> tuple[list[Any], list[Any]]:
+        """The task's metrics of (targets, predictions), and of (targets, log-likelihoods); a Mixture has none."""
+        if isinstance(self._task, seqio.Mixture):
+            return [], []
+        return list(self._task.predict_metric_fns), list(self._task.score_metric_fns)
+
+    def postprocessed(self, text: str, example: dict[str, Any], is_target: bool) -> Any:
+        """What the task's postprocessor makes of a prediction or target, as seqio's evaluator calls it."""
+        if isinstance(self._task, seqio.Mixture):
+            return text
+        return self._task.postprocess_fn(text, example=example, is_target=is_target)
+
     def ids(self, split: str) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[str | None, ...]]]:
         """The token ids of each feature, int arrays of one dimension, and the text that the task keeps of each, if any.
 

@@ -96,7 +96,7 @@ PREFIXES = {
     "wordnet": "define: ",
 }
 
-# Names of functions of `encdec_jax.evaluate.metrics`; of other pairs, exact match and token F1.
+# Names of functions of `encdec_jax.evaluate.task_metrics`; of other pairs, exact match and token F1.
 METRICS = {
     **dict.fromkeys(("bible_en_es", "bible_kjv_web", *(f"debian_en_{code}" for code in _OTHERS)), ("bleu", "chrf")),
     "debian_summary": ("rouge", "exact_match"),
