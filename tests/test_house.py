@@ -109,6 +109,7 @@ def test_every_folder_of_code_is_a_package():
 
 def test_only_prepare_reads_tensorflow():
     allowed = {
+        "encdec_jax.data.public",
         "encdec_jax.data.tasks",
         "encdec_jax.data.reading",
         "encdec_jax.data.bible.bible",

@@ -19,7 +19,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from encdec_jax.data import tasks  # noqa: F401 (registers the shipped tasks)
+from encdec_jax.data import public, tasks  # noqa: F401 (register the shipped, fetched and public tasks)
 from encdec_jax.data.origin import load, origin
 from encdec_jax.data.vocab import ByteVocab, SentencePieceVocab, Vocab
 from encdec_jax.errors import UserError, require

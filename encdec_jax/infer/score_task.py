@@ -108,7 +108,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
 def _cached(cache: TokenCache, task: str, split: str) -> Examples:
     texts = {}
     for feature in ("inputs", "targets"):
-        tokens, offsets = np.asarray(cache.tokens(split, feature)), cache.offsets(split, feature)
+        tokens, offsets = (np.asarray(read(split, feature)) for read in (cache.tokens, cache.offsets))
         texts[feature] = [cache.vocab.decode(tokens[a:b].tolist()) for a, b in pairwise(offsets.tolist())]
     metrics = [NAMED[name] for name in METRICS.get(task, DEFAULT)]
     return Examples(texts["inputs"], texts["targets"], metrics, [target_bits_per_byte])

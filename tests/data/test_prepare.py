@@ -27,6 +27,7 @@ tf = pytest.importorskip("tensorflow", reason=ABSENT)
 tfds = pytest.importorskip("tensorflow_datasets", reason=ABSENT)
 bible = pytest.importorskip("encdec_jax.data.bible.bible", reason=ABSENT)
 fetched = pytest.importorskip("encdec_jax.data.fetched.fetched", reason=ABSENT)
+public = pytest.importorskip("encdec_jax.data.public", reason=ABSENT)
 
 pytestmark = pytest.mark.slow
 
@@ -344,6 +345,42 @@ def test_vocabularies_are_named(vocab, size, message):
     with pytest.raises(UserError, match=message):
         vocab_name(vocab, size)
     assert vocab_name("spm", 512) == vocab_name("spm512", None) == vocab_name("spm512", 512) == "spm512"
+
+
+EXAMPLES = {
+    "c4": ({"text": "a page"}, {"targets": "a page"}),
+    "wmt14_en_de": ({"en": "yes", "de": "ja"}, {"inputs": "translate English to German: yes", "targets": "ja"}),
+    "wmt14_fr_en": ({"en": "yes", "fr": "oui"}, {"inputs": "translate French to English: oui", "targets": "yes"}),
+    "cnn_dailymail": ({"article": "long", "highlights": "short"}, {"inputs": "summarize: long", "targets": "short"}),
+    "squad": (
+        {"question": "Who?", "context": "She did.", "answers": {"text": ["She", "she did"]}},
+        {"inputs": "question: Who? context: She did.", "targets": "She"},
+    ),
+    "instruct_rte": (
+        {"premise": "It rains.", "hypothesis": "It is wet.", "label": 0},
+        {"inputs": "Read this: It rains.\nDoes it follow that It is wet.\nOptions: yes, no", "targets": "yes"},
+    ),
+    "instruct_boolq": (
+        {"passage": "It rains.", "question": "is it dry", "answer": False},
+        {"inputs": "Read this: It rains.\nQuestion: is it dry?\nOptions: yes, no", "targets": "no"},
+    ),
+}
+
+
+@pytest.mark.parametrize("task", EXAMPLES)
+def test_public_tasks_have_the_standard_format(task):
+    example, expected = EXAMPLES[task]
+    found = public.PUBLIC[task][1](tf.nest.map_structure(tf.constant, example))
+    assert {name: found[name].numpy().decode() for name in expected} == expected
+    post = seqio.get_mixture_or_task(task).postprocess_fn
+    target = post("She", example={"answers": [b"She", b"she did"]}, is_target=True)
+    assert target == (["She", "she did"] if task == "squad" else "She")
+
+
+def test_a_public_task_that_is_not_on_disk_is_one_line():
+    with pytest.raises(UserError, match=r"can't read the splits of task 'squad'.*`tfds build`") as caught:
+        prepare.prepare("squad")
+    assert "\n" not in str(caught.value)
 
 
 def test_fetched_data_is_a_seqio_task_and_a_tfds_builder(tmp_path, monkeypatch):

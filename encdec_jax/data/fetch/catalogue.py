@@ -102,4 +102,6 @@ METRICS = {
     "debian_summary": ("rouge", "exact_match"),
     "cmudict": ("phoneme_error_rate", "exact_match"),
     "wordnet": ("rouge", "token_f1"),
+    **dict.fromkeys(("wmt14_en_de", "wmt14_de_en", "wmt14_en_fr", "wmt14_fr_en", "wmt16_en_ro"), ("bleu", "chrf")),
+    "cnn_dailymail": ("rouge",),
 }
