@@ -63,7 +63,7 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
             "at most 8 devices in all",
         ),
         (["train", f"{BASE}:enc_dec", "--config.data.task=absent"], "first encdec prepare --task absent"),
-        (["preview", f"{BASE}:enc_dec", "--rows", "0"], "rows = 0 is not accepted: at least 1"),
+        (["preview", f"{BASE}:enc_dec", "--rows", "0"], "rows = '0' is not accepted: a whole number of at least 1"),
         *(
             ([verb, f"{BASE}:enc_dec", "--config.evaluate.windows=4", change], message)
             for verb in ("preview", "train")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from tiny import tiny_run
@@ -17,9 +17,9 @@ from encdec_jax.sweep.algebra import override
 
 
 def numbers(cls: type = RunConfig, path: str = "") -> Iterator[tuple[str, type, Range | None]]:
-    """Every number of a configuration: its path, its type and its range."""
+    """Every number of a configuration that a path leads to: the path, its type and its range."""
     for name, hint in get_type_hints(cls).items():
-        kinds = [hint, *get_args(hint)]
+        kinds = [hint, *(() if get_origin(hint) is tuple else get_args(hint))]
         below = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
         if below is not None:
             yield from numbers(below, f"{path}{name}.")

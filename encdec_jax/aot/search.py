@@ -10,12 +10,10 @@ from encdec_jax.aot.bounds import estimated, held
 from encdec_jax.aot.compile import Compiled
 from encdec_jax.aot.steps import Step
 from encdec_jax.aot.topology import Topology
+from encdec_jax.compute.limits import check_mesh
 from encdec_jax.config import RunConfig
-from encdec_jax.data.geometry import check_rows, geometry
-from encdec_jax.errors import UserError, require
-from encdec_jax.mesh import RULES
-from encdec_jax.model.declare import model
-from encdec_jax.model.param import leaves
+from encdec_jax.data.geometry import geometry
+from encdec_jax.errors import UserError
 from encdec_jax.train.config import MeshConfig
 
 Remat = Literal["none", "full", "dots"]
@@ -28,24 +26,10 @@ def meshes(run: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
         for fsdp in _divisors(topology.size // tensor):
             mesh = MeshConfig(topology.size // tensor // fsdp, fsdp, tensor)
             try:
-                check(replace(run, mesh=mesh))
+                check_mesh(replace(run, mesh=mesh))
             except UserError:
                 continue
             yield mesh
-
-
-def check(run: RunConfig) -> None:
-    """Refuse a mesh that does not divide what it is to divide, before anything is traced.
-
-    Raises:
-      UserError: it does not divide a parameter, or the rows of a batch.
-    """
-    for _, param in leaves(model(run.model)):
-        for dim, axis in zip(param.shape, param.axes, strict=True):
-            if (name := RULES[axis]) is not None:
-                size = getattr(run.mesh, name)
-                require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
-    check_rows(run)
 
 
 def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig]:

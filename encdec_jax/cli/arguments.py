@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,15 @@ from encdec_jax.cli.fields import described
 from encdec_jax.config import RunConfig, from_dict, to_dict
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded, read_json
+from encdec_jax.ranges import Range, number
 from encdec_jax.resolve import parsed
 from encdec_jax.script import called, execute
 from encdec_jax.sweep.algebra import assigned
+
+
+def ranged(name: str, accepted: Range, kind: type[int] | type[float] = float) -> Callable[[str], Any]:
+    """The `type` of an argument that is a number in a range."""
+    return lambda text: number(name, text, accepted, kind)
 
 
 def add_verb(

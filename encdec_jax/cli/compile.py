@@ -7,9 +7,10 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from encdec_jax.cli.arguments import add_config_verb
+from encdec_jax.cli.arguments import add_config_verb, ranged
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
+from encdec_jax.ranges import COUNT
 from encdec_jax.train.config import MeshConfig
 
 if TYPE_CHECKING:
@@ -28,9 +29,20 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     )
     option("--mesh", metavar="AXIS=N,...", help="data=..,fsdp=..,tensor=..; left out ones are 1; default: CONFIG's")
     option("--step", choices=("train", "prefill", "decode"), default="train", help="default train")
-    option("--rows", type=int, metavar="N", help="of the batch; default: CONFIG's train.batch_size")
+    option(
+        "--rows",
+        type=ranged("--rows", COUNT, int),
+        metavar="N",
+        help="of the batch; default: CONFIG's train.batch_size",
+    )
     option("--search", action="store_true", help="compile for the likeliest meshes and remat policies, and rank them")
-    option("--limit", type=int, default=12, metavar="N", help="compilations of a search; default 12")
+    option(
+        "--limit",
+        type=ranged("--limit", COUNT, int),
+        default=12,
+        metavar="N",
+        help="compilations of a search; default 12",
+    )
     option("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(function=compile_)
     return parser
@@ -46,7 +58,6 @@ def compile_(options: argparse.Namespace) -> int:
     from encdec_jax.model.choice import resolve
 
     given = topology(options.topology)
-    require(options.limit >= 1, "--limit", options.limit, "at least 1")
     run = _with_rows(options.run, options.rows)
     if not options.search:
         run = replace(run, mesh=_mesh(options.mesh, run.mesh, given))
@@ -54,9 +65,9 @@ def compile_(options: argparse.Namespace) -> int:
         raise UserError("--mesh and --search exclude each other: the search chooses the mesh")
     found = devices(given)  # before anything else imports jax
     if not options.search:
-        from encdec_jax.aot.search import check
+        from encdec_jax.compute.limits import check_mesh
 
-        check(run)
+        check_mesh(run)
     run = replace(run, model=resolve(run.model, given.platform))
     return _search(run, given, found, options) if options.search else _one(run, given, found, options)
 
@@ -108,7 +119,6 @@ def _with_rows(run: RunConfig, rows: int | None) -> RunConfig:
         return run
     from encdec_jax.data.geometry import geometry
 
-    require(rows >= 1, "--rows", rows, "at least 1")
     return replace(run, train=replace(run.train, batch_size=rows * geometry(run).layout.windows))
 
 

@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 from encdec_jax import cpus
-from encdec_jax.cli.arguments import add_config_verb, given_config
+from encdec_jax.cli.arguments import add_config_verb, given_config, ranged
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import atomic_write, expanded
 from encdec_jax.model.presets import preset
+from encdec_jax.ranges import Range
 
 
 def add(verbs: Any) -> None:
@@ -23,7 +24,9 @@ def add(verbs: Any) -> None:
     train.set_defaults(function=_train)
     text = "print what source and target are: decoded, with loss weights, segments, positions and masks"
     preview = add_config_verb(verbs, "preview", text)
-    preview.add_argument("-n", "--rows", type=int, default=2, help="rows to print; default 2")
+    preview.add_argument(
+        "-n", "--rows", type=ranged("rows", Range(1, 10_000), int), default=2, help="rows to print; default 2"
+    )
     preview.add_argument("--task", help="data.task of the configuration")
     preview.add_argument("--vocab", help="data.vocab of the configuration")
     preview.add_argument("--objective", metavar="NAME", help="objective.name of the configuration")
@@ -34,7 +37,7 @@ def add(verbs: Any) -> None:
         verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group"
     )
     text = "the share of a batch's positions that hold tokens, as packing leaves them; default 1"
-    count.add_argument("--fill", type=float, default=1.0, metavar="SHARE", help=text)
+    count.add_argument("--fill", type=ranged("fill", Range(0, 1, above=True)), default=1.0, metavar="SHARE", help=text)
     text = "restate the training FLOPs as 6ND, kaplan, chinchilla, maxtext or levanter count them"
     count.add_argument("--as", dest="convention", metavar="NAME", help=text)
     count.add_argument("--json", action="store_true", help="print one JSON object")
@@ -52,7 +55,6 @@ def _preview(options: argparse.Namespace) -> int:
     from encdec_jax.data.preview import preview
     from encdec_jax.text import console
 
-    require(options.rows >= 1, "rows", options.rows, "at least 1")
     shown = console()
     shown.record = options.html is not None
     preview(options.run, options.rows, shown)

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_verb, ranged
 from encdec_jax.files import expanded
+from encdec_jax.ranges import COUNT
 
 
 def add(verbs: Any) -> None:
@@ -15,7 +16,9 @@ def add(verbs: Any) -> None:
     _add(verbs, "plan", _plan, "print each run's id, shape, parameters, tokens, FLOPs and estimated seconds")
     text = "do every run that is missing, with worker processes; killed or repeated, it goes on where it was"
     jobs = _add(verbs, "run", _run, text)
-    jobs.add_argument("-j", "--jobs", type=int, help="worker processes; default: one a CPU, each on its own")
+    jobs.add_argument(
+        "-j", "--jobs", type=ranged("jobs", COUNT, int), help="worker processes; default: one a CPU, each on its own"
+    )
     _add(verbs, "status", _status, "show which runs are pending, running, stale, done, diverged, failed or damaged")
     text = "copy a finished study's table and figure from the runs folder into the experiment folder"
     _add(verbs, "collect", _collect, text)

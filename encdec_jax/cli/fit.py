@@ -8,9 +8,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_verb, ranged
 from encdec_jax.errors import require
 from encdec_jax.files import expanded
+from encdec_jax.ranges import POSITIVE, Range
 
 if TYPE_CHECKING:
     from encdec_jax.laws.estimate import Estimate
@@ -58,7 +59,12 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option(
         "--residuals", default="log", metavar="KIND", help="of ln(loss): log (default); or of a loss of any sign: loss"
     )
-    option("--delta", type=float, default=1e-3, help="of the Huber loss, in units of the residuals; default 1e-3")
+    option(
+        "--delta",
+        type=ranged("delta", POSITIVE),
+        default=1e-3,
+        help="of the Huber loss, in units of the residuals; default 1e-3",
+    )
     text = "print the loss of such a run, as n=7e9,d=1.4T, with the interval that it would lie in"
     option("--predict", action="append", default=[], metavar="COLUMN=NUMBER,...", help=text)
     option("--extrapolate", action="store_true", help="predict runs more than 3 times beyond those fitted, too")
@@ -69,7 +75,13 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         ("trunk", "trunks: runs of one are resampled together"),
     ):
         option(f"--{role}", metavar="COLUMN", help=f"of {text}")
-    option("--resamples", type=int, default=1000, metavar="N", help="default 1000")
+    option(
+        "--resamples",
+        type=ranged("resamples", Range(0, 1_000_000), int),
+        default=1000,
+        metavar="N",
+        help="default 1000",
+    )
     option(
         "--hold-out",
         metavar="BUDGET",

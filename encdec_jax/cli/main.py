@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from encdec_jax import __version__
 from encdec_jax.aot.topology import WITHOUT_TPU
@@ -26,7 +26,7 @@ from encdec_jax.cli import (
     predict,
     prepare,
 )
-from encdec_jax.errors import UserError
+from encdec_jax.errors import UserError, one_line, require
 
 VERBS = (
     experiments,
@@ -69,7 +69,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> int:
     try:
-        options, rest = _parser().parse_known_args(argv)
+        given = sys.argv[1:] if argv is None else argv
+        empty = next((one for one in given if one.startswith("--") and one.endswith("=--")), None)
+        require(empty is None, "argument", empty, "a value")  # argparse makes a list of none of it
+        options, rest = _parser().parse_known_args(given)
         _say()
         if options.takes_config:
             options.run = options.given(options, rest)
@@ -80,12 +83,12 @@ def _run(argv: list[str] | None) -> int:
             done: int = options.function(options)
         return done
     except UserError as error:
-        print(f"encdec: {error}", file=sys.stderr)
+        print(f"encdec: {one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a missing right: nothing that a traceback would explain better
-        print(f"encdec: {error}", file=sys.stderr)
+        print(f"encdec: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("encdec: interrupted", file=sys.stderr)
@@ -110,8 +113,16 @@ def _say() -> None:
             os.environ.setdefault(name, value)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a `UserError` instead of printing how the verb is used."""
+        raise UserError(f"{self.prog.removeprefix('encdec ')}: {message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="encdec",
         description="At equal compute, when does an encoder-decoder beat a decoder-only model?",
         epilog="Runs go to ./runs (or ENCDEC_RUNS), tokens to ~/.cache/encdec_jax (or ENCDEC_CACHE).",

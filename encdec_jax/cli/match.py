@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from encdec_jax.cli.arguments import add_verb
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded
+from encdec_jax.ranges import COUNT, Range, number
 
 if TYPE_CHECKING:
     from encdec_jax.compute.grid import Grid
@@ -136,8 +137,10 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
             splits=None if options.split is None else _numbers(_share, "split", options.split, SHARES),
             lengths=lengths,
             sizes=None if options.sizes is None else _whole("sizes", options.sizes),
-            widths=None if options.widths is None else _numbers(int, "widths", options.widths, "whole numbers"),
-            aspect=_number(float, "aspect", options.aspect, "a number"),
+            widths=None
+            if options.widths is None
+            else [number("widths", part, COUNT, int) for part in _list(options.widths)],
+            aspect=number("aspect", options.aspect, Range(0, 1e6, above=True)),
             multiple=_whole("multiple", options.multiple),
             base=base,
             rule=rule,
@@ -212,7 +215,7 @@ def _lengths(text: str) -> tuple[int, int]:
     source, slash, target = text.partition("/")
     accepted = "source and target tokens, as 1024/256"
     require(bool(slash), "lengths", text, accepted)
-    return _number(int, "lengths", source, accepted), _number(int, "lengths", target, accepted)
+    return number("lengths", source, COUNT, int), number("lengths", target, COUNT, int)
 
 
 def _list(text: str) -> list[str]:
@@ -220,7 +223,7 @@ def _list(text: str) -> list[str]:
 
 
 def _whole(name: str, text: str) -> int:
-    return _number(_count, name, text, "a whole number of at least 1")
+    return int(number(name, text, COUNT, int))
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_verb, ranged
+from encdec_jax.ranges import Range
 
 
 def add(verbs: Any) -> None:
@@ -21,7 +22,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--field", default="text", help=text)
     text = "bytes (default), spm4096 (any size), FILE.model, tokenizer.json, or own (the task's ids)"
     parser.add_argument("--vocab", default="bytes", help=text)
-    parser.add_argument("--vocab-size", type=int, help="pieces, for --vocab spm")
+    parser.add_argument("--vocab-size", type=ranged("vocab_size", Range(1, 2**26), int), help="pieces, for --vocab spm")
     parser.add_argument("--module", help="Python module that registers the task: a dotted name, or FILE.py")
     text = "make the tokens anew and compare them with those that are there, instead of looking at what they came from"
     parser.add_argument("--check", action="store_true", help=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encdec_jax.compute.limits import check_mesh, check_size
 from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, manifest_of
@@ -17,14 +18,21 @@ Tokens = tuple[str, str]  # a task and a vocabulary
 
 
 def check_costs(experiment: Experiment) -> None:
-    """Check that every run's architecture, shape, objective and budget go together, and that all are scored alike.
+    """Check that every run's architecture, shape, objective, mesh and budget go together, that a device could hold it,
+    and that all are scored alike.
 
     Raises:
       UserError: naming the first run whose do not, or that is scored on other text or windows than the first.
     """
     first, like = next(iter(experiment.runs.items()))
+    asked = set()  # what the devices are asked for: seeds and rates ask for nothing
     for identity, run in experiment.runs.items():
         try:
+            size = (run.model, run.data, run.objective, run.train.batch_size, run.train.accumulate, run.mesh)
+            if size not in asked:
+                check_size(run)
+                check_mesh(run)
+                asked.add(size)
             cost(run)
             for column, fields, alike in (
                 ("scored", "evaluate.prefix, suffix, windows or data.eval_split", _alike(run, like)),

@@ -185,6 +185,8 @@ def _last(folder: Path) -> _Held | None:
         if number is None:
             return None
         path = _path(folder, number)
+        if path.is_dir():  # by nobody of ours
+            return _Held(path, number, path.stat().st_mtime_ns, None)
         with path.open("rb") as file:  # opened, not only looked at: NFS then asks its server
             return _Held(path, number, os.fstat(file.fileno()).st_mtime_ns, _holder(file.read()))
     except (FileNotFoundError, NotADirectoryError):  # the latter is for `claim` to report

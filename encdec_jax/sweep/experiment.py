@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -24,8 +25,12 @@ _NAMES = {
     "QUESTION": (str, "a text: the question the experiment asks"),
     "BASELINE": (str, "the label that the others are compared with"),
     "CONFOUNDERS": (dict, "a dict from each confounder to a sentence on how it is handled"),
-    "PREDICTIONS": (list, "a list of predictions, empty if there are none"),
+    "PREDICTIONS": (
+        list,
+        "a list of Prediction(text, check) of encdec_jax.study.predictions, each text once, or []",
+    ),
 }
+MOST = 100_000  # runs of one experiment; a runs() without end gives more
 Settings = Literal["best", "mean"]
 POOLABLE = ("cache_digest", "code", "scored")  # columns whose values may differ among pooled rows, if sweep.py says why
 
@@ -144,8 +149,29 @@ def _named(module: ModuleType, script: Path, name: str) -> Any:
     if not hasattr(module, name):
         raise UserError(f"{script}: {name} is missing; accepted: {accepted}")
     value = getattr(module, name)
-    require(isinstance(value, kind), f"{script}: {name}", value, accepted)
+    require(isinstance(value, kind) and _SOUND[name](value), f"{script}: {name}", value, accepted)
     return value
+
+
+def _said(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() != ""
+
+
+def _is(value: Any, name: str) -> bool:
+    """Whether a value is of a class, by the class's name: to import it may take the libraries that fit."""
+    return name in [f"{cls.__module__}.{cls.__qualname__}" for cls in type(value).__mro__]
+
+
+def _prediction(value: Any) -> bool:
+    return _is(value, "encdec_jax.study.predictions.Prediction") and _said(value.text) and callable(value.check)
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "QUESTION": _said,
+    "BASELINE": _said,
+    "CONFOUNDERS": lambda value: all(_said(name) and _said(how) for name, how in value.items()),
+    "PREDICTIONS": lambda value: all(map(_prediction, value)) and len({one.text for one in value}) == len(value),
+}
 
 
 def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = None) -> dict[str, RunConfig]:
@@ -153,7 +179,7 @@ def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = No
     function: Any = getattr(module, "runs", None)
     require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
     found: dict[str, RunConfig] = {}
-    for place, run in enumerate(called(lambda: list(function()), script)):
+    for place, run in enumerate(called(lambda: list(islice(function(), MOST + 1)), script)):
         require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
         identity = (known or {}).get(repr(run)) or run_id(run)
         if identity in found:
@@ -162,6 +188,7 @@ def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = No
                 f"{script}: runs()[{place}] is the same run as runs()[{first}] ({identity}); each counts once"
             )
         found[identity] = run
+        require(place < MOST, f"{script}: runs()", f"more than {MOST:,} runs", f"at most {MOST:,}")
     require(bool(found), f"{script}: runs()", [], "at least one run")
     return found
 
@@ -195,10 +222,8 @@ def _pooled(module: ModuleType, script: Path) -> dict[str, str]:
 
 
 def _health(module: ModuleType, script: Path) -> Any:
-    """Rules are known by the name of their class: to import it takes the libraries that fit."""
     health = getattr(module, "HEALTH", None)
-    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(health).__mro__]
-    sound = health is None or "encdec_jax.study.health.Health" in names
+    sound = health is None or _is(health, "encdec_jax.study.health.Health")
     require(sound, f"{script}: HEALTH", health, "a Health(...) of encdec_jax.study.health")
     return health
 

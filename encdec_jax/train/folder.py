@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.cache import manifest_of
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json, write_json
+from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.checkpoint import saved
 from encdec_jax.train.summary import read_summary
 from encdec_jax.train.versions import code
@@ -58,6 +61,13 @@ def begin(run: RunConfig, folder: Path, digest: str) -> None:
     """Note in a folder what its run is: its configuration, the digest of its tokens, the code that works on it."""
     write_json(folder / _CONFIG, to_dict(run))
     write_json(folder / _MADE_OF, {"cache_digest": digest, "code": code()})
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as .npy, whole or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    atomic_write(path, buffer.getvalue())
 
 
 def _check_config(run: RunConfig, folder: Path) -> None:

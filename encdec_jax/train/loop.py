@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
@@ -24,10 +23,10 @@ from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.pairs import dropped
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.fair import bits_per_byte
-from encdec_jax.files import atomic_write, write_json
+from encdec_jax.files import write_json
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.fence import Fence
-from encdec_jax.train.folder import begin, finished
+from encdec_jax.train.folder import begin, finished, save_array
 from encdec_jax.train.hosts import any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
@@ -196,7 +195,7 @@ class _Loop:
             with together():
                 if jax.process_index() == 0:
                     self.fence.check()
-                    _save_array(self.folder / "suffix_bits.npy", bits)
+                    save_array(self.folder / "suffix_bits.npy", bits)
             if not math.isfinite(rate):
                 status, rate, error, reason = "diverged", None, None, "the loss of the held-out text is not finite"
         if self.metrics is not None:
@@ -282,9 +281,3 @@ class _Loop:
         now, before = {**execution(self.trainer.run), "threads": threads}, self.carried.execution
         if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
             before.append({**now, "update": self.first})
-
-
-def _save_array(path: Path, values: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    atomic_write(path, buffer.getvalue())

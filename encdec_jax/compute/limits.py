@@ -1,0 +1,48 @@
+"""What no mesh divides and no device could hold, refused before anything is planned, traced or allocated."""
+
+from __future__ import annotations
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data.geometry import check_rows, geometry
+from encdec_jax.errors import UserError, require
+from encdec_jax.mesh import RULES
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import leaves
+
+LARGEST = 2**44  # bytes of one device, hosts included: no machine has as many
+
+
+def check_mesh(run: RunConfig) -> None:
+    """Refuse a mesh that does not divide what it is to divide.
+
+    Raises:
+      UserError: it does not divide a parameter, or the rows of a batch.
+    """
+    for _, param in leaves(model(run.model)):
+        for dim, axis in zip(param.shape, param.axes, strict=True):
+            if (name := RULES[axis]) is not None:
+                size = getattr(run.mesh, name)
+                require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
+    check_rows(run)
+
+
+def check_size(run: RunConfig) -> None:
+    """Refuse a run of which one device would have to hold more than any has.
+
+    That is float32 weights with two moments, and the first layer's input of a microbatch: less than it really takes.
+
+    Raises:
+      UserError: it would.
+    """
+    shape = geometry(run)
+    count = sum(param.size for _, param in leaves(model(run.model)))
+    weights = 12 * count // (run.mesh.fsdp * run.mesh.tensor)
+    rows = max(1, shape.rows // (run.mesh.shards * run.train.accumulate))
+    tokens = rows * (shape.layout.source + shape.layout.target)
+    inputs = 4 * tokens * run.model.decoder.d_model
+    for what, needed in ((f"model of {count:,} parameters", weights), (f"microbatch of {tokens:,} tokens", inputs)):
+        if needed > LARGEST:
+            raise UserError(
+                f"a {what} takes {needed / 2**40:,.0f} TiB of each device, and none has more than {LARGEST >> 40}:"
+                " make it smaller, or the mesh larger"
+            )
