@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from encdec_jax.cli.arguments import add_verb
+from encdec_jax.cli.arguments import add_verb, ranged
 from encdec_jax.files import expanded
+from encdec_jax.ranges import COUNT
 
 
 def add(verbs: Any) -> None:
@@ -18,7 +19,12 @@ def add(verbs: Any) -> None:
     parser.add_argument("--split", default="validation", help="of the task; default validation")
     text = "Python module that registers the task, whose metric_fns and postprocess_fn are used: dotted name or FILE.py"
     parser.add_argument("--module", help=text)
-    parser.add_argument("--examples", type=int, metavar="N", help="score N examples, evenly spaced; default all")
+    parser.add_argument(
+        "--examples",
+        type=ranged("examples", COUNT, int),
+        metavar="N",
+        help="score N examples, evenly spaced; default all",
+    )
     parser.set_defaults(function=_evaluate)
 
 
