@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import fields
 
+import numpy as np
+
 from encdec_jax.cpus import available
 from encdec_jax.data.named_vocab import Lossy, checked
 from encdec_jax.data.vocab import ByteVocab, Vocab, vocab_of
@@ -100,4 +102,5 @@ def _begin(name: str, model: bytes | None, parent: int) -> None:
 
 def _work(block: Block, split: str) -> tuple[list[Document], Lossy]:
     lossy = Lossy()
-    return list(_encoded(block, _vocab[0], split, lossy)), lossy
+    documents = _encoded(block, _vocab[0], split, lossy)
+    return [tuple(np.asarray(ids, np.int32) for ids in document) for document in documents], lossy  # small to send
