@@ -36,8 +36,6 @@ def add(verbs: Any) -> None:
     count = add_config_verb(
         verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group"
     )
-    text = "the share of a batch's positions that hold tokens, as packing leaves them; default 1"
-    count.add_argument("--fill", type=ranged("fill", Range(0, 1, above=True)), default=1.0, metavar="SHARE", help=text)
     text = "restate the training FLOPs as 6ND, kaplan, chinchilla, maxtext or levanter count them"
     count.add_argument("--as", dest="convention", metavar="NAME", help=text)
     count.add_argument("--json", action="store_true", help="print one JSON object")
@@ -82,10 +80,10 @@ def _count(options: argparse.Namespace) -> int:
 
     run, name = options.run, options.convention
     if options.json:
-        counted = count_json(run, options.fill) if name is None else restated_json(run, name)
+        counted = count_json(run) if name is None else restated_json(run, name)
         print(json.dumps(counted, indent=1))
     elif name is None:
-        print_count(run, console(), options.fill)
+        print_count(run, console())
     else:
         print_restated(run, console(), name)
     return 0

@@ -135,12 +135,11 @@ class Ledger:
     padding: Flops
 
 
-def count(run: RunConfig, fill: float = 1.0, segments: Means | None = None) -> Ledger:
+def count(run: RunConfig, segments: Means | None = None) -> Ledger:
     """The ledger of a run, under `CONVENTION`.
 
     Args:
       run: the configuration.
-      fill: share of the positions of a row that hold tokens, in (0, 1]; the others are padding.
       segments: of a row, (source tokens, target tokens, number a row) of each kind; None for those of the objective,
         of packed pairs as their rows were planned (`encdec_jax.data.rows`).
 
@@ -148,7 +147,6 @@ def count(run: RunConfig, fill: float = 1.0, segments: Means | None = None) -> L
       UserError: architecture, objective and data do not go together, the batch does not fill whole rows, or pairs are
         to be counted whose tokens are not there.
     """
-    require(0 < fill <= 1, "fill", fill, "a share of positions in (0, 1]")
     config = run.model
     shape = geometry(run)
     row, rows = shape.layout, shape.rows
@@ -158,7 +156,7 @@ def count(run: RunConfig, fill: float = 1.0, segments: Means | None = None) -> L
         row = replace(row, segments=segments)
     accepted = f"a multiple of {row.windows}, the windows in a row of this objective"
     require(shape.windows == rows * row.windows, "train.batch_size", shape.windows, accepted)
-    tokens, padding = _row(config, row, rows, fill)
+    tokens, padding = _row(config, row, rows)
     work, idle = list(products(config, tokens)), list(products(config, padding))
     return Ledger(
         params=parameters(config),
@@ -261,7 +259,7 @@ def flops(work: Iterable[Work]) -> Flops:
     return Flops(tuple(Entry(w.group, w.stream, w.mask, w.dense) for w in work))
 
 
-def _row(config: ModelConfig, row: Layout, rows: int, fill: float) -> tuple[Pass, Pass]:
+def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
     """The forward pass over the tokens of a batch of rows, and over their padding.
 
     Padding sees no key and is none, but a plain implementation computes its scores.
@@ -271,7 +269,7 @@ def _row(config: ModelConfig, row: Layout, rows: int, fill: float) -> tuple[Pass
     attending = list(edges(config))
     for source, target, number in row.segments:
         for edge in attending:
-            mask[edge] = mask.get(edge, 0) + rows * number * edge.pairs(fill * source, fill * target)
+            mask[edge] = mask.get(edge, 0) + rows * number * edge.pairs(source, target)
     dense = {edge: rows * length[edge.query] * length[edge.key] for edge in mask}
     held = dict(zip(("source", "target", "scored"), row.held, strict=True))
 
@@ -281,11 +279,11 @@ def _row(config: ModelConfig, row: Layout, rows: int, fill: float) -> tuple[Pass
         def of(share: float) -> float:
             return 1 - share if padding else share
 
-        tokens: dict[StreamName, float] = {name: of(fill * held[name]) * rows * n for name, n in length.items()}
+        tokens: dict[StreamName, float] = {name: of(held[name]) * rows * n for name, n in length.items()}
         kinds: Pairs = {
-            edge: (mask.get(edge, 0), of(fill**2 * held[edge.query] * held[edge.key]) * n) for edge, n in dense.items()
+            edge: (mask.get(edge, 0), of(held[edge.query] * held[edge.key]) * n) for edge, n in dense.items()
         }
-        return Pass(tokens, kinds, of(fill * held["scored"]) * rows * row.scored, tokens["source"])
+        return Pass(tokens, kinds, of(held["scored"]) * rows * row.scored, tokens["source"])
 
     return part(False, mask), part(True, {})
 

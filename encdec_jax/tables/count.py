@@ -17,13 +17,13 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 
 
-def print_count(run: RunConfig, console: Console, fill: float = 1.0) -> None:
+def print_count(run: RunConfig, console: Console) -> None:
     """Print parameters, FLOPs and bytes of a run: of an update, of inference, and of the whole run.
 
     Raises:
       UserError: as `count`.
     """
-    ledger = count(run, fill)
+    ledger = count(run)
     console.print(_parameters(ledger))
     console.print(_flops(ledger))
     console.print(_serving(run))
@@ -33,7 +33,7 @@ def print_count(run: RunConfig, console: Console, fill: float = 1.0) -> None:
     console.print(CONVENTION, style="dim", highlight=False)
 
 
-def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
+def count_json(run: RunConfig) -> dict[str, Any]:
     """The ledger of a run as plain data.
 
     Returns:
@@ -41,13 +41,14 @@ def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
       'forward', 'train_step', what the train step leaves out ('recompute', 'padding'), 'prefill' of a source, and
       'decode' of the last target token; each mask, dense, and the same by groups and by streams. 'bytes': of training
       on one device and on each of the mesh, and by type the weights and one sequence's cache at inference. 'lengths' in
-      tokens, of a row and at inference. 'run': rows of a batch, updates, tokens, and FLOPs of all updates.
+      tokens, of a row and at inference, and the shares of a row's that are 'held' by tokens, not padding.
+      'run': rows of a batch, updates, tokens, and FLOPs of all updates.
       'convention': what counts.
 
     Raises:
       UserError: as `count`.
     """
-    ledger = count(run, fill)
+    ledger = count(run)
     shape, row, total = geometry(run), ledger.row, ledger.train_flops
     n, (source, target) = shape.updates, shape.sequence
     batch = {"forward": ledger.forward, "train_step": total, "recompute": ledger.recompute, "padding": ledger.padding}
@@ -72,7 +73,7 @@ def count_json(run: RunConfig, fill: float = 1.0) -> dict[str, Any]:
             "source": row.source,
             "target": row.target,
             "scored": row.scored,
-            "fill": fill,
+            "held": dict(zip(("source", "target", "scored"), row.held, strict=True)),
             "prefill": source,
             "decode": target,
         },

@@ -109,7 +109,6 @@ def test_any_grid_to_match(bible, given_):
         *[f"match --budget=1e18 --lengths={value}" for value in ("0/0", "-1/5", "99999999999/5", "5", "/")],
         *[f"match --budget=1e18 --{name}=99999999999" for name in ("sizes", "widths", "multiple", "vocab", "seeds")],
         *[f"preview {CONFIG} --rows={value}" for value in (0, -1, 99999999999)],
-        *[f"count {CONFIG} --fill={value}" for value in ("0", "-1", "2", "nan", "inf")],
         *[f"memory {CONFIG} --config.model.{name}={10**12}" for name in ("vocab_size", "decoder.d_model")],
         f"train {CONFIG} --config.model.decoder.d_ff={2**24} --config.model.decoder.n_layers=10000",
         f"train {CONFIG} --config.model.vocab_size={2**26} --config.train.batch_size={2**24}",
@@ -121,7 +120,6 @@ def test_numbers_that_make_no_sense_are_refused(bible, arguments):
 
 OTHERS = [
     ("preview", CONFIG, "--rows"),
-    ("count", CONFIG, "--fill"),
     ("count", CONFIG, "--as"),
     ("memory", CONFIG, "--device"),
     ("memory", CONFIG, "--dtype"),

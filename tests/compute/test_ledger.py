@@ -10,6 +10,7 @@ from support import SMALL, TWO_STREAMS, concat, example, model_config
 from encdec_jax.compute.ledger import SCORES, count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.objectives.objective import Means
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
@@ -130,19 +131,26 @@ def test_a_batch_that_fills_no_whole_rows_is_refused(arch: str) -> None:
         count(run_of(model_config(arch), RANDOM, batch=3))
 
 
+def shorter(segments: Means, share: float) -> Means:
+    return tuple((share * source, share * target, number) for source, target, number in segments)
+
+
 @every_arch
 def test_padding_is_counted_apart(arch: str) -> None:
     """Tokens and padding are all that a plain implementation computes; the mask shows padding nothing."""
     run = run_of(model_config(arch, remat="full"))
-    full, part = count(run), count(run, fill=0.8)
+    full = count(run)
+    part = count(run, segments=shorter(full.row.segments, 0.8))
+    scored = part.row.held[2]
     assert full.padding.entries == ()
     assert part.train_flops.dense + part.padding.dense == pytest.approx(full.train_flops.dense)
     assert part.recompute.dense == pytest.approx(full.recompute.dense)
     padding, tokens = part.padding.by("group"), full.train_flops.by("group")
     for group, flops in padding.items():
         attends = group.endswith(SCORES)
-        assert flops.mask == pytest.approx(0 if attends else 0.2 * tokens[group].mask)
-        assert flops.dense == pytest.approx((1 - 0.8**2 if attends else 0.2) * tokens[group].dense)
+        left = 1 - scored if group == "output head" else 0.2
+        assert flops.mask == pytest.approx(0 if attends else left * tokens[group].mask)
+        assert flops.dense == pytest.approx((1 - 0.8**2 if attends else left) * tokens[group].dense)
 
 
 @pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm"])
@@ -162,12 +170,6 @@ def test_packed_and_padded_pairs_are_those_of_the_real_mask(arch: str) -> None:
     assert found == 4 * SMALL.n_layers * SMALL.n_heads * SMALL.head_dim * shown
 
 
-def test_impossible_fills_are_refused() -> None:
-    run = run_of(model_config("enc_dec"))
-    with pytest.raises(UserError, match="fill = 0 is not accepted"):
-        count(run, fill=0)
-
-
 def test_every_parameter_is_active_where_no_layer_chooses() -> None:
     params = count(run_of(model_config("enc_dec"))).params
     assert params.active == params.total
@@ -177,6 +179,7 @@ def test_every_parameter_is_active_where_no_layer_chooses() -> None:
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("remat", ["none", "full", "dots"])
 def test_no_mask_requires_more_than_all_pairs(arch: str, scan: bool, remat: str) -> None:
-    ledger = count(run_of(model_config(arch, scan=scan, remat=remat)), fill=0.9)
+    run = run_of(model_config(arch, scan=scan, remat=remat))
+    ledger = count(run, segments=shorter(count(run).row.segments, 0.9))
     for flops in (ledger.forward, ledger.train_flops, ledger.recompute, ledger.padding):
         assert all(0 <= entry.mask <= entry.dense for entry in flops.entries)
