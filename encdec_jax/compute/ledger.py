@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
+from encdec_jax.data.measured import measured
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import Layout, Means
 from encdec_jax.data.rows import segments as planned_segments
@@ -141,17 +142,21 @@ def count(run: RunConfig, segments: Means | None = None) -> Ledger:
     Args:
       run: the configuration.
       segments: of a row, (source tokens, target tokens, number a row) of each kind; None for those of the objective,
-        of packed pairs as their rows were planned (`encdec_jax.data.rows`).
+        of packed pairs as their rows were planned (`encdec_jax.data.rows`), of sentences as measured
+        (`encdec_jax.data.measured`).
 
     Raises:
-      UserError: architecture, objective and data do not go together, the batch does not fill whole rows, or pairs are
-        to be counted whose tokens are not there.
+      UserError: architecture, objective and data do not go together, the batch does not fill whole rows, or pairs or
+        sentences are to be counted whose tokens are not there.
     """
     config = run.model
     shape = geometry(run)
     row, rows = shape.layout, shape.rows
-    if segments is None and objective_of(run.objective).pairs:
+    objective = objective_of(run.objective)
+    if segments is None and objective.pairs:
         segments = planned_segments(run.data)
+    if segments is None and objective.of_text:
+        segments = tuple((source, target, row.windows * share) for source, target, share in measured(run))
     if segments is not None:
         row = replace(row, segments=segments)
     accepted = f"a multiple of {row.windows}, the windows in a row of this objective"

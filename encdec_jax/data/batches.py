@@ -123,7 +123,7 @@ class _Text:
     """Windows of text, and what the objective makes of them."""
 
     def __init__(self, cache: TokenCache, run: RunConfig) -> None:
-        self._windows = text(cache, run)
+        self._windows = text(cache, run.data, run.objective.name)
         self._objective, self._seed = objective_of(run.objective), run.train.seed
         shape = geometry(run)
         self._frame = frame_of(self._objective, cache.vocab, run.data, shape.windows * shape.updates)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import required_vocab_size
@@ -26,19 +27,17 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
     if objective_of(run.objective).pairs:
         planned(cache, run.data)
     else:
-        text(cache, run)
+        text(cache, run.data, run.objective.name)
     eval_batch(cache, run.model.choices, run.data, run.evaluate)
 
 
-def text(cache: TokenCache, run: RunConfig) -> Windows:
-    """The windows of a run's `data.split`.
+def text(cache: TokenCache, data: DataConfig, name: str) -> Windows:
+    """The windows of `data.split`, for the objective of a name.
 
     Raises:
       UserError: the task is pairs, or the split has not one window of text.
     """
-    data = run.data
     if "inputs" in cache.features:
-        name = run.objective.name
         raise UserError(f"objective.name = {name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'")
     tokens, windows = len(cache.tokens(data.split, "targets")), Windows(cache, data.split, data.length, data.documents)
     accepted = f"less than the {tokens} tokens of task '{data.task}', split '{data.split}'"

@@ -79,7 +79,7 @@ def _summary(cache: TokenCache, run: RunConfig, batches: Batches, shown: list[Ba
     if batches.fill is not None:
         facts["rows"], facts["long pairs"] = told(batches.fill, run.data)
     elif run.data.documents == "apart":
-        left, total = text(cache, run).left_out(cache)
+        left, total = text(cache, run.data, run.objective.name).left_out(cache)
         facts["left out"] = f"{left:,} of {total:,} bytes ({left / total:.1%}), at the ends of documents"
     for name, fact in facts.items():
         table.add_row(name, fact)

@@ -146,7 +146,7 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
         room=pairs.room,
         items=held.shape[1],
         tokens=(int(held[0].sum()), int(held[1].sum())),
-        kinds=tuple((s, t, n / (len(first) - 1)) for s, t, n in _kinds(*held)),
+        kinds=tuple((s, t, n / (len(first) - 1)) for s, t, n in kinds(*held)),
         greedy=greedy,
         pairs=pairs.count,
         longer=longer,
@@ -157,7 +157,7 @@ def plan(pairs: Pairs, joined: bool) -> Rows:
     return Rows(np.concatenate(items) if items else np.zeros((0, 3), np.int64), first, fill)
 
 
-def _kinds(source: np.ndarray, target: np.ndarray) -> list[tuple[float, float, float]]:
+def kinds(source: np.ndarray, target: np.ndarray) -> list[tuple[float, float, float]]:
     """(source tokens, target tokens, number) of kinds of items, at most `KINDS`."""
     if not len(source):
         return []

@@ -13,7 +13,8 @@ from encdec_jax.data.cache import TokenCache, write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.objective import START
 from encdec_jax.data.pairs import Items, Pairs, dropped
-from encdec_jax.data.rows import KINDS, _kinds, kept_fill, planned, told
+from encdec_jax.data.rows import KINDS, kept_fill, planned, told
+from encdec_jax.data.rows import kinds as kinds_of
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.errors import UserError
 from encdec_jax.train.config import TrainConfig
@@ -193,7 +194,7 @@ def test_many_kinds_of_lengths_are_told_by_few():
     rng = np.random.default_rng(0)
     source = rng.gamma(4, 30, 20_000).astype(int) + 1
     target = (source * rng.uniform(0.7, 1.4, 20_000)).astype(int) + 1
-    kinds = np.array(_kinds(source, target))
+    kinds = np.array(kinds_of(source, target))
     assert len(kinds) <= KINDS
     s, t, n = kinds.T
     assert (n @ s, n @ t, n.sum()) == pytest.approx((source.sum(), target.sum(), 20_000))

@@ -19,12 +19,14 @@ from encdec_jax.data.objectives.objective import (
     Segments,
     generator,
     shifted,
+    turns,
 )
 from encdec_jax.data.objectives.orders import sentences_of
 from encdec_jax.model.arch import Arch
 
-RATIO = 0.45  # of the sentences, times a number drawn from 1/3 to 1
+RATIO = 0.45  # of the sentences, times a number from 1/3 to 1, all as likely
 KEPT = 0.1  # of the selected sentences stay in the source
+STEP, LANE = 2**0.5 - 1, 3  # of those numbers
 NOISE = 0.2  # of a score: times 1 + NOISE x N(0, NOISE)
 
 
@@ -48,12 +50,17 @@ class GapSentences(Objective):
         return True
 
     @property
+    def of_text(self) -> bool:
+        """Sentences are as long as they are."""
+        return True
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """A sentence's mask."""
         return ("mask",)
 
     def lengths(self, data: DataConfig) -> Lengths:
-        """An estimate, because sentences' lengths are the text's: two thirds of the ratio of the tokens are taken."""
+        """An estimate for long windows: two thirds of the ratio of the tokens are taken."""
         length = data.length
         taken = max(1, round(length * RATIO * 2 / 3))
         return ((max(1, length - round((1 - KEPT) * taken) + 1), taken + 1, 1.0),)
@@ -72,7 +79,7 @@ class GapSentences(Objective):
         n, length = text.shape
         number = sentences_of(text, frame)
         taken, before = np.zeros((n, length), bool), np.zeros((n, length + 1), np.int64)
-        stays = np.zeros((n, length), bool)
+        stays, share = np.zeros((n, length), bool), RATIO * (1 + 2 * turns(seed, places, LANE, STEP)) / 3
         for row, place in enumerate(places.tolist()):  # sentences are few, and each window has its own number
             rng, sizes = generator(seed, place), np.bincount(number[row])
             first = np.cumsum(sizes) - sizes
@@ -80,7 +87,7 @@ class GapSentences(Objective):
             if self.principal:
                 scores = rouge(_words(text[row], frame), number[row])
                 scores = scores * (1 + NOISE * rng.normal(0, NOISE, len(sizes)))
-            wanted = min(int(max(len(sizes) * RATIO * rng.uniform(1 / 3, 1), 1)), len(sizes))
+            wanted = min(int(max(len(sizes) * share[row], 1)), len(sizes))
             chosen = np.argsort(-scores, kind="stable")[:wanted]
             fits = sizes[chosen].cumsum() <= length // 2
             fits[0] = True

@@ -17,8 +17,8 @@ from encdec_jax.data.objectives.objective import (
     Objective,
     Prompt,
     Segments,
-    draws,
     ragged,
+    turns,
 )
 from encdec_jax.errors import require
 from encdec_jax.model.arch import Arch
@@ -53,6 +53,11 @@ class Composed(Objective):
     def sentences(self) -> bool:
         """Whether one of the parts asks."""
         return any(part.sentences for part in self.parts)
+
+    @property
+    def of_text(self) -> bool:
+        """Whether in one of the parts it does."""
+        return any(part.of_text for part in self.parts)
 
     @property
     def scores_source(self) -> bool:
@@ -109,15 +114,11 @@ class Composed(Objective):
 
 
 class Mixture(Composed):
-    """Draws of windows are for the parts in turn, so that every stretch of training has their shares.
-
-    Turn n is where a point stands that goes on by the golden ratio of a circle, from where the seed puts it.
-    """
+    """Draws of windows are for the parts in turn, so that every stretch of training has their shares."""
 
     def chosen(self, places: np.ndarray, seed: int, frame: Frame) -> np.ndarray:
         """By the turn of each draw."""
-        first = draws(seed, np.zeros(1, np.int64), 1, LANE)[0, 0]
-        at = (first + places // self.draw * GOLDEN) % 1
+        at = turns(seed, places // self.draw, LANE, GOLDEN)
         return np.searchsorted(np.cumsum(self.shares)[:-1], at, side="right")
 
     def prompt(self, text: Sequence[int], frame: Frame) -> Prompt:

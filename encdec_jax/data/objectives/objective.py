@@ -148,6 +148,11 @@ class Objective(ABC):
         return 1
 
     @property
+    def of_text(self) -> bool:
+        """Whether the text decides lengths, so that `lengths` can only estimate them."""
+        return False
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """Names of the ids that it writes, beside sentinels and the text's own."""
         return ()
@@ -291,6 +296,17 @@ def shifted(labels: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def generator(seed: int, place: int, lane: int = 0) -> np.random.Generator:
     """Draws for a place in the training order; those of other lanes are others."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, lane, place]))
+
+
+def turns(seed: int, turn: np.ndarray, lane: int, step: float) -> np.ndarray:
+    """Numbers in [0, 1) of turns, whole numbers [n], that fill it evenly in every stretch of them: float64 [n].
+
+    A point goes on by an irrational `step` of a circle each turn, from where the seed puts it. Two things that are
+    drawn so for the same turns need other steps.
+    """
+    first = draws(seed, np.zeros(1, np.int64), 1, lane)[0, 0]
+    even: np.ndarray = (first + turn * step) % 1
+    return even
 
 
 def draws(seed: int, places: np.ndarray, n: int, lane: int = 0) -> np.ndarray:
