@@ -44,6 +44,7 @@ setup(
         "optax",
         "orbax-checkpoint",
         "polars",
+        "PyYAML",
         "rich",
         "scipy",
         "sentencepiece",
@@ -57,6 +58,7 @@ setup(
         "dev": [
             "hypothesis",
             "ipykernel",
+            "kubernetes-validate",
             "mypy",
             "nbmake",
             "pandas",

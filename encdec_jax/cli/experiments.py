@@ -19,7 +19,10 @@ def add(verbs: Any) -> None:
     jobs.add_argument(
         "-j", "--jobs", type=ranged("jobs", COUNT, int), help="worker processes; default: one a CPU, each on its own"
     )
-    _add(verbs, "status", _status, "show which runs are pending, running, stale, done, diverged, failed or damaged")
+    text = "show which runs are pending, queued, running (how fast), stale, done, diverged, failed (why) or damaged"
+    status = _add(verbs, "status", _status, text)
+    status.add_argument("--watch", action="store_true", help="show it again and again, until every run has ended")
+    status.add_argument("--json", action="store_true", help="print one JSON object")
     text = "copy a finished study's table and figure from the runs folder into the experiment folder"
     _add(verbs, "collect", _collect, text)
     text = "fit the laws and write report.html and figure.png into the experiment's runs folder"
@@ -50,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from encdec_jax.tables.status import print_status
 
-    return print_status(options.folder)
+    return print_status(options.folder, options.watch, options.json)
 
 
 def _collect(options: argparse.Namespace) -> int:

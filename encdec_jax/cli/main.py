@@ -25,11 +25,13 @@ from encdec_jax.cli import (
     memory,
     predict,
     prepare,
+    submit,
 )
 from encdec_jax.errors import UserError, one_line, require
 
 VERBS = (
     experiments,
+    submit,
     predict,
     fit,
     compare,

@@ -143,6 +143,18 @@ def last_holder(folder: Path) -> Holder | None:
     return last.holder if last else None
 
 
+def last_beat(folder: Path) -> float | None:
+    """Seconds since the heart of the run's holder last beat, by this machine's clock; None where nobody holds it."""
+    last = _last(folder)
+    return None if last is None or last.released else time() - last.changed / 1e9
+
+
+def holders(folder: Path) -> list[Holder]:
+    """The processes that ever claimed the run and wrote their names."""
+    found = (_holder(path.read_bytes()) for path in (folder / "leases").glob("*.json"))
+    return [holder for holder in found if holder is not None]
+
+
 def held_by(folder: Path) -> str:
     """In words, who holds the run and when its heart last beat, to go on waiting for or to look after."""
     last = _last(folder)

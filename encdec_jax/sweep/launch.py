@@ -50,10 +50,10 @@ def run(folder: Path, jobs: int | None = None) -> int:
     experiment = load(folder)
     shares = cpus.shares(jobs if jobs is not None else cpus.default_jobs())
     devices = cpus.own_devices(len(shares), max(run.mesh.size for run in experiment.runs.values()))
-    _prepare(experiment)
+    prepare(experiment)
     check_costs(experiment)  # of pairs, what their tokens say
     check_data(experiment)
-    _check_writable(experiment)
+    check_writable(experiment)
     for identity in experiment.runs:
         forgive(experiment.run_folder(identity))
     left = sum(not state.ended for state in _states(experiment).values())
@@ -70,7 +70,7 @@ def _states(experiment: Experiment) -> dict[str, RunState]:
     return {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
 
 
-def _prepare(experiment: Experiment) -> None:
+def prepare(experiment: Experiment) -> None:
     """Tokenise shipped text that is not yet, in a process of its own: TensorFlow stays out of this one."""
     for task, vocab in check_data(experiment):
         command = [sys.executable, "-m", "encdec_jax", "prepare", "--task", task, "--vocab", vocab]
@@ -80,7 +80,8 @@ def _prepare(experiment: Experiment) -> None:
             raise UserError(lines[-1].removeprefix("encdec: "))
 
 
-def _check_writable(experiment: Experiment) -> None:
+def check_writable(experiment: Experiment) -> None:
+    """Raise a `UserError` unless a run's files can be written."""
     probe = experiment.root / ".writable"
     atomic_write(probe, bytes(1 << 20))  # as much as a small run leaves
     probe.unlink()
@@ -96,7 +97,8 @@ def _workers(
     for place, share in enumerate(shares):
         command = [sys.executable, "-m", "encdec_jax.sweep.worker", str(experiment.folder)]
         command += ["--cpus", ",".join(map(str, share)), "--parent", str(os.getpid()), "--runs", digest(experiment)]
-        with (experiment.root / "logs" / f"{_ours()}-worker-{place}.log").open("wb") as log:
+        path = experiment.root / "logs" / f"{_ours()}-worker-{place}.log"
+        with path.open("wb") as log:
             # A session of their own: a terminal's Ctrl-C reaches this process alone, which then tells them.
             workers.append(
                 subprocess.Popen(
@@ -107,6 +109,7 @@ def _workers(
                     start_new_session=True,
                 )
             )
+        path.rename(path.with_name(f"{path.stem}-{workers[-1].pid}.log"))  # leases tell of the pid
     try:
         yield workers
     finally:

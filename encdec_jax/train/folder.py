@@ -57,10 +57,10 @@ def finished(run: RunConfig, folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def begin(run: RunConfig, folder: Path, digest: str) -> None:
-    """Note in a folder what its run is: its configuration, the digest of its tokens, the code that works on it."""
+def begin(run: RunConfig, folder: Path, digest: str, device: str) -> None:
+    """Note in a folder what its run is: its configuration, its tokens, code and kind of device."""
     write_json(folder / _CONFIG, to_dict(run))
-    write_json(folder / _MADE_OF, {"cache_digest": digest, "code": code()})
+    write_json(folder / _MADE_OF, {"cache_digest": digest, "code": code(), "device": device})
 
 
 def save_array(path: Path, values: np.ndarray) -> None:

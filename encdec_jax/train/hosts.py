@@ -59,13 +59,18 @@ def together() -> Iterator[None]:
     except (UserError, OSError) as raised:
         error = raised
     if jax.process_count() > 1:
-        said = np.frombuffer(str(error or "").encode()[:SAID].ljust(SAID), np.uint8)
-        every = [bytes(one).decode(errors="replace").strip() for one in _gathered(said)]
+        every = every_text(str(error or ""), SAID)
         if error is None and any(every):
             place, text = next((i, text) for i, text in enumerate(every) if text)
             raise UserError(f"process {place} of this run ended: {text}")
     if error is not None:
         raise error
+
+
+def every_text(text: str, size: int) -> list[str]:
+    """What each process says, cut to a number of bytes."""
+    said = np.frombuffer(text.encode()[:size].ljust(size), np.uint8)
+    return [bytes(one).decode(errors="replace").strip() for one in _gathered(said)]
 
 
 def any_host(told: bool) -> bool:

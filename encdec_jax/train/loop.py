@@ -134,7 +134,7 @@ class _Loop:
             self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
             if jax.process_index() == 0:
                 fence.check()
-                begin(run, folder, self.cache.digest)
+                begin(run, folder, self.cache.digest, jax.devices()[0].device_kind)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.retention, fence)
         self.carried, self.logged = _Carried(), None
         self.state, self.first = self._restore()

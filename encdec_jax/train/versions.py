@@ -12,7 +12,17 @@ from pathlib import Path
 import encdec_jax
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-BEHIND = ("infer", "aot", "sweep", "laws", "study", "report", "tables", "cli")  # rooms that training does not read
+BEHIND = (
+    "infer",
+    "aot",
+    "sweep",
+    "submit",
+    "laws",
+    "study",
+    "report",
+    "tables",
+    "cli",
+)  # rooms not read by training
 _PACKAGE = Path(__file__).parents[1]
 
 

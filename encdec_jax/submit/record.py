@@ -1,0 +1,63 @@
+"""What was submitted: a small file a job beside the runs, so that any machine can ask which runs are queued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from encdec_jax.errors import UserError
+from encdec_jax.files import read_json, write_json
+
+FOLDER = "submissions"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that a cluster was given.
+
+    Attributes:
+      launcher: 'slurm' or 'k8s'.
+      job: the cluster's name of it: the id of a job array; namespace/name of a JobSet.
+      tasks: the runs of each of its tasks.
+    """
+
+    launcher: str
+    job: str
+    tasks: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Where a run stands in a cluster's queue.
+
+    Attributes:
+      launcher: as in `Submission`.
+      job: the cluster's name of the task: '17_3', or namespace/name.
+      state: the cluster's word for it, as PENDING or RUNNING.
+      reason: why it waits, if it does, in the cluster's words.
+    """
+
+    launcher: str
+    job: str
+    state: str
+    reason: str
+
+
+def write_submission(root: Path, submission: Submission) -> None:
+    """Keep a submission in the folder of an experiment's runs.
+
+    Raises:
+      UserError: the folder can't be written to.
+    """
+    name = f"{submission.launcher}-{submission.job.replace('/', '.')}.json"
+    write_json(root / FOLDER / name, asdict(submission))
+
+
+def submissions(root: Path, launcher: str) -> Iterator[Submission]:
+    """What was submitted to a kind of cluster, and is remembered; a damaged file is passed over."""
+    for path in sorted((root / FOLDER).glob(f"{launcher}-*.json")):
+        try:
+            yield Submission(**read_json(path))
+        except (UserError, TypeError):
+            continue
