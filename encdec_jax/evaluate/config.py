@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from encdec_jax.ranges import COUNT, check_ranges
+from encdec_jax.ranges import COUNT, Range, check_ranges
 from encdec_jax.resolve import execution, later
 
 
@@ -18,6 +18,8 @@ class EvalConfig:
       windows: held-out windows scored, at least 1 and at most those that the split has.
       batch_size: windows scored at a time, at least 1.
       documents: 'joined' end to end, so that windows span their ends; 'apart', so that none does.
+      every: tokens of training between two scorings on the way, at least 0; 0 to score at the end alone. A matter of
+        execution, for it changes no parameter and no score: a run that is watched is the same run.
     """
 
     prefix: Annotated[int, COUNT] = 128
@@ -25,6 +27,7 @@ class EvalConfig:
     windows: Annotated[int, COUNT] = 512
     batch_size: Annotated[int, COUNT] = execution(64)
     documents: Literal["joined", "apart"] = later("joined")
+    every: Annotated[int, Range(0, 10**18)] = later(0, execution=True)
 
     def __post_init__(self) -> None:
         check_ranges(self, "evaluate.")

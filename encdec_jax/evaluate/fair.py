@@ -28,11 +28,11 @@ def row_nats(logits: Array, labels: Array, weights: Array) -> Array:
     return (token_nll(logits, labels)[0] * weights).sum(axis=-1)
 
 
-def suffix_bits(score: Callable[[Batch], np.ndarray], rows: Batch, batch_size: int) -> np.ndarray:
-    """Bits of each row's scored labels, float64 [rows].
+def suffix_bits(score: Callable[[Batch], Array | np.ndarray], rows: Batch, batch_size: int) -> Callable[[], np.ndarray]:
+    """Have each row's scored labels scored; what is given back waits for it: their bits, float64 [rows].
 
     Args:
-      score: `row_nats` of a batch of `batch_size` rows.
+      score: `row_nats` of a batch of `batch_size` rows; may return before the devices have finished.
       rows: all held-out rows (numpy).
       batch_size: rows at a time; the last batch is filled up with repeated rows, whose scores are dropped.
     """
@@ -41,7 +41,7 @@ def suffix_bits(score: Callable[[Batch], np.ndarray], rows: Batch, batch_size: i
     for first in range(0, n, batch_size):
         take = np.minimum(np.arange(first, first + batch_size), n - 1)
         parts.append(score(jax.tree.map(lambda leaf, take=take: leaf[take], rows)))
-    return np.concatenate(parts)[:n].astype(np.float64) / np.log(2)
+    return lambda: np.concatenate([np.asarray(part) for part in parts])[:n].astype(np.float64) / np.log(2)
 
 
 def bits_per_byte(bits: np.ndarray, nbytes: np.ndarray) -> tuple[float, float]:

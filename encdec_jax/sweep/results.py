@@ -83,13 +83,14 @@ SCHEMA = pl.Schema(
         "train.keep_every": pl.Int64,
         "train.keep_at": pl.String,
         "evaluate.batch_size": pl.Int64,
+        "evaluate.every": pl.Int64,
         "mesh.data": pl.Int64,
         "mesh.fsdp": pl.Int64,
         "mesh.tensor": pl.Int64,
     }
 )
 # Columns that tables lack which are older: null in their rows.
-LATER = ("train_flops_padded", "threads", "train.keep", "train.keep_every", "train.keep_at")
+LATER = ("train_flops_padded", "threads", "train.keep", "train.keep_every", "train.keep_at", "evaluate.every")
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",

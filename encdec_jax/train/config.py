@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from encdec_jax.errors import require
-from encdec_jax.ranges import COUNT, FRACTION, POSITIVE, Range, check_ranges
+from encdec_jax.ranges import COUNT, FRACTION, MANY, POSITIVE, Range, check_ranges
 from encdec_jax.resolve import execution, later
 
 TOKENS = Range(1, 10**18)  # of training
@@ -30,6 +30,8 @@ class OptimConfig:
       weight_decay: decoupled, times the learning rate, at least 0; only on parameters that are matrices by their
         declared axes.
       clip_norm: largest global norm of the gradient, at least 0; 0 for no clipping.
+      skip: updates of a run that may be left out because their loss or gradient is not finite, at least 0; at one more
+        the run has diverged. By default the first one ends it.
     """
 
     name: Literal["adamw", "adafactor"] = "adamw"
@@ -43,6 +45,7 @@ class OptimConfig:
     eps: Annotated[float, POSITIVE] = 1e-8
     weight_decay: Annotated[float, Range(0)] = 0.0
     clip_norm: Annotated[float, Range(0)] = 1.0
+    skip: Annotated[int, Range(0, MANY)] = later(0)
 
     def __post_init__(self) -> None:
         check_ranges(self, "optim.")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encdec_jax.data.batches import combine
 from encdec_jax.errors import UserError
@@ -76,6 +79,36 @@ def every_text(text: str, size: int) -> list[str]:
 def any_host(told: bool) -> bool:
     """Whether any process was told to stop: all must leave the loop at the same call."""
     return bool(_gathered(np.asarray(told)).any())
+
+
+class Agreement:
+    """What the processes tell each other at every call, without waiting: the devices gather it behind what they have to
+    do, and it is read one call later. On one process it is heard at once."""
+
+    def __init__(self) -> None:
+        self._before: jax.Array | None = None
+
+    def __call__(self, value: int) -> int:
+        """Say a number of at least 0; the largest that any process said one call before, 0 at the first."""
+        if jax.process_count() == 1:
+            return value
+        where, largest = _one_device_each()
+        said = jax.make_array_from_process_local_data(where, np.array([value], np.int32), (jax.process_count(),))
+        before, self._before = self._before, largest(said)
+        if before is None:
+            return 0
+        with _bounded():
+            return int(np.asarray(before))
+
+
+@functools.cache
+def _one_device_each() -> tuple[NamedSharding, Callable[[jax.Array], jax.Array]]:
+    """Where a number of each process lies, and what gives all of them the largest."""
+    devices = {device.process_index: device for device in jax.devices()}
+    mesh = Mesh(np.array([devices[place] for place in sorted(devices)]), ("processes",))
+    return NamedSharding(mesh, PartitionSpec("processes")), jax.jit(
+        jnp.max, out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
 
 
 def as_first(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,24 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.pairs import dropped
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import write_json
+from encdec_jax.train.account import Account
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.fence import Fence
 from encdec_jax.train.folder import begin, finished, save_array
-from encdec_jax.train.hosts import any_host, as_first, check_batch, check_same, summed, together
+from encdec_jax.train.hosts import Agreement, any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
 from encdec_jax.train.retention import Retention
-from encdec_jax.train.schedule import hyper
+from encdec_jax.train.schedule import Hyper, hyper
 from encdec_jax.train.sharding import present
-from encdec_jax.train.step import State
+from encdec_jax.train.step import Metrics, State
 from encdec_jax.train.trainer import Trainer
 from encdec_jax.train.versions import code, commit, versions
+
+_TROUBLE = 2  # what a process says that can't go on; 1 is one that was told to stop
 
 
 @dataclass(frozen=True)
@@ -99,17 +104,25 @@ def train(
     return result
 
 
-@dataclass
-class _Carried:
-    """What a checkpoint carries beside the state: seconds spent, loss tokens, hash of the tokens seen, and how its
-    parts were executed: fields of execution, each with the update that it began at."""
+@dataclass(frozen=True)
+class _Call:
+    """Updates that the devices were given.
 
-    wall_s: float = 0.0
-    step_s: float = 0.0
-    loss_tokens: float = 0.0
-    data_hash: str = ""
-    train_loss: float = math.nan
-    execution: list[dict[str, Any]] = field(default_factory=list)
+    Attributes:
+      done: updates of the run when these are.
+      n: how many they are.
+      seen: their metrics, on the devices.
+      begun: the clock when they were given.
+      hash: of the tokens seen up to them, by this process's windows.
+      bits: what waits for the held-out text to be scored behind them; None where it is not.
+    """
+
+    done: int
+    n: int
+    seen: Metrics
+    begun: float
+    hash: str
+    bits: Callable[[], np.ndarray] | None
 
 
 class _Loop:
@@ -136,53 +149,53 @@ class _Loop:
                 fence.check()
                 begin(run, folder, self.cache.digest, jax.devices()[0].device_kind)
         self.checkpoints = Checkpoints(folder / "checkpoints", self.retention, fence)
-        self.carried, self.logged = _Carried(), None
-        self.state, self.first = self._restore()
+        self.account, self.logged = Account(), None
+        self.state, self.done = self._restore()
+        self.trouble: UserError | OSError | None = None
+        self.free = 0.0  # when the devices last came to an end, by the clock
         self._note_execution()
         # Of the windows seen so far that this process answers for; those seen before a restart are process 0's.
-        self.hash = self.carried.data_hash if jax.process_index() == 0 else ""
+        self.hash = self.account.data_hash if jax.process_index() == 0 else ""
         self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
         with together():
             fence.check()
-            self.metrics = MetricsLog(folder, self.first, self.logged) if jax.process_index() == 0 else None
+            self.metrics = MetricsLog(folder, self.done, self.logged) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
-        """Train to the end. Returns the status, or None if stopped before."""
-        per_call = self.run.train.steps_per_call
+        """Train to the end. Returns the status, or None if stopped before.
+
+        The devices have the next call before the host looks at what the last one gave: they wait for no log, hash,
+        seal or batch. Only a checkpoint ends the queue, for as long as it takes to copy the state.
+        """
+        self.told, agree = progress, Agreement()
         schedule = hyper(self.run.optim, self.total)
-        saved = done = self.first
+        saved = done = self.done
         with together():
-            digests, batches = self.batches.digests(done), self.batches.chunk(done, per_call)
+            digests, batches = self.batches.digests(done), self.batches.chunk(done, self.run.train.steps_per_call)
         check_batch(digests, self.batches.here, self.run.train.batch_size)
-        while done < self.total:
-            progress(self._progress(done))
-            if any_host(stop()):
-                if saved < done:
+        progress(self._progress())
+        flying, sound, stopped = None, True, False
+        while sound and done < self.total:
+            if stopped := bool(agree(_TROUBLE if self.trouble else int(stop()))):
+                break
+            call = self._give(batches, schedule, done)
+            if flying is not None and flying.bits is not None:
+                sound, flying = self._take(flying), None  # at once, so that its seconds are its own
+            if sound:
+                batches = self._attempt(partial(self._meanwhile, done, call.n)) or batches
+                sound = self._take(flying)
+            flying, done = replace(call, hash=self.hash), call.done
+            if sound and self.retention.due(saved, done):
+                sound, flying = self._take(flying), None
+                if sound:
                     self._save(done)
-                self.checkpoints.close()
-                return None
-            n = min(per_call, self.total - done)
-            start = time.perf_counter()
-            compiling = self.trainer.compile_s
-            self.state, seen = self.trainer(self.state, batches, schedule, n)
-            with together():
-                batches = self._meanwhile(done, n)
-                seen = jax.device_get(seen)
-                self.carried.step_s += time.perf_counter() - start - (self.trainer.compile_s - compiling)
-                done += n
-                finite = self._log(done, n, seen)
-                self.checkpoints.settle(wait=False)
-            if not finite:
-                self.checkpoints.close()
-                return "diverged"
-            if self.retention.due(saved, done):
-                self._save(done)
-                saved = done
-        if saved < done:
+                    saved = done
+        sound = sound and self._take(flying)
+        self._settle()
+        if sound and saved < done:
             self._save(done)
         self.checkpoints.close()
-        progress(self._progress(done))
-        return "done"
+        return "diverged" if not sound else None if stopped else "done"
 
     def summarise(self, status: str) -> dict[str, Any]:
         """The run's summary; scores the held-out suffixes unless the run diverged."""
@@ -201,21 +214,23 @@ class _Loop:
         if self.metrics is not None:
             self.metrics.close()
         wall = self._wall()
-        done = int(self.state.step)
         return {
             "status": status,
-            "updates": done,
-            "tokens_seen": done * self.tokens_per_update,
-            "loss_tokens": self.carried.loss_tokens,
-            "train_loss": self.carried.train_loss if math.isfinite(self.carried.train_loss) else None,
+            "updates": self.done,
+            "tokens_seen": self.done * self.tokens_per_update,
+            "loss_tokens": self.account.loss_tokens,
+            "train_loss": self.account.train_loss if math.isfinite(self.account.train_loss) else None,
             "suffix_bits_per_byte": rate,
             "suffix_bits_se": error,
             "wall_s": wall,
-            "step_s": self.carried.step_s,
-            "tokens_per_s": self._progress(done).tokens_per_s,
+            "step_s": self.account.step_s,
+            "tokens_per_s": self._progress().tokens_per_s,
+            "evaluate_s": self.account.evaluate_s,
+            "evaluations": self.account.evaluations,
+            "skipped": self.account.skipped,
             "data_hash": summed(self.hash),
             "cache_digest": self.cache.digest,
-            "execution": self.carried.execution,
+            "execution": self.account.execution,
             "code": self.code,
             "commit": self.commit,
             "versions": versions(),
@@ -225,9 +240,22 @@ class _Loop:
             "lease": self.fence.number,
         }
 
-    def _progress(self, done: int) -> Progress:
-        rate = done * self.tokens_per_update / max(self.carried.step_s, 1e-9)
-        return Progress(done, self.total, self.carried.train_loss, rate)
+    def _progress(self) -> Progress:
+        rate = self.done * self.tokens_per_update / max(self.account.step_s, 1e-9)
+        return Progress(self.done, self.total, self.account.train_loss, rate)
+
+    def _clock(self) -> float:
+        """Seconds, without those of compilation."""
+        return time.perf_counter() - self.trainer.compile_s
+
+    def _give(self, batches: Any, schedule: Hyper, done: int) -> _Call:
+        """Give the devices the next call, and behind it the held-out text if that is due."""
+        n, begun = min(self.run.train.steps_per_call, self.total - done), self._clock()
+        self.state, seen = self.trainer(self.state, batches, schedule, n)
+        tokens, every = self.tokens_per_update, self.run.evaluate.every
+        due = every > 0 and done * tokens // every < (done + n) * tokens // every
+        bits = self.trainer.score(self.state.params, self.held_out[0]) if due else None
+        return _Call(done + n, n, seen, begun, self.hash, bits)
 
     def _meanwhile(self, done: int, n: int) -> Any:
         """Host work while the devices compute: the hash of the tokens in use, and the next batches."""
@@ -235,31 +263,61 @@ class _Loop:
             self.hash = combine(self.batches.digests(step)[self.answers_for], self.hash)
         return self.batches.chunk(done + n, self.run.train.steps_per_call)
 
-    def _log(self, done: int, n: int, seen: Any) -> bool:
-        """Write the metrics of a call. Returns whether they are finite."""
+    def _take(self, call: _Call | None) -> bool:
+        """Wait for a call, and write what it gave. Returns whether the run may go on."""
+        if call is None:
+            return True
+        seen = jax.tree.map(lambda leaf: leaf[: call.n], jax.device_get(call.seen))
+        ended = self._clock()
+        self.account.step_s += ended - max(call.begun, self.free)
+        values, sound = self.account.add(seen, self.run.optim.skip)
+        if call.bits is not None:
+            values[LOSS] = bits_per_byte(call.bits(), self.held_out[1])[0]
+            self.account.evaluate_s += self._clock() - ended
+            self.account.evaluations += 1
+        self.free, self.done = self._clock(), call.done
+        if not sound:
+            self.hash = call.hash  # of no tokens of the call that was given after it
+        self._attempt(lambda: self._log(values))
+        return sound
+
+    def _log(self, values: dict[str, float]) -> None:
         self.fence.check()
         self.fence.progressed()
-        loss, norm, tokens = seen.loss[:n], seen.grad_norm[:n], seen.loss_tokens[:n]
-        self.carried.loss_tokens += float(tokens.sum(dtype=np.float64))
-        self.carried.train_loss = float(loss.mean(dtype=np.float64))
         if self.metrics is not None:
-            self.metrics.write(
-                step=done,
-                tokens=done * self.tokens_per_update,
-                loss=self.carried.train_loss,
-                grad_norm=float(norm.mean(dtype=np.float64)),
-                lr=float(seen.lr[n - 1]),
-            )
-            self.metrics.write_timing(
-                step=done, lease=self.fence.number, wall_s=self._wall(), step_s=self.carried.step_s
-            )
-        return bool(np.isfinite(loss).all() and np.isfinite(norm).all())
+            self.metrics.write(step=self.done, tokens=self.done * self.tokens_per_update, **values)
+            spent = {name: getattr(self.account, name) for name in ("step_s", "evaluate_s")}
+            self.metrics.write_timing(step=self.done, lease=self.fence.number, wall_s=self._wall(), **spent)
+        self.checkpoints.settle(wait=False)
+        self.told(self._progress())
+
+    def _attempt(self, work: Callable[[], Any]) -> Any:
+        """Work that a process does by itself. What it is refused ends the run: on several processes once all know.
+
+        Until then it does its part of what the devices compute together, which comes to nothing, and writes no more.
+        """
+        if self.trouble is not None:
+            return None
+        try:
+            return work()
+        except (UserError, OSError) as error:
+            if jax.process_count() == 1:
+                raise
+            self.trouble = error
+            return None
+
+    def _settle(self) -> None:
+        """Raise, on all processes, what any was refused."""
+        with together():
+            if self.trouble is not None:
+                raise self.trouble
 
     def _wall(self) -> float:
-        return self.carried.wall_s + time.perf_counter() - self.started
+        return self.account.wall_s + time.perf_counter() - self.started
 
     def _save(self, done: int) -> None:
-        meta = {**self.carried.__dict__, "wall_s": self._wall(), "data_hash": summed(self.hash)}
+        self._settle()
+        meta = {**self.account.__dict__, "wall_s": self._wall(), "data_hash": summed(self.hash)}
         meta["metrics"] = self.metrics.text if self.metrics is not None else ""  # the first process's is what is kept
         self.checkpoints.save(done, self.state, meta)
 
@@ -272,12 +330,12 @@ class _Loop:
             text = f"{step} updates, of a run that ends with {self.total}: it is of another run; remove the folder"
             raise UserError(f"folder = {str(self.folder)!r} holds a checkpoint behind {text}")
         self.logged = meta.pop("metrics")
-        self.carried = _Carried(**meta)
+        self.account = Account(**meta)
         return state, step
 
     def _note_execution(self) -> None:
         """Remember how this part of the run is executed, its kernel resolved, if it is not as the part before."""
         threads = cpus.threads() if jax.default_backend() == "cpu" else None
-        now, before = {**execution(self.trainer.run), "threads": threads}, self.carried.execution
+        now, before = {**execution(self.trainer.run), "threads": threads}, self.account.execution
         if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
-            before.append({**now, "update": self.first})
+            before.append({**now, "update": self.done})

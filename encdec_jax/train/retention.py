@@ -39,8 +39,8 @@ class Retention:
         shape, train = geometry(run), run.train
         tokens, total = shape.update_tokens, shape.update_tokens * shape.updates
         marks = train.stamps or ()
-        in_flops = count(run).train_flops.mask if any(unit for _, unit in marks) else 1.0
-        stamps = tuple(value / in_flops * total if unit else value for value, unit in marks)
+        flops = count(run).train_flops.mask if any(unit for _, unit in marks) else 1.0  # of an update
+        stamps = tuple(value / flops * tokens if unit else value for value, unit in marks)
         accepted = f"marks within the run, which ends at {total:,} tokens"
         require(max(stamps, default=0) <= total, "train.keep_at", train.keep_at, accepted)
         return Retention(train.keep, train.checkpoint_every / tokens, train.keep_every, stamps, tokens)

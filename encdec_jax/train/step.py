@@ -48,6 +48,9 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
 
     Gradients of the summed loss are added over `train.accumulate` microbatches, then divided by the loss tokens of the
     whole batch: so accumulation and sharding give the gradient of one large batch.
+
+    Where `optim.skip` allows any, an update whose loss or gradient is not finite changes neither parameters nor the
+    optimizer's state, and its metrics say so; the next one takes the next batch at the next learning rate.
     """
     parts = run.train.accumulate
 
@@ -74,6 +77,10 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
         change, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, c: p - lr * c, state.params, change)
         metrics = Metrics(nll / tokens, optax.global_norm(grads), lr, batch.weights.sum())
+        if run.optim.skip:
+            sound = jnp.isfinite(metrics.loss) & jnp.isfinite(metrics.grad_norm)
+            made, before = (params, opt_state), (state.params, state.opt_state)
+            params, opt_state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), made, before)
         return State(state.step + 1, params, opt_state), metrics
 
     return update

@@ -45,7 +45,7 @@ def test_suffix_bits_are_each_rows_own_whatever_the_batch(rows):
         seen.append(len(part.labels))
         return part.labels.sum(axis=-1).astype(np.float32)
 
-    np.testing.assert_allclose(suffix_bits(score, batch, 4), labels.sum(axis=-1) / np.log(2))
+    np.testing.assert_allclose(suffix_bits(score, batch, 4)(), labels.sum(axis=-1) / np.log(2))
     assert set(seen) == {4}
 
 

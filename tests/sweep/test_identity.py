@@ -84,7 +84,7 @@ def test_the_fields_of_execution_are_those_that_change_no_result():
         *("model.scan", "model.remat", "model.attention", "evaluate.batch_size"),
         *("mesh.data", "mesh.fsdp", "mesh.tensor"),
         *("train.accumulate", "train.steps_per_call", "train.checkpoint_every"),
-        *("train.keep", "train.keep_every", "train.keep_at"),
+        *("train.keep", "train.keep_every", "train.keep_at", "evaluate.every"),
     }
 
 

@@ -17,6 +17,7 @@ from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import to_dict
+from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import write_cache
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
@@ -28,6 +29,7 @@ from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.fence import Fence
 from encdec_jax.train.loop import train
+from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
@@ -146,7 +148,7 @@ def test_a_damaged_checkpoint_is_passed_over(data):
 def test_one_run_leaves_the_checkpoints_that_are_asked_for(data):
     """At stamps of tokens and of FLOPs, and at multiples; as many as if it had never been stopped."""
     run = tiny_run(updates=60)
-    stamp = count(run).train_flops.mask / 60 * 32
+    stamp = count(run).train_flops.mask * 32
     kept = replace(run, train=replace(run.train, keep=1, keep_every=25 * 128, keep_at=f"{12 * 128},{stamp}flops"))
     assert run_id(kept) == run_id(run)
     train(kept, data / "whole")
@@ -277,6 +279,88 @@ def test_what_a_loser_still_writes_meets_nothing_of_its_successor(data):
     assert not late.exists()
     assert not kept.exists()  # the newest two are the successor's
     assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+
+
+def test_the_devices_have_the_next_call_before_the_last_one_is_looked_at(data, monkeypatch):
+    """But where a checkpoint is due: that is of a state which the next call would have consumed."""
+    run, events = tiny_run(updates=35), []
+    call, write = Trainer.__call__, MetricsLog.write
+
+    def give(self, state, batches, schedule, n):
+        events.append("give")
+        return call(self, state, batches, schedule, n)
+
+    def line(self, *, step, **values):
+        events.append(step)
+        write(self, step=step, **values)
+
+    monkeypatch.setattr(Trainer, "__call__", give)
+    monkeypatch.setattr(MetricsLog, "write", line)
+    train(run, data / "run")
+    assert events == ["give", "give", 5, "give", 10, "give", 15, 20, "give", "give", 25, "give", 30, 35]
+
+
+@pytest.mark.parametrize("arch", ["causal_lm", "enc_dec"])
+def test_a_run_that_is_watched_is_the_same_run(data, arch):
+    """Scored on the way, stopped and resumed: the same lines, parameters and scores; the last score is the run's."""
+    plain = tiny_run(arch, updates=40)
+    run = replace(plain, evaluate=replace(plain.evaluate, every=12 * 128))
+    assert run_id(run) == run_id(plain)
+    train(plain, data / "plain")
+    summary = train(run, data / "whole")
+    lines = [json.loads(line) for line in (data / "whole/metrics.jsonl").read_text().splitlines()]
+    seen = {line["step"]: line["suffix_bits_per_byte"] for line in lines if "suffix_bits_per_byte" in line}
+    assert list(seen) == [15, 25, 40]
+    assert seen[40] == summary["suffix_bits_per_byte"] != seen[15]
+    assert summary["evaluations"] == 3
+    assert 0 < summary["evaluate_s"] < summary["wall_s"]
+    calls = iter(range(100))
+    while train(run, data / "parts", stop=lambda: next(calls) % 4 == 3) is None:
+        pass
+    assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
+    assert json.loads((data / "parts/summary.json").read_text())["evaluations"] == 3
+    watched, unwatched = outcome(data / "whole", run), outcome(data / "plain", plain)
+    assert_same((watched[0], b"", *watched[2:]), (unwatched[0], b"", *unwatched[2:]))
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Batches whose weights are not finite, by the updates in the list."""
+    updates, chunk = [], Batches.chunk
+
+    def spoil(self, first, n):
+        batch = chunk(self, first, n)
+        for update in updates:
+            if first <= update < first + n:
+                batch.weights[update - first] = np.nan
+        return batch
+
+    monkeypatch.setattr(Batches, "chunk", spoil)
+    return updates
+
+
+def test_an_update_that_is_not_finite_is_skipped_as_often_as_is_allowed(data, spoilt):
+    run = tiny_run(updates=40)
+    allowed = replace(run, optim=replace(run.optim, skip=1))
+    assert run_id(allowed) != run_id(run)
+    spoilt[:] = [7]
+    summary = train(allowed, data / "one")
+    assert (summary["status"], summary["skipped"], summary["updates"]) == ("done", 1, 40)
+    assert summary["loss_tokens"] == 39 * 128
+    lines = [json.loads(line) for line in (data / "one/metrics.jsonl").read_text().splitlines()]
+    assert all(line["loss"] is not None for line in lines)
+    assert [line["skipped"] for line in lines] == [0, *[1] * 7]
+    summary = train(run, data / "none")
+    assert (summary["status"], summary["updates"], summary["skipped"]) == ("diverged", 10, 0)
+    spoilt[:] = [7, 31]
+    summary = train(allowed, data / "two")
+    assert (summary["status"], summary["updates"], summary["skipped"]) == ("diverged", 35, 2)
+    calls = iter(range(100))  # what was skipped is counted over all parts of a run
+    assert train(allowed, data / "parts", stop=lambda: next(calls) == 5) is None
+    parts = train(allowed, data / "parts")
+    for name in DECIDED:
+        assert parts[name] == summary[name]
+    assert (data / "parts/metrics.jsonl").read_bytes() == (data / "two/metrics.jsonl").read_bytes()
 
 
 @pytest.mark.slow

@@ -1,0 +1,61 @@
+"""What a run has come to, added up call by call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from encdec_jax.train.step import Metrics
+
+
+@dataclass
+class Account:
+    """What a checkpoint carries beside the state.
+
+    Attributes:
+      wall_s: seconds of all parts of the run.
+      step_s: seconds in which the devices had updates to do.
+      evaluate_s, evaluations: seconds in which they scored held-out text on the way, and how often.
+      loss_tokens: trained on.
+      skipped: updates that were left out because their loss or gradient was not finite.
+      data_hash: of the tokens seen.
+      train_loss: mean of the last call, nats a loss token; NaN before the first.
+      execution: how the parts were executed: fields of execution, each part with the update that it began at.
+    """
+
+    wall_s: float = 0.0
+    step_s: float = 0.0
+    evaluate_s: float = 0.0
+    evaluations: int = 0
+    loss_tokens: float = 0.0
+    skipped: int = 0
+    data_hash: str = ""
+    train_loss: float = math.nan
+    execution: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, seen: Metrics, skip: int) -> tuple[dict[str, float], bool]:
+        """Add the updates of a call.
+
+        Args:
+          seen: numpy leaves [updates].
+          skip: `optim.skip`.
+
+        Returns:
+          what metrics.jsonl says of them, and whether the run may go on.
+        """
+        sound = np.isfinite(seen.loss) & np.isfinite(seen.grad_norm)
+        self.skipped += int((~sound).sum()) if skip else 0
+        counted = sound if skip else np.ones_like(sound)
+        loss, norm, tokens = (part[counted] for part in (seen.loss, seen.grad_norm, seen.loss_tokens))
+        self.loss_tokens += float(tokens.sum(dtype=np.float64))
+        none = not len(loss)
+        self.train_loss = math.nan if none else float(loss.mean(dtype=np.float64))
+        values = {
+            "loss": self.train_loss,
+            "grad_norm": math.nan if none else float(norm.mean(dtype=np.float64)),
+            "lr": float(seen.lr[-1]),
+        }
+        return values | ({"skipped": self.skipped} if skip else {}), self.skipped <= skip if skip else bool(sound.all())
