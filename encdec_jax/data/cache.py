@@ -34,7 +34,7 @@ from encdec_jax.data.origin import Origin, changed, shipped
 from encdec_jax.data.shards import Sharded, Values
 from encdec_jax.data.stamps import damage, stamp
 from encdec_jax.data.vocab import Vocab, vocab_in
-from encdec_jax.data.writing import Making, Splits, making, thrown_away
+from encdec_jax.data.writing import PROGRESS, Making, Splits, making, thrown_away
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, write_json
 
@@ -218,7 +218,8 @@ def _digest(manifest: dict[str, Any]) -> str:
 def _put(temporary: Path, folder: Path) -> None:
     """Rename the finished folder into place. What was there goes first: a folder can't be renamed over a full one."""
     temporary.chmod(0o755)
-    (temporary / LOCK).unlink(missing_ok=True)
+    for name in (LOCK, PROGRESS):
+        (temporary / name).unlink(missing_ok=True)
     if folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".old.") as old:
             os.rename(folder, Path(old) / folder.name)

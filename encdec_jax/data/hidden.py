@@ -26,10 +26,9 @@ def held(hidden: Path) -> Iterator[bool]:
                 print(f"waiting for another process, which prepares the same in {hidden}")
                 waited = True
                 _locked(lock, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if (hidden / LOCK).stat().st_ino == os.fstat(lock.fileno()).st_ino:  # not put into place meanwhile
-                    yield waited
-                    return
+            if _same(hidden / LOCK, os.fstat(lock.fileno())):  # not put into place meanwhile
+                yield waited
+                return
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -42,6 +41,13 @@ def remove_abandoned(parent: Path) -> None:
                         if not _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
                             continue
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _same(path: Path, file: os.stat_result) -> bool:
+    try:
+        return path.stat().st_ino == file.st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _locked(lock: Any, how: int) -> bool:

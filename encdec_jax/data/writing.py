@@ -162,9 +162,8 @@ class _Shard:
 
     def __exit__(self, kind: type | None, *rest: object) -> None:
         for file in self._open:
-            if kind is None and self.documents:
-                file.flush()
-                os.fsync(file.fileno())
+            if kind is None:
+                _settle(file)
             file.close()
         if kind is not None or not self.documents:
             for name in self._names:
@@ -172,7 +171,9 @@ class _Shard:
             return
         for place, name in enumerate(self._names):
             raw = np.asarray(self._offsets[place], "<i8").tobytes()
-            (self._folder / f"{name}.offsets").write_bytes(raw)
+            with (self._folder / f"{name}.offsets").open("wb") as file:
+                file.write(raw)
+                _settle(file)
             entry = {"bytes": self.tokens[place] * self._item, "sha256": self._hashes[place].hexdigest()}
             self.files[f"{name}.bin"] = entry
             self.files[f"{name}.offsets"] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
@@ -218,7 +219,6 @@ def making(
         try:
             made.write(splits, note)
             made.finish()
-            (hidden / PROGRESS).unlink(missing_ok=True)
             yield made
         except BaseException as error:
             if isinstance(error, UserError) or not (hidden / PROGRESS).exists():
@@ -251,6 +251,12 @@ def _go_on(made: Making, of: str, source: Origin, tally: object) -> None:
     for path in hidden.iterdir():
         if path.name not in (*made.files, LOCK):
             path.unlink()
+
+
+def _settle(file: BinaryIO) -> None:
+    """Let what was written survive a power cut: it is trusted by the time that it was written."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _check_ids(ids: np.ndarray, vocab: Vocab, where: str) -> None:

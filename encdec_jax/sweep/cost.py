@@ -8,6 +8,9 @@ from functools import cache
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import Means
+from encdec_jax.data.rows import segments
 from encdec_jax.train.config import OptimConfig
 
 _ANY = OptimConfig()
@@ -40,16 +43,16 @@ def cost(run: RunConfig) -> Cost:
     """The cost of a run.
 
     Raises:
-      UserError: architecture, objective and data do not go together.
+      UserError: as `encdec_jax.compute.ledger.count`.
     """
-    return _cost(
-        replace(run, train=replace(run.train, seed=0), optim=_ANY)
-    )  # sweeps vary these most, and they are free
+    packed = segments(run.data) if objective_of(run.objective).pairs else None
+    alike = replace(run, train=replace(run.train, seed=0), optim=_ANY)  # sweeps vary these most, and they are free
+    return _cost(alike, packed)
 
 
 @cache
-def _cost(run: RunConfig) -> Cost:
-    ledger = count(run)
+def _cost(run: RunConfig, packed: Means | None) -> Cost:
+    ledger = count(run, packed)
     n = geometry(run).updates
     train_flops = n * ledger.train_flops.mask
     return Cost(

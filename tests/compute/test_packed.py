@@ -111,6 +111,17 @@ def test_long_pairs_are_counted_as_they_are_packed(cache):
     assert count(dropped).train_flops != count(split).train_flops
 
 
+def test_costs_are_those_of_the_tokens_that_are_there(tmp_path, monkeypatch):
+    """Not of those that a process saw before."""
+    monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path))
+    found = []
+    for length in (5, 20):
+        pair = tuple(np.full(length, 100) for _ in range(2))
+        write_cache("pairs", ByteVocab(), ("inputs", "targets"), {"train": [pair] * 40})
+        found.append(cost(run_of("enc_dec")).train_flops)
+    assert found[0] != found[1]
+
+
 def test_pairs_whose_tokens_are_not_there_are_not_guessed():
     with pytest.raises(UserError, match="encdec prepare --task nothing"):
         cost(run_of("enc_dec", replace(DATA, task="nothing")))
