@@ -30,6 +30,7 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # `executions` is how many ways of execution its parts had, `threads` how many a CPU computed the last with. `dropped`
 # and `dropped_eval` are shares of pairs that are left out of rows in training, and too long for one in scoring.
 # `train_flops_padded` is what a plain implementation computes, on padding too; the other FLOPs are of tokens alone.
+# `pretrain_flops` is what the parameters that a run began at had cost before, by `train_flops`; 0 for drawn ones.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
@@ -48,6 +49,7 @@ SCHEMA = pl.Schema(
         "train_flops": pl.Float64,
         "train_flops_dense": pl.Float64,
         "train_flops_padded": pl.Float64,
+        "pretrain_flops": pl.Float64,
         "flops_mismatch": pl.Float64,
         "tokens": pl.Int64,
         "tokens_seen": pl.Int64,
@@ -90,13 +92,22 @@ SCHEMA = pl.Schema(
     }
 )
 # Columns that tables lack which are older: null in their rows.
-LATER = ("train_flops_padded", "threads", "train.keep", "train.keep_every", "train.keep_at", "evaluate.every")
+LATER = (
+    "pretrain_flops",
+    "train_flops_padded",
+    "threads",
+    "train.keep",
+    "train.keep_every",
+    "train.keep_at",
+    "evaluate.every",
+)
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (
     "loss_tokens",
     "suffix_bits_per_byte",
     "suffix_bits_se",
     "train_loss",
+    "pretrain_flops",
     "wall_s",
     "step_s",
     "tokens_per_s",

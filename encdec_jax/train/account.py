@@ -24,6 +24,7 @@ class Account:
       data_hash: of the tokens seen.
       train_loss: mean of the last call, nats a loss token; NaN before the first.
       execution: how the parts were executed: fields of execution, each part with the update that it began at.
+      pretrain_flops: training FLOPs that the parameters had cost before the run began; 0 for those drawn anew.
     """
 
     wall_s: float = 0.0
@@ -35,6 +36,7 @@ class Account:
     data_hash: str = ""
     train_loss: float = math.nan
     execution: list[dict[str, Any]] = field(default_factory=list)
+    pretrain_flops: float = 0.0
 
     def add(self, seen: Metrics, skip: int) -> tuple[dict[str, float], bool]:
         """Add the updates of a call.

@@ -70,6 +70,11 @@ class TrainConfig:
         end at or behind its mark.
       z_loss: weight of log(Z)^2, at least 0 (PaLM, arXiv 2204.02311, section 5).
       seed: of the data order and of the initialisation, at least 0.
+      label_smoothing: share of a label's probability that is spread evenly over the vocabulary in the loss that is
+        minimised, at least 0 and below 1 (Szegedy et al. 2016, arXiv 1512.00567, section 7); losses that are logged
+        and scores are without.
+      init_from: a run that is done, by its folder or its path below ENCDEC_RUNS, or RUN/checkpoints/UPDATE, whose
+        parameters the run begins at; '' for parameters drawn anew.
     """
 
     tokens: Annotated[int, TOKENS] = 1_000_000
@@ -82,9 +87,12 @@ class TrainConfig:
     keep_at: str = later("", execution=True)
     z_loss: Annotated[float, Range(0)] = 0.0
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    label_smoothing: Annotated[float, Range(0)] = later(0.0)
+    init_from: str = later("")
 
     def __post_init__(self) -> None:
         check_ranges(self, "train.")
+        require(self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "at least 0 and below 1")
         accepted = "numbers above 0 with commas between: tokens, or with 'flops' behind it FLOPs, as 2e8,1e17flops"
         require(self.stamps is not None, "train.keep_at", self.keep_at, accepted)
         require(

@@ -33,6 +33,7 @@ from encdec_jax.train.folder import begin, finished, save_array
 from encdec_jax.train.hosts import Agreement, any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
+from encdec_jax.train.pretrained import begun
 from encdec_jax.train.retention import Retention
 from encdec_jax.train.schedule import Hyper, hyper
 from encdec_jax.train.sharding import present
@@ -219,6 +220,7 @@ class _Loop:
             "updates": self.done,
             "tokens_seen": self.done * self.tokens_per_update,
             "loss_tokens": self.account.loss_tokens,
+            "pretrain_flops": self.account.pretrain_flops,
             "train_loss": self.account.train_loss if math.isfinite(self.account.train_loss) else None,
             "suffix_bits_per_byte": rate,
             "suffix_bits_se": error,
@@ -324,7 +326,8 @@ class _Loop:
     def _restore(self) -> tuple[State, int]:
         found = self.checkpoints.restore_latest(self.trainer.abstract)
         if found is None:
-            return self.trainer.init(), 0
+            state, self.account.pretrain_flops = begun(self.run, self.trainer)
+            return state, 0
         step, state, meta = found
         if step > self.total:
             text = f"{step} updates, of a run that ends with {self.total}: it is of another run; remove the folder"

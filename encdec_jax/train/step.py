@@ -56,7 +56,8 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
 
     def summed(params: nnx.State, batch: Batch) -> tuple[Array, Array]:
         logits, aux = nnx.merge(graph, params).outputs(batch.source, batch.target, batch.labels.shape[-1])
-        total, nll = weighted_sums(logits, batch.labels, batch.weights, run.train.z_loss)
+        smoothing = run.train.label_smoothing
+        total, nll = weighted_sums(logits, batch.labels, batch.weights, run.train.z_loss, smoothing)
         return (total if aux.loss is None else total + aux.loss * batch.weights.sum()), nll
 
     gradient = jax.grad(summed, has_aux=True)

@@ -84,7 +84,9 @@ _STATED = {
     "versions": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }
 _OPTIONAL = {
-    **dict.fromkeys(("loss_tokens", "suffix_bits_se", "train_loss", "dropped", "dropped_eval"), _or_none(_number)),
+    **dict.fromkeys(
+        ("loss_tokens", "suffix_bits_se", "train_loss", "pretrain_flops", "dropped", "dropped_eval"), _or_none(_number)
+    ),
     **dict.fromkeys(("data_hash", "code", "commit", "error"), _or_none(_text)),
     "tokens_per_s": _or_none(_time),
     "execution": _parts,

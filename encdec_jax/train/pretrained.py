@@ -1,0 +1,93 @@
+"""Where a run begins: at parameters drawn anew, or at those of a checkpoint (`train.init_from`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from encdec_jax.compute.ledger import count
+from encdec_jax.config import RunConfig, read_run
+from encdec_jax.data.cache import cache_folder, manifest_of
+from encdec_jax.data.vocab import ByteVocab, vocab_in
+from encdec_jax.errors import UserError, require
+from encdec_jax.files import expanded, runs_root
+from encdec_jax.train.checkpoint import Checkpoints, saved
+from encdec_jax.train.step import State
+from encdec_jax.train.summary import read_summary
+from encdec_jax.train.trainer import Trainer
+
+
+def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
+    """The state before a run's first update, and the training FLOPs that its parameters have cost before.
+
+    Only parameters are taken over; the optimizer and the schedule begin anew. FLOPs are the ledger's ('mask'), of the
+    checkpoint's updates and of what its run began at itself.
+
+    Raises:
+      UserError: `train.init_from` is no run that has ended, and no checkpoint; or its parameters or vocabulary are
+        others than the run's.
+    """
+    state = trainer.init()
+    if not run.train.init_from:
+        return state, 0.0
+    folder, update = _source(run.train.init_from)
+    source = read_run(folder / "config.json")
+    _check_vocab(run, source)
+    like = Trainer(replace(run, model=replace(source.model, attention=run.model.attention), optim=source.optim))
+    _check_shapes(run, like.abstract.params, trainer.abstract.params)
+    found = Checkpoints(folder / "checkpoints").read(like.abstract, update)
+    require(found is not None, "train.init_from", run.train.init_from, "a run with a whole checkpoint")
+    assert found is not None
+    step, restored, meta = found
+    spent = step * count(source).train_flops.mask + float(meta.get("pretrain_flops", 0.0))
+    leaves = jax.tree.leaves(restored.params)
+    return state._replace(params=jax.tree.unflatten(jax.tree.structure(state.params), leaves)), spent
+
+
+def _source(given: str) -> tuple[Path, int | None]:
+    """The folder of the run that is named, and the update of its checkpoint; None for the end of the run."""
+    path = expanded(given)
+    for place in (path, runs_root() / path):
+        if (place / "config.json").exists():
+            ended = (place / "summary.json").exists() and read_summary(place / "summary.json")["status"] == "done"
+            accepted = "a run that is done; of one that is not, a checkpoint: RUN/checkpoints/UPDATE"
+            require(ended, "train.init_from", given, accepted)
+            return place, None
+        if place.parent.name == "checkpoints" and (place.parent.parent / "config.json").exists():
+            steps = {one.step for one in saved(place.parent)}
+            update = next((step for step in steps if place.name.split("-")[0] == str(step)), None)
+            known = ", ".join(map(str, sorted(steps))) or "none"
+            require(update is not None, "train.init_from", given, f"a checkpoint that is there: {known}")
+            return place.parent.parent, update
+    accepted = "the folder of a run, as it stands or below ENCDEC_RUNS, or RUN/checkpoints/UPDATE"
+    raise UserError(f"train.init_from = {given!r} is not accepted: {accepted}")
+
+
+def _check_vocab(run: RunConfig, source: RunConfig) -> None:
+    """Refuse tokens that mean other text than they did: pieces that two texts trained have one name."""
+    models = []
+    for data in (source.data, run.data):
+        if manifest_of(data.task, data.vocab) is not None:
+            models.append(vocab_in(cache_folder(data.task, data.vocab), data.vocab).model)
+        else:
+            require(data.vocab == "bytes", "data.task", data.task, f"prepared, to compare its vocab {data.vocab!r}")
+            models.append(ByteVocab.model)
+    if models[0] != models[1]:
+        file = cache_folder(source.data.task, source.data.vocab) / "vocab.model"
+        accepted = f"that of train.init_from: prepare the task with --vocab {file}" if models[0] else "'bytes'"
+        raise UserError(f"data.vocab = {run.data.vocab!r} of task {run.data.task!r} is not accepted: {accepted}")
+
+
+def _check_shapes(run: RunConfig, there: Any, here: Any) -> None:
+    shapes = [
+        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+        for params in (there, here)
+    ]
+    for name in {**shapes[1], **shapes[0]}:
+        old, new = shapes[0].get(name, "absent"), shapes[1].get(name, "absent")
+        if old != new:
+            what = f"a run of the same architecture and shape: parameter {name} is {old} there, {new} here"
+            raise UserError(f"train.init_from = {run.train.init_from!r} is not accepted: {what}")
