@@ -110,7 +110,8 @@ def _check_folder(root: Path) -> None:
         if probe.read_text() != "second":
             raise UserError(f"{root} is not accepted: what is written anew there reads as it was before")
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _gathered_facts() -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,13 @@ def steps(experiment: Experiment, identity: str) -> int:
     return run_state(experiment.run_folder(identity)).tokens // 128
 
 
+def gangs(identity: str) -> list[int]:
+    """The processes that work on a run, not srun."""
+    shown = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in shown.splitlines() if "encdec_jax.submit.gang" in line and identity in line]
+    return [int(pid) for pid, program, *_ in lines if program != "srun"]
+
+
 def test_a_sweep_is_a_job_array(study):
     experiment = study(seeds=3)
     done = submit(experiment.folder, "slurm", array_limit=2)
@@ -149,10 +157,8 @@ def test_what_is_stopped_in_the_middle_goes_on_to_the_same_end(study, folders):
     def kill(job: str) -> None:
         task = int(job.partition("_")[2])
         identity = next(identity for identity, at in place.items() if at == task)
-        for line in subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True).stdout.splitlines():
-            pid, _, command = line.strip().partition(" ")
-            if "encdec_jax.submit.gang" in command and identity in command and "srun" not in command:
-                os.kill(int(pid), 9)
+        for pid in gangs(identity):
+            os.kill(pid, signal.SIGKILL)
 
     disturb = (
         lambda job: slurm.called(["scontrol", "requeue", job]),
@@ -230,3 +236,22 @@ def test_the_doctor_sees_both_nodes(study, folders):
     assert "process 1: " in log.read_text()
     assert "shared by 2 processes, atomic" in log.read_text()
     assert "a sum of 4 MiB over 2 devices is right" in log.read_text()
+
+
+def test_a_gang_that_loses_a_process_goes_on_to_the_same_loss(study, folders):
+    """The other process must not take the loss for an error of the run, nor wait for ever."""
+    experiment = study(data=2, updates=2000)
+    (identity,) = experiment.runs
+    (one,) = submit(experiment.folder, "slurm", nodes=2).submitted
+    until(lambda: steps(experiment, identity) >= 100, experiment)
+    os.kill(gangs(identity)[-1], signal.SIGKILL)
+    until(lambda: idle(experiment), experiment)
+    log = (experiment.root / "logs" / f"slurm-{one.job}_0.log").read_text()
+    assert statuses(experiment) == {"done"}, log
+    assert log.count(f"run {identity} begins, on 2 devices") == 4
+    assert not (experiment.run_folder(identity) / "error.txt").exists()
+    study(data=1, updates=2000)
+    alone = json.loads((undisturbed(experiment, folders) / identity / "summary.json").read_text())
+    found = json.loads((experiment.run_folder(identity) / "summary.json").read_text())
+    assert found["suffix_bits_per_byte"] == pytest.approx(alone["suffix_bits_per_byte"], rel=1e-3)
+    assert found["data_hash"] == alone["data_hash"]
