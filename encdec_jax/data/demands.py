@@ -5,7 +5,7 @@ from __future__ import annotations
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.heldout import eval_batch, further_sets
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import required_vocab_size
 from encdec_jax.data.rows import planned
@@ -29,6 +29,8 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
     else:
         text(cache, run.data, run.objective.name)
     eval_batch(cache, run.model.choices, run.data, run.evaluate)
+    for _ in further_sets(cache, run.model.choices, run.data, run.evaluate):
+        pass
 
 
 def text(cache: TokenCache, data: DataConfig, name: str) -> Windows:

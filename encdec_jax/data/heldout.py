@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from encdec_jax.data.cache import TokenCache
@@ -17,11 +20,39 @@ from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import Arch
 
 
-def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalConfig) -> tuple[Batch, np.ndarray]:
+def further_sets(
+    cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalConfig
+) -> Iterator[tuple[str, Batch, np.ndarray]]:
+    """The other sets that are scored: SPLIT/PREFIX, and as `eval_batch` of that split under that prefix.
+
+    Raises:
+      UserError: as `eval_batch`; or shorter prefixes are asked for of pairs.
+    """
+    whole = "none, because a pair's source is its prefix"
+    require("inputs" not in cache.features or not evaluate.prefixes, "evaluate.prefixes", evaluate.prefixes, whole)
+    again = f"other splits than data.eval_split = {data.eval_split!r}"
+    require(data.eval_split not in evaluate.splits, "evaluate.splits", evaluate.splits, again)
+    for split in (data.eval_split, *evaluate.splits):
+        for prefix in (evaluate.prefix, *evaluate.prefixes):
+            if (split, prefix) != (data.eval_split, evaluate.prefix):
+                yield f"{split}/{prefix}", *eval_batch(cache, arch, replace(data, eval_split=split), evaluate, prefix)
+
+
+def eval_batch(
+    cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalConfig, prefix: int | None = None
+) -> tuple[Batch, np.ndarray]:
     """All held-out rows, evenly spaced over `data.eval_split` without overlap.
 
     Text: the source is `prefix` tokens, the target's inputs the next `suffix`; their labels, one token on, are scored.
-    Pairs: one a row, the target scored under its source.
+    A shorter prefix is the last tokens of each row's own, so that the same labels are scored. Pairs: one a row, the
+    target scored under its source.
+
+    Args:
+      cache: of the task's tokens.
+      arch: that reads the rows.
+      data: its `eval_split`, and the rooms of pairs.
+      evaluate: lengths and number of the rows.
+      prefix: tokens; `evaluate.prefix` if None.
 
     Returns:
       rows [windows, ...], every scored label with weight 1; and the bytes of text of each row's scored labels, int64
@@ -34,7 +65,8 @@ def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalCo
     if "inputs" in cache.features:
         segments, shape = _pairs(cache, data, evaluate), Seq2Seq().layout(arch, data)
     else:
-        segments, shape = _text(cache, data, evaluate), _suffix_layout(arch, evaluate)
+        tokens = evaluate.prefix if prefix is None else prefix
+        segments, shape = _text(cache, data, evaluate, tokens), _suffix_layout(arch, tokens, evaluate.suffix)
     row = np.arange(evaluate.windows)
     text = np.cumsum([0, *cache.vocab.token_bytes(segments.labels)])
     ends = np.cumsum(segments.target_lengths)
@@ -44,13 +76,12 @@ def eval_batch(cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalCo
     return assemble(arch, shape, row, evaluate.windows, segments), nbytes.astype(np.int64)
 
 
-def _suffix_layout(arch: Arch, evaluate: EvalConfig) -> Layout:
-    source, target = evaluate.prefix, evaluate.suffix
+def _suffix_layout(arch: Arch, source: int, target: int) -> Layout:
     streams = (source, target) if arch.own_stream else (0, source + target)
     return Layout(1, *streams, target, ((source, target, 1.0),))
 
 
-def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:
+def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig, prefix: int) -> Segments:
     length = evaluate.prefix + evaluate.suffix
     apart = Windows(cache, data.eval_split, length, evaluate.documents)
     require(evaluate.windows <= apart.count, "evaluate.windows", evaluate.windows, _most(apart.count, data))
@@ -60,7 +91,7 @@ def _text(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments
         tokens = cache.tokens(data.eval_split, "targets")
         first = np.arange(evaluate.windows) * (len(tokens) - 1 - length) // max(evaluate.windows - 1, 1)
         windows = np.asarray(tokens[first[:, None] + np.arange(length + 1)], np.int32)
-    return cut(windows, np.full(evaluate.windows, evaluate.prefix))
+    return cut(windows[:, evaluate.prefix - prefix :], np.full(evaluate.windows, prefix))
 
 
 def _pairs(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> Segments:

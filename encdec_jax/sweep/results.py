@@ -12,6 +12,7 @@ import polars as pl
 from encdec_jax.config import EXECUTION, RunConfig
 from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
 from encdec_jax.files import atomic_write
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
@@ -162,7 +163,8 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
 def ended(experiment: Experiment) -> pl.DataFrame:
     """The rows of all runs that ended (done, diverged, failed), or of which a file is damaged.
 
-    The rows' order depends on their configurations alone, not on which ended first.
+    The rows' order depends on their configurations alone, not on which ended first. Behind the columns of `SCHEMA` is
+    one for each further held-out set: the fair loss of SPLIT/PREFIX.
     """
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
     rows = [
@@ -170,7 +172,11 @@ def ended(experiment: Experiment) -> pl.DataFrame:
         for identity, state in states.items()
         if state.ended
     ]
-    return pl.DataFrame(rows, schema=SCHEMA).sort(_ORDER, nulls_last=True)
+    sets = [(state.summary or {}).get("held_out", {}) for state in states.values() if state.ended]
+    names = dict.fromkeys(name for one in sets for name in one)
+    further = {f"{LOSS} {name}": [one.get(name) for one in sets] for name in names}
+    columns = [pl.Series(name, values, pl.Float64) for name, values in further.items()]
+    return pl.DataFrame(rows, schema=SCHEMA).with_columns(columns).sort(_ORDER, nulls_last=True)
 
 
 def collect(experiment: Experiment) -> pl.DataFrame:

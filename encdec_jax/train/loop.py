@@ -20,7 +20,7 @@ from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.geometry import geometry
-from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.heldout import eval_batch, further_sets
 from encdec_jax.data.pairs import dropped
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
@@ -200,12 +200,14 @@ class _Loop:
 
     def summarise(self, status: str) -> dict[str, Any]:
         """The run's summary; scores the held-out suffixes unless the run diverged."""
-        rate = error = None
+        rate, error, held_out = None, None, {}
         reason = None if status == "done" else "the loss or its gradient is not finite"
         if status == "done":
             rows, nbytes = self.held_out
             bits = self.trainer.held_out_bits(self.state.params, rows)
             rate, error = bits_per_byte(bits, nbytes)
+            sets = further_sets(self.cache, self.run.model.choices, self.run.data, self.run.evaluate)
+            held_out = self.trainer.rates(self.state.params, sets)
             with together():
                 if jax.process_index() == 0:
                     self.fence.check()
@@ -224,6 +226,7 @@ class _Loop:
             "train_loss": self.account.train_loss if math.isfinite(self.account.train_loss) else None,
             "suffix_bits_per_byte": rate,
             "suffix_bits_se": error,
+            "held_out": held_out,
             "wall_s": wall,
             "step_s": self.account.step_s,
             "tokens_per_s": self._progress().tokens_per_s,

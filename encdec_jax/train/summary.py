@@ -90,5 +90,6 @@ _OPTIONAL = {
     **dict.fromkeys(("data_hash", "code", "commit", "error"), _or_none(_text)),
     "tokens_per_s": _or_none(_time),
     "execution": _parts,
+    "held_out": lambda value: isinstance(value, dict) and all(map(_or_none(_number), value.values())),
     "lease": _count,
 }

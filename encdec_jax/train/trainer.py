@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from encdec_jax.compute.limits import check_size
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.data.packing import Batch
-from encdec_jax.evaluate.fair import row_nats, suffix_bits
+from encdec_jax.evaluate.fair import bits_per_byte, row_nats, suffix_bits
 from encdec_jax.model.choice import choose, resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph, initial
@@ -78,7 +78,7 @@ class Trainer:
         self._rows = rows_sharding(self.mesh, leading=1)
         self.abstract = self._abstract()
         self._calls: Any = None
-        self._score: Any = None
+        self._scores: dict[Any, Any] = {}
 
     def init(self) -> State:
         """The state before the first update, drawn from `train.seed`."""
@@ -135,16 +135,22 @@ class Trainer:
 
         def scored(batch: Batch) -> jax.Array:
             placed = put_same(batch, where)
-            if self._score is None:
+            shape = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+            if shape not in self._scores:
                 start = time.perf_counter()
                 with jax.set_mesh(self.mesh):
                     scoring = jax.jit(nats, out_shardings=replicated(self.mesh))
-                    self._score = scoring.lower(params, placed).compile()
+                    self._scores[shape] = scoring.lower(params, placed).compile()
                 self.compile_s += time.perf_counter() - start
-            found: jax.Array = self._score(params, placed)
+            found: jax.Array = self._scores[shape](params, placed)
             return found
 
         return suffix_bits(scored, rows, size)
+
+    def rates(self, params: nnx.State, sets: Iterable[tuple[str, Batch, np.ndarray]]) -> dict[str, float | None]:
+        """Bits per byte of held-out sets, each its name, rows and bytes of them; None where that is not finite."""
+        found = {name: bits_per_byte(self.held_out_bits(params, rows), nbytes)[0] for name, rows, nbytes in sets}
+        return {name: rate if math.isfinite(rate) else None for name, rate in found.items()}
 
     def _init(self, key: jax.Array) -> State:
         params = initial(self.run.model, key)

@@ -1,9 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 from data.fake import FakeCache, pair_cache, text_cache
 
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.heldout import eval_batch, further_sets
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
@@ -76,3 +78,41 @@ def test_text_of_no_bytes_is_refused_before_it_is_scored():
         UserError, match=r"data\.eval_split = 'validation' is not accepted: a split with text in what is"
     ):
         eval_batch(ends, ARCHS["enc_dec"], DataConfig(), EVALUATE)
+
+
+@pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm"])
+def test_shorter_prefixes_have_the_same_suffixes(arch):
+    evaluate = EvalConfig(10, 6, 8, prefixes=(4, 1), splits=("train",))
+    batch, nbytes = eval_batch(TEXT, ARCHS[arch], DataConfig(), evaluate)
+    sets = {name: (rows, size) for name, rows, size in further_sets(TEXT, ARCHS[arch], DataConfig(), evaluate)}
+    assert list(sets) == ["validation/4", "validation/1", "train/10", "train/4", "train/1"]
+    for name in ("validation/4", "validation/1"):
+        rows, size = sets[name]
+        np.testing.assert_array_equal(rows.labels, batch.labels)
+        np.testing.assert_array_equal(size, nbytes)
+        read, whole = ((b.target if b.source is None else b.source).tokens for b in (rows, batch))
+        prefix = int(name.rpartition("/")[2])
+        np.testing.assert_array_equal(read[:, :prefix], whole[:, 10 - prefix : 10])
+        assert (rows.target.position.max(axis=1) == prefix + 5).all()
+    assert not np.array_equal(sets["train/10"][0].labels, batch.labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prefixes": (10,)}, r"evaluate.prefixes = (10,) is not accepted: tokens of at least 1 and less than"),
+        ({"prefixes": (4, 4)}, "evaluate.prefixes = (4, 4) is not accepted"),
+        ({"splits": ("test", "test")}, "evaluate.splits = ('test', 'test') is not accepted: each split once"),
+        ({"splits": ("validation",)}, "evaluate.splits = ('validation',) is not accepted: other splits than"),
+        ({"splits": ("test",)}, "data.eval_split = 'test' is not accepted: one of train, validation"),
+    ],
+)
+def test_sets_that_are_not_accepted(changes, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(further_sets(TEXT, ARCHS["enc_dec"], DataConfig(), EvalConfig(10, 6, 8, **changes)))
+
+
+def test_pairs_have_no_shorter_prefixes():
+    evaluate = EvalConfig(windows=8, prefixes=(4,))
+    with pytest.raises(UserError, match=r"evaluate\.prefixes = \(4,\) is not accepted: none, because"):
+        list(further_sets(pair_cache(), ARCHS["enc_dec"], DataConfig(), evaluate))

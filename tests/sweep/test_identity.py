@@ -12,6 +12,7 @@ from tiny import tiny_run
 from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.config import ObjectiveConfig, Part
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.sweep.identity import run_id, setting
@@ -24,6 +25,8 @@ BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
     "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
     "objective.source_loss": RunConfig(ModelConfig("causal_lm", 64, STACK), objective=ObjectiveConfig("prefix_lm")),
+    "evaluate.prefixes": replace(RUN, evaluate=EvalConfig(prefixes=(8, 16))),
+    "evaluate.splits": replace(RUN, evaluate=EvalConfig(splits=("test",))),
     "objective.parts": replace(RUN, objective=ObjectiveConfig("mixture", parts=PARTS)),
 }
 
@@ -55,7 +58,7 @@ def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
     elif isinstance(value, str):
         others = [value + "x", value + "1"]
     elif isinstance(value, tuple):
-        others = [[*value, value[0]]]
+        others = [value[1:], [*value, value[0]]]
     else:
         others = [2 * value, value / 2, 0.5, 8] if value is not None else [1e9]
     for other in others:

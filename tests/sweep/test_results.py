@@ -8,9 +8,11 @@ from synthetic import Truth, study
 from tiny import SUMMARY, write_experiment
 
 from encdec_jax.errors import UserError
+from encdec_jax.evaluate import LOSS
+from encdec_jax.files import write_json
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
-from encdec_jax.sweep.results import collect_into, ended, load, put_figure
+from encdec_jax.sweep.results import SCHEMA, collect_into, ended, load, put_figure
 
 TABLE = study({"causal_lm": Truth()})
 
@@ -76,3 +78,16 @@ def test_a_figure_of_other_rows_is_not_collected(folders):
     put_figure(experiment, None, ended(experiment))
     assert not (experiment.root / "figure.png").exists()
     collect_into(folder)
+
+
+def test_further_held_out_sets_are_columns(folders):
+    experiment = load_experiment(write_experiment(folders / "study"))
+    for i, identity in enumerate(list(experiment.runs)[:2]):
+        folder = experiment.run_folder(identity)
+        folder.mkdir(parents=True)
+        scored = {"held_out": {"validation/4": 3.5}} if i else {}
+        write_json(folder / "summary.json", SUMMARY | scored)
+    table = ended(experiment)
+    column = f"{LOSS} validation/4"
+    assert table.columns == [*SCHEMA, column]
+    assert sorted(table[column].to_list(), key=str) == [3.5, None]

@@ -31,6 +31,7 @@ from encdec_jax.train.fence import Fence
 from encdec_jax.train.loop import train
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.restore import restore
+from encdec_jax.train.summary import read_summary
 from encdec_jax.train.trainer import Trainer
 
 DECIDED = [  # what of a summary a clock does not enter
@@ -94,6 +95,18 @@ def test_a_run_leaves_its_row(data):
     steps = [json.loads(line)["step"] for line in (data / "run/metrics.jsonl").read_text().splitlines()]
     assert steps == [5, 10, 12]
     assert list((data / "run/tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("arch", ["enc_dec", "prefix_lm"])
+def test_a_run_is_scored_under_every_prefix_and_on_every_split(data, arch):
+    run = tiny_run(arch, updates=5)
+    one, two = (replace(run, evaluate=replace(run.evaluate, **more)) for more in ({}, {"prefixes": (4, 1)}))
+    alone, further = train(one, data / "one"), train(two, data / "two")
+    assert alone["held_out"] == {}
+    assert further["suffix_bits_per_byte"] == alone["suffix_bits_per_byte"]
+    assert list(further["held_out"]) == ["validation/4", "validation/1"]
+    assert all(3 < rate < 9 for rate in further["held_out"].values())
+    assert read_summary(data / "two" / "summary.json") == further
 
 
 def test_a_done_run_is_not_done_again(data):
