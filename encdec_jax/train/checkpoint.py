@@ -242,7 +242,7 @@ class Checkpoints:
 
 def saved(folder: Path) -> list[Saved]:
     """The checkpoints in a folder, whole or not, the newest first."""
-    names = [path.name for path in folder.glob("*")] if folder.is_dir() else []
+    names = [path.name for path in folder.glob("*") if not path.is_symlink()] if folder.is_dir() else []
     found = [Saved(int(one["step"]), int(one["lease"] or 0)) for name in names if (one := _NAME.fullmatch(name))]
     return sorted(found, reverse=True)
 

@@ -1,0 +1,34 @@
+"""Every run is done exactly once, bitwise as one undisturbed worker does it, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import environment
+
+CHAOS = Path(__file__).with_name("chaos.py")
+
+
+def figures(folder: Path, *arguments: object) -> dict:
+    command = [sys.executable, str(CHAOS), str(folder), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_kills_freezes_wrong_clocks_and_refused_writes(tmp_path):
+    found = figures(tmp_path / "runs", "--workers", 8, "--runs", 16, "--steps", 12, "--kills", 12)
+    assert found["wrong"] == []
+    assert found["kills"] > 5
+
+
+@pytest.mark.slow
+def test_a_thousand_kills(tmp_path):
+    """The figures of docs/reliability.md."""
+    found = figures(tmp_path / "runs", "--workers", 8, "--runs", 200, "--kills", 1000)
+    assert found["wrong"] == []
+    assert found["kills"] == 1000
