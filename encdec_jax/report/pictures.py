@@ -73,10 +73,14 @@ def fronts(findings: Findings, found: pl.DataFrame) -> tuple[Picture, ...]:
 
 
 def learnings(findings: Findings, found: Sequence[History]) -> tuple[Picture, ...]:
-    """Learning curves, one picture a label, all of one scale."""
-    title, look = "{}: training loss against training FLOPs spent", looks(findings.every)
-    labels = [label for label in findings.labels if any(history.label == label for history in found)]
-    return tuple(_picture(title.format(label), {}, learning.curves, found, label, look[label]) for label in labels)
+    """Learning curves, one picture a label, all of one scale; likewise of held-out losses, where runs were scored."""
+    look, shown = looks(findings.every), []
+    for quantity, curves in ((learning.TRAINING, found), (learning.HELD_OUT, learning.watched(found))):
+        for label in findings.labels:
+            if any(history.label == label for history in curves):
+                title = f"{label}: {quantity.partition(',')[0]} against training FLOPs spent"
+                shown.append(_picture(title, {}, learning.curves, curves, label, look[label], quantity))
+    return tuple(shown)
 
 
 def ledger(found: Sequence[Spent]) -> tuple[Picture, ...]:

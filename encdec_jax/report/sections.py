@@ -162,7 +162,9 @@ def learning(experiment: Experiment, n_runs: int, pictures: Pictures) -> Section
     """How the training losses fell; a section without pictures where the runs' folders are gone."""
     note = (
         "Means of the training loss between points spaced evenly in ln(updates). It is each run's own objective, in "
-        "nats a token: compare runs of one label, not labels. Beside curves: the budget, at its lowest run."
+        "nats a token: compare runs of one label, not labels. Beside curves: the budget, at its lowest run. "
+        "Held-out losses are there of runs that were scored on the way (evaluate.every): they compare labels, but "
+        "before the learning rate has decayed."
     )
     gone = (
         f"The runs' folders (runs/{experiment.name}/RUN/metrics.jsonl) are not here, so there are no learning curves: "

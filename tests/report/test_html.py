@@ -188,10 +188,14 @@ def test_points_say_what_they_show():
 def test_learning_curves_are_drawn_or_said_to_be_gone():
     findings = analyze(TABLE, "causal_lm")
     assert "there are no learning curves" in text_of(usual_page())
-    found = [History(TABLE["run_id"][0], "causal_lm", 1e11, np.array([1e9, 1e11]), np.array([5.0, 3.0]))]
+    scored = (np.array([1e10, 1e11]), np.array([4.0, 2.5]))
+    found = [History(TABLE["run_id"][0], "causal_lm", 1e11, np.array([1e9, 1e11]), np.array([5.0, 3.0]), scored)]
     drawn = render(experiment(), TABLE, findings, found)
     assert "there are no learning curves" not in text_of(drawn)
     assert "causal_lm: training loss against training FLOPs spent" in text_of(drawn)
+    assert "causal_lm: held-out loss against training FLOPs spent" in text_of(drawn)
+    unwatched = [replace(one, scored=(np.empty(0), np.empty(0))) for one in found]
+    assert "held-out loss against training" not in text_of(render(experiment(), TABLE, findings, unwatched))
 
 
 def test_forecasts_are_scored():

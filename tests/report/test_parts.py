@@ -14,7 +14,7 @@ from encdec_jax.report import costs, style
 from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only
 from encdec_jax.report.figures import frontier
-from encdec_jax.report.learning import histories, thin
+from encdec_jax.report.learning import histories, thin, watched
 from encdec_jax.report.pictures import point_tips
 from encdec_jax.study.findings import analyze
 
@@ -104,6 +104,12 @@ def test_histories_are_read_where_they_are(tmp_path, monkeypatch):
     assert found.run_id == first
     np.testing.assert_allclose(found.flops, [10 / updates * flops, flops])
     np.testing.assert_allclose(found.loss, [5.0, 3.0])
+    assert len(found.scored[0]) == 0
+    assert watched([found]) == []
+    lines[0] = '{"step": 10, "loss": 5.0, "suffix_bits_per_byte": 4.0}'
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (seen,) = watched(histories(study_of, TABLE))
+    np.testing.assert_allclose([seen.flops, seen.loss], [[10 / updates * flops], [4.0]])
     (folder / "metrics.jsonl").write_text("{\n")
     with pytest.raises(UserError, match="is damaged"):
         histories(study_of, TABLE)
