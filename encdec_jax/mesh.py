@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import ceil, prod
+
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # divide the rows of a batch
 RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activations that have them
@@ -14,3 +17,16 @@ RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activa
     "layers": None,
     "norm": None,
 }
+LOGITS = 1 << 29  # bytes of float32 logits that a device holds at once
+
+
+def logit_chunks(rows: float, positions: int, vocab: int, mesh: Mapping[str, int]) -> int:
+    """Chunks that the positions of a loss are taken in, for a device to hold at most `LOGITS` at once.
+
+    Args:
+      rows, positions: of the batch, on all devices.
+      vocab: logits of a position.
+      mesh: devices along each axis; absent ones are 1.
+    """
+    divided = prod(mesh.get(axis, 1) for axis in AXES)
+    return min(positions, ceil(4 * rows * positions * vocab / divided / LOGITS))

@@ -17,14 +17,14 @@ are estimated. So it is far too high there; `encdec compile` says what a TPU tak
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil, prod
 
 from encdec_jax.compute.serving import BYTES, cache_bytes
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
-from encdec_jax.mesh import RULES
+from encdec_jax.mesh import RULES, logit_chunks
 from encdec_jax.model.blocks import BlockSpec, Plan, plans
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
@@ -179,11 +179,16 @@ def kept(run: RunConfig) -> int:
 def _activations(run: RunConfig) -> int:
     """Estimated bytes that a device holds beside weights, gradients and moments when it holds most.
 
-    That is either behind the forward pass, with the logits and their gradient, or while a layer goes backwards: then
-    that layer's gradients, and what it recomputes, are held on top of what is kept.
+    That is either behind the forward pass, with the logits of a chunk and their gradient, or while a layer goes
+    backwards: then that layer's gradients, and what it recomputes, are held on top of what is kept. Of several chunks
+    the gradient of the states is held, and that of the head, which is not divided over fsdp while it is summed.
     """
-    config = run.model
-    logits = 2 * 4 * _rows(run) * geometry(run).layout.scored * config.vocab_size / run.mesh.tensor
+    config, mesh, scored = run.model, run.mesh, geometry(run).layout.scored
+    chunks = logit_chunks(_rows(run) * mesh.shards, scored, config.vocab_size, asdict(mesh))
+    logits = 2 * 4 * _rows(run) * ceil(scored / chunks) * config.vocab_size / mesh.tensor
+    if chunks > 1:
+        width = config.decoder.d_model
+        logits += 4 * config.vocab_size / mesh.tensor * width + BYTES[config.dtype] * _rows(run) * scored * width
     layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
     return kept(run) + ceil(max(logits, layer))
 

@@ -53,13 +53,13 @@ class Model(nnx.Module):
           target: the target stream [batch, target]; for one-stream architectures source and target joined.
           scored: positions to compute logits for.
         """
-        return self.outputs(source, target, scored)[0]
+        return self.logits(self.states(source, target, scored)[0])
 
-    def outputs(self, source: Stream | None, target: Stream, scored: int) -> tuple[Array, Aux]:
-        """The same, and what sublayers add to the training loss or want logged."""
+    def states(self, source: Stream | None, target: Stream, scored: int) -> tuple[Array, Aux]:
+        """What `logits` takes, [batch, scored, d_model], and what sublayers add to the training loss or want logged."""
         states, before = (None, Aux()) if source is None else self._encode(source)
         ran = self._decode(target, source, states, None, None)
-        return self.logits(normed(self.decoder, ran.x)[:, -scored:]), before.joined(ran.aux)
+        return normed(self.decoder, ran.x)[:, -scored:], before.joined(ran.aux)
 
     def encode(self, source: Stream) -> Array:
         """What the decoder reads of the source.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from jax import Array
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.packing import Batch
+from encdec_jax.evaluate.chunks import Sums, summed
+from encdec_jax.model.stack import Aux
 from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.schedule import Hyper, learning_rate
 
@@ -38,9 +41,11 @@ Update = Callable[[State, Batch, Hyper], tuple[State, Metrics]]
 Calls = Callable[[State, Batch, Hyper, Array], tuple[State, Metrics]]
 
 
-def forward(graph: nnx.GraphDef, params: nnx.State, batch: Batch) -> Array:
-    """float32 logits [rows, scored, vocab] of a batch."""
-    return nnx.merge(graph, params)(batch.source, batch.target, batch.labels.shape[-1])
+def forward(graph: nnx.GraphDef, params: nnx.State, batch: Batch, sums: Sums) -> tuple[Any, Aux]:
+    """What `encdec_jax.evaluate.chunks.summed` makes of a batch, and what sublayers add or want logged."""
+    model = nnx.merge(graph, params)
+    states, aux = model.states(batch.source, batch.target, batch.labels.shape[-1])
+    return summed(sums, model, states, batch.labels, batch.weights), aux
 
 
 def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTransformation) -> Update:
@@ -55,9 +60,8 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     parts = run.train.accumulate
 
     def summed(params: nnx.State, batch: Batch) -> tuple[Array, Array]:
-        logits, aux = nnx.merge(graph, params).outputs(batch.source, batch.target, batch.labels.shape[-1])
-        smoothing = run.train.label_smoothing
-        total, nll = weighted_sums(logits, batch.labels, batch.weights, run.train.z_loss, smoothing)
+        sums = partial(weighted_sums, z_loss=run.train.z_loss, smoothing=run.train.label_smoothing)
+        (total, nll), aux = forward(graph, params, batch, sums)
         return (total if aux.loss is None else total + aux.loss * batch.weights.sum()), nll
 
     gradient = jax.grad(summed, has_aux=True)

@@ -131,7 +131,7 @@ class Trainer:
         size = math.ceil(self.run.evaluate.batch_size / shards) * shards
 
         def nats(params: nnx.State, batch: Batch) -> jax.Array:
-            return row_nats(forward(self._graph, params, batch), batch.labels, batch.weights)
+            return forward(self._graph, params, batch, row_nats)[0]
 
         def scored(batch: Batch) -> jax.Array:
             placed = put_same(batch, where)

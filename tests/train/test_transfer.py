@@ -60,7 +60,7 @@ def scales(arch: str, width: int, base: int, optim: OptimConfig) -> dict[str, fl
             patch.setattr(norms, "apply", noting(norms.apply, seen["residual stream"]))
             patch.setattr(Attention, "__call__", noting(Attention.__call__, seen["attention"]))
             patch.setattr(MLP, "__call__", noting(MLP.__call__, seen["MLP"]))
-            return {**seen, "logits": [forward(model, params, data)]}
+            return {**seen, "logits": [forward(model, params, data, lambda logits, *_: logits)[0]]}
 
     @partial(jax.jit, compiler_options=QUICK)
     def measured(params: nnx.State) -> dict[str, list[jax.Array]]:

@@ -1,0 +1,121 @@
+"""Sums over a batch of what is computed from logits, which are never held whole where they are large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.sharding import PartitionSpec
+
+from encdec_jax.mesh import ROWS, logit_chunks
+from encdec_jax.model.model import Model
+from encdec_jax.model.parts import tables
+
+Sums = Callable[[Array, Array, Array], Any]  # of logits [rows, n, vocab], labels and weights [rows, n]
+
+
+def summed(sums: Sums, model: Model, states: Array, labels: Array, weights: Array) -> Any:
+    """`sums(model.logits(states), labels, weights)`, computed for as many positions at a time as `logit_chunks` says.
+
+    Of several chunks each one's gradient is computed with it, so that no logits are kept or computed again. Each device
+    adds up its rows' gradient of the head, which then crosses the wire once.
+
+    Args:
+      sums: what adds up over positions, with a weight of 0 for positions that are to add nothing. To be differentiated
+        it returns the number to differentiate, in states and the model's weights, and another that is not.
+      states: final states [rows, n, d_model].
+      labels, weights: [rows, n].
+    """
+    rows, n = labels.shape
+    chunks = logit_chunks(rows, n, model.config.vocab_size, dict(jax.sharding.get_abstract_mesh().shape))
+    if chunks == 1:
+        return sums(model.logits(states), labels, weights)
+    graph, head = nnx.split(model.head or model.embed)
+
+    def chunk(head: nnx.State, states: Array, labels: Array, weights: Array) -> Any:
+        return sums(tables.logits(nnx.merge(graph, head), states), labels, weights)
+
+    def total(head: nnx.State, *batch: Array) -> Any:
+        def add(seen: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
+            return _add(seen, chunk(head, *part)), None
+
+        parts = _cut(batch, chunks)
+        return jax.lax.scan(add, _zeros(jax.eval_shape(chunk, head, *_first(parts))), parts)[0]
+
+    def with_gradient(head: nnx.State, *batch: Array) -> Any:
+        def add(seen: Any, part: tuple[Array, ...]) -> tuple[Any, Array]:
+            value, back, other = jax.vjp(lambda head, x: chunk(head, x, *part[1:]), head, part[0], has_aux=True)
+            by_head, by_states = back(jnp.ones_like(value))
+            return _add(seen, (value, other, by_head)), by_states
+
+        parts = _cut(batch, chunks)
+        start = (*jax.eval_shape(chunk, head, *_first(parts)), jax.eval_shape(_float32, head))
+        (value, other, by_head), by_states = jax.lax.scan(add, _zeros(start), parts)
+        return value, other, by_head, _joined(by_states, batch[0].shape[1])
+
+    def forward(head: nnx.State, *batch: Array) -> Any:
+        value, other, by_head, by_states = _on_own_rows(with_gradient)(head, *batch)
+        return (value, other), (jax.tree.map(lambda g, w: g.astype(w.dtype), by_head, head), by_states)
+
+    def backward(gradients: Any, by: Any) -> Any:
+        return *jax.tree.map(lambda g: (g * by[0]).astype(g.dtype), gradients), None, None
+
+    differentiable = jax.custom_vjp(total)
+    differentiable.defvjp(forward, backward)
+    return differentiable(jax.tree.map(lambda w: w.astype(states.dtype), head), states, labels, weights)
+
+
+def _cut(batch: tuple[Array, ...], chunks: int) -> tuple[Array, ...]:
+    """Arrays [rows, n, ...] as [chunks, rows, positions, ...]; zeros fill up the last chunk."""
+
+    def cut(x: Array) -> Array:
+        positions = -(-x.shape[1] // chunks)
+        filled = jnp.pad(x, [(0, 0), (0, chunks * positions - x.shape[1]), *[(0, 0)] * (x.ndim - 2)])
+        return jnp.moveaxis(filled.reshape(x.shape[0], chunks, positions, *x.shape[2:]), 1, 0)
+
+    return tuple(cut(x) for x in batch)
+
+
+def _joined(parts: Array, n: int) -> Array:
+    """The inverse of `_cut`."""
+    x = jnp.moveaxis(parts, 0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :n]
+
+
+def _on_own_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`with_gradient`, of each device's rows, and its sums over devices: left to itself, a loop sums in each turn."""
+    mesh, (data, fsdp) = jax.sharding.get_abstract_mesh(), ROWS
+    if prod(mesh.shape.get(axis, 1) for axis in ROWS) == 1:
+        return function
+
+    def own(head: nnx.State, *batch: Array) -> Any:
+        value, other, by_head, by_states = function(head, *batch)
+        scattered = jax.lax.psum_scatter(jax.lax.psum(by_head, data), fsdp, scatter_dimension=1, tiled=True)
+        return *jax.lax.psum((value, other), ROWS), scattered, by_states
+
+    rows, one = PartitionSpec(ROWS), PartitionSpec()
+    out = (one, one, PartitionSpec(None, fsdp), rows)
+    return jax.shard_map(
+        own, mesh=mesh, in_specs=(one, rows, rows, rows), out_specs=out, axis_names=set(ROWS), check_vma=False
+    )
+
+
+def _add(one: Any, other: Any) -> Any:
+    return jax.tree.map(jnp.add, one, other)
+
+
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _first(parts: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(part[0] for part in parts)
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
