@@ -73,6 +73,8 @@ def objective_of(config: ObjectiveConfig) -> Objective:
     main = NAMED[config.name](config)
     if not config.tuning:
         return main
+    accepted = f"0, because objective.name = {config.name!r} is of pairs, or has phases of its own"
+    require(not main.pairs and not isinstance(main, Schedule), "objective.tuning", config.tuning, accepted)
     return Schedule(*_phases([main, Cut("random")], [1 - config.tuning, config.tuning]))
 
 
