@@ -478,6 +478,8 @@ def test_what_an_objective_does_not_take_is_refused(changes, message):
             ObjectiveConfig("schedule", parts=(Part(1.0, ObjectiveConfig()), Part(1.0, ObjectiveConfig("ul2")))),
             "objective.name = 'causal_lm' is not accepted: an objective with a source",
         ),
+        ("enc_dec", replace(PAIRS, tuning=0.1), r"objective.tuning = 0.1 is not accepted: 0, because objective.name"),
+        ("enc_dec", replace(COMPOSED["schedule"], tuning=0.1), "objective.tuning = 0.1 is not accepted: 0, because"),
         (
             "enc_dec",
             ObjectiveConfig(
