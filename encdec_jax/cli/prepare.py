@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from encdec_jax.cli.arguments import add_verb, ranged
+from encdec_jax.errors import require
 from encdec_jax.ranges import Range
 
 
@@ -26,10 +27,27 @@ def add(verbs: Any) -> None:
     parser.add_argument("--module", help="Python module that registers the task: a dotted name, or FILE.py")
     text = "make the tokens anew and compare them with those that are there, instead of looking at what they came from"
     parser.add_argument("--check", action="store_true", help=text)
+    parser.add_argument(
+        "--mix", metavar="TASKS", help="prepared tasks with commas between, to make --task of; no tokenising"
+    )
+    text = "of --mix: proportional (default), equal, temperature=2, or weights as in 3,1"
+    parser.add_argument("--rates", help=text)
     parser.set_defaults(function=_prepare)
 
 
 def _prepare(options: argparse.Namespace) -> int:
+    if options.mix is not None:
+        from encdec_jax.data.mixing import mix
+
+        others = (options.text, options.module, options.vocab_size)
+        require(options.task is not None, "task", None, "with --mix, the mixture's name")
+        require(
+            not options.check and not any(others), "mix", options.mix, "--mix with --task, --vocab and --rates alone"
+        )
+        tasks = [name.strip() for name in options.mix.split(",")]
+        mix(options.task, tasks, options.rates or "proportional", options.vocab)
+        return 0
+    require(options.rates is None, "rates", options.rates, "only with --mix")
     from encdec_jax.data.prepare import prepare
 
     prepare(options.task, options.vocab, options.module, options.vocab_size, options.check, options.text, options.field)

@@ -230,7 +230,7 @@ def _put(temporary: Path, folder: Path) -> None:
 
 def _command(task: str, vocab: str, source: Origin | str = "") -> str:
     told = source if isinstance(source, dict) else {}
-    named = {"--module": "module", "--text": "text", "--field": "field"}
+    named = {o: o.removeprefix("--") for o in ("--module", "--text", "--field", "--mix", "--rates")}
     options = "".join(f" {option} {told[name]}" for option, name in named.items() if told.get(name))
     return f"encdec prepare --task {task}{'' if vocab == 'bytes' else f' --vocab {vocab}'}{options}"
 

@@ -88,7 +88,9 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
     """
     require(limit is None or limit >= 1, "examples", limit, "at least 1")
     run, params = restore(folder)
-    vocab = TokenCache.open(run.data.task, run.data.vocab).vocab
+    trained = TokenCache.open(run.data.task, run.data.vocab)
+    vocab, source = trained.vocab, trained.manifest["source"]
+    prefix = source.get("prefixes", {}).get(task, "") if isinstance(source, dict) else ""  # of a task of a mixture
     where = folder / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
     if module is None:
         cache = TokenCache.open(task, run.data.vocab)
@@ -102,6 +104,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
         examples = _cached(cache, task, split)
     else:
         examples = _registered(task, module, split)
+    examples = replace(examples, sources=[prefix + text for text in examples.sources])
     return _pairs(run, params, vocab, examples, where, limit)
 
 

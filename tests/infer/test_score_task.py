@@ -14,6 +14,7 @@ from encdec_jax.config import to_dict
 from encdec_jax.data.cache import TokenCache, write_cache
 from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.mixing import mix
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import frame_of
 from encdec_jax.data.vocab import ByteVocab
@@ -100,6 +101,15 @@ def test_what_is_written_is_what_was_scored(tasks, drawn):
     few = score_task(folder, "pairs", "validation", limit=3)
     numbers = [json.loads(line)["number"] for line in (few.folder / "predictions.jsonl").read_text().splitlines()]
     assert numbers == [0, 4, 8]
+
+
+def test_a_model_of_a_mixture_reads_the_prefix_of_the_task(tasks, drawn):
+    write_cache("more", VOCAB, ("inputs", "targets"), {"train": [(VOCAB.encode("a"), VOCAB.encode("b"))]})
+    mix("mixed", ["pairs", "more"], "equal", "bytes")
+    run = pairs_run("enc_dec")
+    drawn[tasks / "run"] = replace(run, data=replace(run.data, task="mixed"))
+    done = score_task(tasks / "run", "pairs", "train", limit=1)
+    assert json.loads((done.folder / "predictions.jsonl").read_text())["inputs"] == f"pairs: {WORDS[0]}"
 
 
 def test_a_model_of_text_is_scored_on_text_and_on_pairs(tasks, drawn):
