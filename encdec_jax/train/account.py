@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from encdec_jax.train.step import Metrics
+
+
+@dataclass(frozen=True)
+class Call:
+    """Updates that the devices were given.
+
+    Attributes:
+      done: updates of the run when these are.
+      n: how many they are.
+      seen: their metrics, on the devices.
+      begun: the clock when they were given.
+      hash: of the tokens seen up to them, by this process's windows.
+      bits: what waits for the held-out text to be scored behind them; None where it is not.
+    """
+
+    done: int
+    n: int
+    seen: Metrics
+    begun: float
+    hash: str
+    bits: Callable[[], np.ndarray] | None
 
 
 @dataclass
@@ -37,6 +59,17 @@ class Account:
     train_loss: float = math.nan
     execution: list[dict[str, Any]] = field(default_factory=list)
     pretrain_flops: float = 0.0
+
+    def executed(self, how: dict[str, Any], update: int) -> None:
+        """Remember how the part from this update on is executed, if it is not as the part before."""
+        if not self.execution or {**self.execution[-1], "update": 0} != {**how, "update": 0}:
+            self.execution.append({**how, "update": update})
+
+    def stated(self) -> dict[str, Any]:
+        """What a summary says of it."""
+        names = ("loss_tokens", "pretrain_flops", "step_s", "evaluate_s", "evaluations", "skipped", "execution")
+        loss = self.train_loss if math.isfinite(self.train_loss) else None
+        return {"train_loss": loss, **{name: getattr(self, name) for name in names}}
 
     def add(self, seen: Metrics, skip: int) -> tuple[dict[str, float], bool]:
         """Add the updates of a call.

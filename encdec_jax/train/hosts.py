@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,15 +82,45 @@ def any_host(told: bool) -> bool:
     return bool(_gathered(np.asarray(told)).any())
 
 
-class Agreement:
-    """What the processes tell each other at every call, without waiting: the devices gather it behind what they have to
-    do, and it is read one call later. On one process it is heard at once."""
+class Loose:
+    """Work that each process does by itself between calls, and its part in ending the loop with all others.
+
+    What a process is told or refused, it says at its next call without waiting: the devices gather it behind what they
+    have to do, and all read it one call later. On one process it is heard at once.
+    """
 
     def __init__(self) -> None:
+        self._trouble: UserError | OSError | None = None
         self._before: jax.Array | None = None
 
-    def __call__(self, value: int) -> int:
-        """Say a number of at least 0; the largest that any process said one call before, 0 at the first."""
+    def attempt(self, work: Callable[[], Any]) -> Any:
+        """Work, and what it gives; None if it is refused, which ends the run once all know (alone, at once).
+
+        Until then the process does its part of what the devices compute together, which comes to nothing, and no more
+        work of its own.
+        """
+        if self._trouble is not None:
+            return None
+        try:
+            return work()
+        except (UserError, OSError) as error:
+            if jax.process_count() == 1:
+                raise
+            self._trouble = error
+            return None
+
+    def settle(self) -> None:
+        """Raise, on all processes, what any was refused."""
+        with together():
+            if self._trouble is not None:
+                raise self._trouble
+
+    def ends(self, told: bool) -> bool:
+        """Whether all leave the loop here: because one was told to, or was refused something."""
+        return self._agreed(2 if self._trouble else int(told)) > 0
+
+    def _agreed(self, value: int) -> int:
+        """The largest number that any process said one call before; 0 at the first."""
         if jax.process_count() == 1:
             return value
         where, largest = _one_device_each()

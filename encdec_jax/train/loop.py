@@ -26,22 +26,20 @@ from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.files import write_json
-from encdec_jax.train.account import Account
+from encdec_jax.train.account import Account, Call
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.fence import Fence
 from encdec_jax.train.folder import begin, finished, save_array
-from encdec_jax.train.hosts import Agreement, any_host, as_first, check_batch, check_same, summed, together
+from encdec_jax.train.hosts import Loose, any_host, as_first, check_batch, check_same, summed, together
 from encdec_jax.train.metrics import MetricsLog
 from encdec_jax.train.mirrors import asked
 from encdec_jax.train.pretrained import begun
 from encdec_jax.train.retention import Retention
 from encdec_jax.train.schedule import Hyper, hyper
 from encdec_jax.train.sharding import present
-from encdec_jax.train.step import Metrics, State
+from encdec_jax.train.step import State
 from encdec_jax.train.trainer import Trainer
 from encdec_jax.train.versions import code, commit, versions
-
-_TROUBLE = 2  # what a process says that can't go on; 1 is one that was told to stop
 
 
 @dataclass(frozen=True)
@@ -105,27 +103,6 @@ def train(
     return result
 
 
-@dataclass(frozen=True)
-class _Call:
-    """Updates that the devices were given.
-
-    Attributes:
-      done: updates of the run when these are.
-      n: how many they are.
-      seen: their metrics, on the devices.
-      begun: the clock when they were given.
-      hash: of the tokens seen up to them, by this process's windows.
-      bits: what waits for the held-out text to be scored behind them; None where it is not.
-    """
-
-    done: int
-    n: int
-    seen: Metrics
-    begun: float
-    hash: str
-    bits: Callable[[], np.ndarray] | None
-
-
 class _Loop:
     """One process's work on a run."""
 
@@ -152,7 +129,7 @@ class _Loop:
         self.checkpoints = Checkpoints(folder / "checkpoints", self.retention, fence)
         self.account, self.logged = Account(), None
         self.state, self.done = self._restore()
-        self.trouble: UserError | OSError | None = None
+        self.loose = Loose()
         self.free = 0.0  # when the devices last came to an end, by the clock
         self._note_execution()
         # Of the windows seen so far that this process answers for; those seen before a restart are process 0's.
@@ -168,7 +145,7 @@ class _Loop:
         The devices have the next call before the host looks at what the last one gave: they wait for no log, hash,
         seal or batch. Only a checkpoint ends the queue, for as long as it takes to copy the state.
         """
-        self.told, agree = progress, Agreement()
+        self.told = progress
         schedule = hyper(self.run.optim, self.total)
         saved = done = self.done
         with together():
@@ -177,13 +154,13 @@ class _Loop:
         progress(self._progress())
         flying, sound, stopped = None, True, False
         while sound and done < self.total:
-            if stopped := bool(agree(_TROUBLE if self.trouble else int(stop()))):
+            if stopped := self.loose.ends(stop()):
                 break
             call = self._give(batches, schedule, done)
             if flying is not None and flying.bits is not None:
                 sound, flying = self._take(flying), None  # at once, so that its seconds are its own
             if sound:
-                batches = self._attempt(partial(self._meanwhile, done, call.n)) or batches
+                batches = self.loose.attempt(partial(self._meanwhile, done, call.n)) or batches
                 sound = self._take(flying)
             flying, done = replace(call, hash=self.hash), call.done
             if sound and self.retention.due(saved, done):
@@ -192,7 +169,7 @@ class _Loop:
                     self._save(done)
                     saved = done
         sound = sound and self._take(flying)
-        self._settle()
+        self.loose.settle()
         if sound and saved < done:
             self._save(done)
         self.checkpoints.close()
@@ -221,21 +198,14 @@ class _Loop:
             "status": status,
             "updates": self.done,
             "tokens_seen": self.done * self.tokens_per_update,
-            "loss_tokens": self.account.loss_tokens,
-            "pretrain_flops": self.account.pretrain_flops,
-            "train_loss": self.account.train_loss if math.isfinite(self.account.train_loss) else None,
             "suffix_bits_per_byte": rate,
             "suffix_bits_se": error,
             "held_out": held_out,
             "wall_s": wall,
-            "step_s": self.account.step_s,
+            **self.account.stated(),
             "tokens_per_s": self._progress().tokens_per_s,
-            "evaluate_s": self.account.evaluate_s,
-            "evaluations": self.account.evaluations,
-            "skipped": self.account.skipped,
             "data_hash": summed(self.hash),
             "cache_digest": self.cache.digest,
-            "execution": self.account.execution,
             "code": self.code,
             "commit": self.commit,
             "versions": versions(),
@@ -253,14 +223,14 @@ class _Loop:
         """Seconds, without those of compilation."""
         return time.perf_counter() - self.trainer.compile_s
 
-    def _give(self, batches: Any, schedule: Hyper, done: int) -> _Call:
+    def _give(self, batches: Any, schedule: Hyper, done: int) -> Call:
         """Give the devices the next call, and behind it the held-out text if that is due."""
         n, begun = min(self.run.train.steps_per_call, self.total - done), self._clock()
         self.state, seen = self.trainer(self.state, batches, schedule, n)
         tokens, every = self.tokens_per_update, self.run.evaluate.every
         due = every > 0 and done * tokens // every < (done + n) * tokens // every
         bits = self.trainer.score(self.state.params, self.held_out[0]) if due else None
-        return _Call(done + n, n, seen, begun, self.hash, bits)
+        return Call(done + n, n, seen, begun, self.hash, bits)
 
     def _meanwhile(self, done: int, n: int) -> Any:
         """Host work while the devices compute: the hash of the tokens in use, and the next batches."""
@@ -268,7 +238,7 @@ class _Loop:
             self.hash = combine(self.batches.digests(step)[self.answers_for], self.hash)
         return self.batches.chunk(done + n, self.run.train.steps_per_call)
 
-    def _take(self, call: _Call | None) -> bool:
+    def _take(self, call: Call | None) -> bool:
         """Wait for a call, and write what it gave. Returns whether the run may go on."""
         if call is None:
             return True
@@ -283,7 +253,7 @@ class _Loop:
         self.free, self.done = self._clock(), call.done
         if not sound:
             self.hash = call.hash  # of no tokens of the call that was given after it
-        self._attempt(lambda: self._log(values))
+        self.loose.attempt(lambda: self._log(values))
         return sound
 
     def _log(self, values: dict[str, float]) -> None:
@@ -296,32 +266,11 @@ class _Loop:
         self.checkpoints.settle(wait=False)
         self.told(self._progress())
 
-    def _attempt(self, work: Callable[[], Any]) -> Any:
-        """Work that a process does by itself. What it is refused ends the run: on several processes once all know.
-
-        Until then it does its part of what the devices compute together, which comes to nothing, and writes no more.
-        """
-        if self.trouble is not None:
-            return None
-        try:
-            return work()
-        except (UserError, OSError) as error:
-            if jax.process_count() == 1:
-                raise
-            self.trouble = error
-            return None
-
-    def _settle(self) -> None:
-        """Raise, on all processes, what any was refused."""
-        with together():
-            if self.trouble is not None:
-                raise self.trouble
-
     def _wall(self) -> float:
         return self.account.wall_s + time.perf_counter() - self.started
 
     def _save(self, done: int) -> None:
-        self._settle()
+        self.loose.settle()
         meta = {**self.account.__dict__, "wall_s": self._wall(), "data_hash": summed(self.hash)}
         meta["metrics"] = self.metrics.text if self.metrics is not None else ""  # the first process's is what is kept
         self.checkpoints.save(done, self.state, meta)
@@ -340,8 +289,6 @@ class _Loop:
         return state, step
 
     def _note_execution(self) -> None:
-        """Remember how this part of the run is executed, its kernel resolved, if it is not as the part before."""
+        """Remember how this part of the run is executed, its kernel resolved."""
         threads = cpus.threads() if jax.default_backend() == "cpu" else None
-        now, before = {**execution(self.trainer.run), "threads": threads}, self.account.execution
-        if not before or {**before[-1], "update": 0} != {**now, "update": 0}:
-            before.append({**now, "update": self.done})
+        self.account.executed({**execution(self.trainer.run), "threads": threads}, self.done)
