@@ -11,6 +11,7 @@ import pytest
 from tiny import encdec
 
 from encdec_jax.data import pieces, prepare
+from encdec_jax.data.bestfit import next_fit
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.corpus import FEATURES, documents, verses
@@ -410,3 +411,16 @@ def test_the_tfds_builder_and_a_split_that_it_lacks(tmp_path):
     with pytest.raises(UserError, match=r"can't read split 'train' of task 'temp_split'.*trian") as caught:
         prepare.prepare("temp_split")
     assert "\n" not in str(caught.value)
+
+
+def test_greedy_packing_is_seqios():
+    """The rows that ours are reported beside."""
+    rng = np.random.default_rng(0)
+    sources, targets = rng.integers(1, 30, (2, 200))
+    rows = [
+        {"inputs": np.ones(s, np.int32), "targets": np.ones(t, np.int32)} for s, t in zip(sources, targets, strict=True)
+    ]
+    spec = {name: tf.TensorSpec([None], tf.int32) for name in ("inputs", "targets")}
+    dataset = tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=spec)
+    packed = seqio.trim_and_pack_dataset(dataset, {"inputs": 50, "targets": 40})
+    assert len(list(packed)) == next_fit(sources, targets, (50, 40))
