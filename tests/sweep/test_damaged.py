@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
 
 import pytest
+from rich.console import Console
 from tiny import SUMMARY, write_experiment, write_noise
 
 from encdec_jax.cli.main import main
@@ -14,6 +16,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.sweep import results
 from encdec_jax.sweep.claim import TTL, claim
 from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.launch import _say_waits
 from encdec_jax.sweep.store import run_state
 from encdec_jax.sweep.worker import work
 from encdec_jax.train.summary import read_summary
@@ -141,3 +144,21 @@ def test_status_names_who_holds_a_stale_run(study, capsys):
     assert state.status == "stale"
     assert state.reason.startswith(f"held by process {os.getpid()} on ")
     assert state.reason.endswith("s ago")
+
+
+def test_whoever_waits_says_for_whom_and_how_long_at_most(study):
+    third, fourth = list(study.runs)[2:]
+    folder = study.run_folder(third)
+    with claim(folder, lambda: None) as lease:
+        lease_file = folder / f"leases/{lease.number}.json"
+        lease_file.write_text(json.dumps({**json.loads(lease_file.read_text()), "host": "far", "pid": 7}))
+        os.utime(lease_file, (time.time() + 7200,) * 2)
+        states = {identity: run_state(study.run_folder(identity)) for identity in study.runs}
+        told: set[str] = set()
+        printed = io.StringIO()
+        for _ in range(2):
+            _say_waits(study, states, [], Console(file=printed, width=200), told)
+    (line,) = printed.getvalue().splitlines()
+    assert line.startswith(f"{third} waits for process 7 on far, whose clock is 7")
+    assert line.endswith("ahead of this one's; it is taken over 180 s after its heart's last beat")
+    assert fourth not in told

@@ -14,7 +14,7 @@ import pytest
 from tiny import SWEEP, encdec, environment, write_experiment, write_noise
 
 from encdec_jax.sweep.experiment import load
-from encdec_jax.sweep.results import SCHEMA
+from encdec_jax.sweep.results import SCHEMA, collect
 from encdec_jax.sweep.store import run_state
 
 CLOCKS = ["wall_s", "step_s", "tokens_per_s"]
@@ -130,3 +130,34 @@ def test_killed_five_times_gives_the_same_results(folders, monkeypatch):
     one, other = (results(folders, name).drop(CLOCKS) for name in ("whole", "study"))
     assert one.equals(other)
     assert one["status"].to_list() == ["done"] * 4
+
+
+def hasty_worker(study) -> subprocess.Popen:
+    """A worker whose lease lives for seconds."""
+    program = (
+        "import sys; from encdec_jax.sweep import claim, worker; claim.BEAT, claim.LIFE, claim.TTL = 0.3, 3.0, 5.0;"
+        "sys.exit(worker.main())"
+    )
+    return subprocess.Popen([sys.executable, "-c", program, str(study)], env=environment(), stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_frozen_in_training_leaves_the_rows_as_they_are(folders):
+    """Its run is taken over from its checkpoint; thawed, it ends without a word more in the folder."""
+    write_noise()
+    sweep = SWEEP.replace("d_model)", "d_model, updates=600)").replace("(8, 16)", "(8,)")
+    whole, study = (write_experiment(folders / name, sweep) for name in ("whole", "study"))
+    assert hasty_worker(whole).wait() == 0
+    frozen = hasty_worker(study)
+    wait_for(lambda: trained(folders) > 10_000)
+    frozen.send_signal(signal.SIGSTOP)
+    assert hasty_worker(study).wait() == 0
+    before = {path: path.stat().st_mtime_ns for path in (folders / "runs/study").glob("*/*.*")}
+    frozen.send_signal(signal.SIGCONT)
+    assert frozen.wait(60) == 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    one, other = (collect(load(study)).drop(CLOCKS) for study in (whole, study))
+    assert one.equals(other)
+    assert one["status"].to_list() == ["done"] * 2
+    leases = [len(list(folder.iterdir())) for folder in (folders / "runs/study").glob("*/leases")]
+    assert max(leases) > 1
