@@ -16,7 +16,7 @@ class DataConfig:
 
     Attributes:
       task: a task of the token cache (`encdec prepare --task NAME`).
-      vocab: 'bytes', or the name of a SentencePiece vocabulary that `prepare` trained.
+      vocab: 'bytes', or the name of a vocabulary that `prepare` trained, or read from a file, as it prints it.
       length: tokens of one window of text, at least 4 (all objectives but 'seq2seq').
       source_length, target_length: tokens of a row's room for packed pairs, at least 2 (objective 'seq2seq').
       split: of the task, to train on; `prepare` names those that there are.

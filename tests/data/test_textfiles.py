@@ -106,7 +106,7 @@ def test_a_long_text_is_cut_behind_lines_and_nothing_is_lost(here):
 def test_what_is_done_is_known_by_files_and_field(here, capsys):
     WRITERS["jsonl"](here / "data")
 
-    def told(**options: str) -> str:
+    def told(**options: object) -> str:
         prepare(None, text="data/*.jsonl", **options)
         return capsys.readouterr().out
 
@@ -114,6 +114,7 @@ def test_what_is_done_is_known_by_files_and_field(here, capsys):
     assert told().startswith("already prepared: ")
     assert "task data: 120 documents" in told(field="title")
     assert "task data: 120 documents" in told()
+    assert told(check=True).splitlines()[-1].startswith("checked: ")
     shutil.copy(here / "data/a.jsonl", here / "data/b.jsonl")
     with pytest.raises(UserError, match=r"first encdec prepare --task data --text .*/data/\*.jsonl --field text"):
         TokenCache.open("data", "bytes")

@@ -92,6 +92,16 @@ def test_ids_of_a_tokenizer_are_moved_above_the_special_ones_where_they_are_othe
     assert kept.decode(kept.encode("the")) == "the"
 
 
+def test_the_unknown_of_a_tokenizer_is_ours_whatever_its_id():
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra [tasks] is not installed")
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", 0.0), ("▁a", -1.0), ("b", -1.0)], unk_id=0))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.decoder = tokenizers.decoders.Metaspace()
+    vocab = vocab_of("moved", made.to_str().encode())
+    assert vocab.encode("ab☃") == [4, 5, UNK]
+    assert vocab.decode([4, 5, UNK]) == "ab"
+
+
 def test_prepare_takes_a_file_and_says_what_it_loses(folders, capsys):
     (folders / "spiece.model").write_bytes(t5_like())
     (folders / "a.txt").write_text("\n".join(TEXT) + "\n☃  two" * 9000)
