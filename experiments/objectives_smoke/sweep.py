@@ -1,7 +1,7 @@
 """Does every objective train, and what is each worth in the fair loss after as much compute?
 
-    encdec plan experiments/objectives_smoke
-    encdec run experiments/objectives_smoke        about 4 minutes on one core
+    encdec prepare --task bible_en
+    encdec run experiments/objectives_smoke        24 runs of seconds each
     encdec report experiments/objectives_smoke
 
 One tiny model an objective, on the shipped text, in bytes: an encoder-decoder where it can read the objective, one
