@@ -31,9 +31,9 @@ def check(runs: pl.DataFrame, pooled: Reasons) -> None:
       pooled: the reasons that are stated.
 
     Raises:
-      UserError: a run is there twice; rows of one setting have one loss, or differ in what a setting fixes; or runs
-        differ in a column that no reason is stated for. Tables that do not know the column (null in every row) are not
-        refused.
+      UserError: a run is there twice; runs of one label begin at drawn parameters and at trained ones; rows of one
+        setting have one loss, or differ in what a setting fixes; or runs differ in a column that no reason is stated
+        for. Tables that do not know the column (null in every row) are not refused.
     """
     unknown = [name for name in pooled if name not in POOLABLE]
     if unknown:
@@ -44,6 +44,12 @@ def check(runs: pl.DataFrame, pooled: Reasons) -> None:
             if len(group[name]) > 1:
                 values = " and ".join(map(str, group[name][:2]))
                 raise UserError(f"rows of setting {group['setting']!r} differ in {name}, {values}: they repeat no run")
+    if "pretrain_flops" in runs.columns:
+        begun = runs.with_columns(trained=pl.col("pretrain_flops").fill_null(0) > 0)
+        both = begun.group_by("label").agg(pl.col("trained").n_unique()).filter(pl.col("trained") > 1).sort("label")
+        if len(both):
+            what = "begin at parameters drawn anew, and others at trained ones (train.init_from)"
+            raise UserError(f"some runs of label {both['label'][0]!r} {what}: give them labels apart, by label(run)")
     known = runs.filter(pl.col("seed").is_not_null())
     # Of a copied row, whatever became of its id and its seed, the loss is the same to the last digit.
     for rows, keys in ((runs, ["run_id"]), (known, ["setting", "seed"]), (runs, ["setting", LOSS])):

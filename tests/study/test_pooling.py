@@ -51,6 +51,18 @@ def mixed(column: str, table: pl.DataFrame = TABLE) -> pl.DataFrame:
     return table.with_columns(pl.when(odd).then(pl.lit("b" * 12)).otherwise(pl.lit("a" * 12)).alias(column))
 
 
+def test_runs_that_begin_at_trained_parameters_are_not_pooled_with_others():
+    """What they begin at has cost FLOPs too: in one curve they would beat the others for nothing."""
+    drawn = TABLE.with_columns(pretrain_flops=pl.lit(0.0))
+    curves(drawn)
+    curves(drawn.with_columns(pretrain_flops=pl.lit(1e15)))
+    some = drawn.with_columns(pretrain_flops=pl.when(pl.col("label") == "enc_dec").then(1e15).otherwise(0.0))
+    curves(some)
+    one = drawn.with_columns(pretrain_flops=pl.when(pl.col("run_id") == TABLE["run_id"][0]).then(1e15))
+    with pytest.raises(UserError, match=r"some runs of label .* begin at parameters drawn anew, and others at trained"):
+        curves(one)
+
+
 def test_runs_that_differ_in_weight_decay_alone_are_no_seeds_of_each_other():
     run = replace(tiny_run(), budget_flops=1e9)
     decayed = replace(run, optim=replace(run.optim, weight_decay=0.1))
