@@ -21,7 +21,7 @@ from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import read_json
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.ranges import POSITIVE, check_ranges
-from encdec_jax.resolve import build, plain
+from encdec_jax.resolve import as_data, build, plain
 from encdec_jax.train.config import MeshConfig, OptimConfig, TrainConfig
 
 
@@ -52,7 +52,7 @@ class RunConfig:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A frozen configuration as plain nested data, ready for JSON or a ConfigDict."""
-    return dataclasses.asdict(config)
+    return dict(as_data(config))
 
 
 def from_dict(data: Mapping[str, Any]) -> RunConfig:

@@ -7,7 +7,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,13 +64,18 @@ def check_ranges(config: Any, path: str = "") -> None:
         value = getattr(config, name)
         if value is None:
             continue
-        whole = isinstance(value, int | np.integer)
-        sound = (whole or isinstance(value, float | np.floating)) and not isinstance(value, bool) and value in accepted
-        if sound and not whole:
-            with np.errstate(over="ignore"):
-                sound = float(np.float32(value)) in accepted
-        kind = "" if not isinstance(value, str | bool) else "a number "
-        require(sound, path + name, value, f"{kind}{accepted}")
+        if not _sound(value, accepted):
+            kind = "" if not isinstance(value, str | bool) else "a number "
+            require(False, path + name, value, f"{kind}{accepted}")
+
+
+@lru_cache(maxsize=2**16, typed=True)  # sweeps give the same numbers thousands of times
+def _sound(value: Any, accepted: Range) -> bool:
+    whole = isinstance(value, int | np.integer)
+    if not (whole or isinstance(value, float | np.floating)) or isinstance(value, bool) or value not in accepted:
+        return False
+    with np.errstate(over="ignore"):
+        return whole or float(np.float32(value)) in accepted
 
 
 def number(name: str, text: str, accepted: Range, kind: type[int] | type[float] = float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -48,6 +49,17 @@ def build(cls: type, data: Any, path: str = "") -> Any:
         if field.needed and name not in data:
             raise UserError(f"config field '{path}{name}' is missing")
     return cls(**{name: _value(known[name], value, path + name) for name, value in data.items()})
+
+
+def as_data(value: Any) -> Any:
+    """What `dataclasses.asdict` gives, without copying what can't change: sweeps ask it of thousands."""
+    if type(value) in _PLAIN:
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: as_data(getattr(value, name)) for name in _fields(type(value))}
+    if isinstance(value, list | tuple):
+        return type(value)(map(as_data, value))
+    return copy.deepcopy(value)
 
 
 def plain(value: Any) -> Any:

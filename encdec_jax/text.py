@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import Any
 
 from rich.cells import cell_len
@@ -80,10 +81,17 @@ class Fitting(Table):
         if columns != given:
             return None
         widths = [max(map(cell_len, cells)) for cells in columns]
-        if sum(widths) + 2 * (len(widths) - 1) > width:
-            return None
         right = [column.justify == "right" for column in self.columns]
-        return ["  ".join(map(_set, row, widths, right)).rstrip() for row in zip(*columns, strict=True)]
+        room = width - sum(widths[:-1]) - 2 * (len(widths) - 1)  # of the last column, which may be folded
+        if widths[-1] > room and (room < _NARROW or self.columns[-1].no_wrap):
+            return None
+        lines = []
+        for *row, last in zip(*columns, strict=True):
+            parts = [last] if cell_len(last) <= room else textwrap.wrap(last, room)
+            end = _set(parts[0], min(widths[-1], room), right[-1])
+            lines.append("  ".join([*map(_set, row, widths, right), end]).rstrip())
+            lines += [" " * (width - room) + part for part in parts[1:]]
+        return lines
 
 
 def _set(cell: str, width: int, right: bool) -> str:
