@@ -79,7 +79,7 @@ def parsed(cls: type, path: str, text: str) -> Any:
     """A value that a command line gives as text, as the field at a dotted path below a dataclass takes it.
 
     Text is read by the type of the field alone: '1e6' is a whole number for an int, 'null' is None where the field can
-    be that, 'true' and 'false' are booleans.
+    be that, 'true' and 'false' are booleans, commas stand between the values of a list.
 
     Raises:
       UserError: there is no such field, or the text is none of its values.
@@ -93,7 +93,15 @@ def parsed(cls: type, path: str, text: str) -> Any:
         hint, optional = _without_none(inner[name])
     if optional and text.lower() in ("null", "none"):
         return None
-    require(typing.get_origin(hint) is not tuple, f"--config.{path}", text, "a list, set in CONFIG alone")
+    if typing.get_origin(hint) is tuple:
+        (inner, _) = typing.get_args(hint)
+        require(not dataclasses.is_dataclass(inner), f"--config.{path}", text, "a list, set in CONFIG alone")
+        return tuple(_parsed_text(inner, path, part) for part in text.split(",") if part)
+    return _parsed_text(hint, path, text, optional)
+
+
+def _parsed_text(hint: Any, path: str, text: str, optional: bool = False) -> Any:
+    """A text as a field's type takes it: see `parsed`."""
     accepted = f"{_kind(hint)}{' or null' if optional else ''}"
     require(not dataclasses.is_dataclass(hint), f"--config.{path}", text, f"{accepted}; its fields are set one by one")
     try:

@@ -226,6 +226,18 @@ def _plain(path: str, cls: type) -> Iterator[str]:
             yield from _plain(f"{path}{name}.", below)
 
 
+def test_a_list_is_given_with_commas(capsys):
+    command = ["count", f"{BASE}:enc_dec", "--json"]
+    plain, listed = (encdec(capsys, *command, *more) for more in ([], ["--config.evaluate.prefixes=4,1"]))
+    assert plain == listed
+    assert plain[0] == 0
+    for wrong in ("4,x", "4,200", "4,4"):
+        code, _, err = encdec(capsys, *command, f"--config.evaluate.prefixes={wrong}")
+        assert (code, "evaluate.prefixes" in err, err.count("\n")) == (2, True, 1)
+    code, _, err = encdec(capsys, *command, "--config.objective.parts=ul2")
+    assert (code, err) == (2, "encdec: --config.objective.parts = 'ul2' is not accepted: a list, set in CONFIG alone\n")
+
+
 def test_preview_needs_no_file_and_makes_a_page(capsys, folders):
     write_noise()
     page = folders / "page.html"

@@ -56,7 +56,7 @@ def _class(cls: type, paths: list[str], above: tuple[type, ...] = ()) -> Iterato
             yield f"  {'.'.join([*paths[:1], one.name])}: as the fields of {one.name} above"
         if isinstance(below, type) and not listed:
             continue
-        kind = "list, set in CONFIG alone; default empty" if listed else _kind(one, hints)
+        kind = f"list, {'set in CONFIG alone' if below else 'as A,B'}; default empty" if listed else _kind(one, hints)
         yield f"  {'.'.join([*paths[:1], one.name])}: {kind}"
         text = said[one.name].replace("a name of `encdec_jax.model.arch.ARCHS`", ", ".join(ARCHS))
         yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
