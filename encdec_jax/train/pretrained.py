@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def _source(given: str) -> tuple[Path, int | None]:
             return place, None
         if place.parent.name == "checkpoints" and (place.parent.parent / "config.json").exists():
             steps = {one.step for one in saved(place.parent)}
-            update = next((step for step in steps if place.name.split("-")[0] == str(step)), None)
+            named = re.search(r"\d+$", place.name)  # the update, alone or as the folder is called
+            update = next((step for step in steps if named and step == int(named[0])), None)
             known = ", ".join(map(str, sorted(steps))) or "none"
             require(update is not None, "train.init_from", given, f"a checkpoint that is there: {known}")
             return place.parent.parent, update
