@@ -17,7 +17,14 @@ RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activa
     "layers": None,
     "norm": None,
 }
+WHOLE = ("vocab", "heads", "kv_heads")  # each device of an axis holds all of what the axis does not divide
 LOGITS = 1 << 29  # bytes of float32 logits that a device holds at once
+
+
+def axis_of(logical: str, size: int, mesh: Mapping[str, int]) -> str | None:
+    """The axis of the mesh that divides a parameter's logical axis; None where none does, and each device has all."""
+    name = RULES[logical]
+    return None if name is None or (logical in WHOLE and size % mesh[name]) else name
 
 
 def logit_chunks(rows: float, positions: int, vocab: int, mesh: Mapping[str, int]) -> int:

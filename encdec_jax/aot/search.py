@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Literal, get_args
 
 from encdec_jax.aot.bounds import estimated, held
@@ -14,6 +14,9 @@ from encdec_jax.compute.limits import check_mesh
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
+from encdec_jax.mesh import RULES, axis_of
+from encdec_jax.model.declare import model
+from encdec_jax.model.param import leaves
 from encdec_jax.train.config import MeshConfig
 
 Remat = Literal["none", "full", "dots"]
@@ -21,10 +24,20 @@ ROOM = 1.1  # times the estimate: what fits by less is often refused by the comp
 
 
 def meshes(run: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
-    """Every mesh whose product is the topology's size and that divides the model's shapes and the batch's rows."""
+    """Every mesh whose product is the topology's size and that divides the model's shapes and the batch's rows.
+
+    One that leaves each device all heads, or all of the vocabulary, can run; the estimates do not know what it costs.
+    """
+    params = [param for _, param in leaves(model(run.model))]
     for tensor in _divisors(topology.size):
         for fsdp in _divisors(topology.size // tensor):
             mesh = MeshConfig(topology.size // tensor // fsdp, fsdp, tensor)
+            if any(
+                axis_of(axis, dim, asdict(mesh)) != RULES[axis]
+                for param in params
+                for dim, axis in zip(param.shape, param.axes, strict=True)
+            ):
+                continue
             try:
                 check_mesh(replace(run, mesh=mesh))
             except UserError:

@@ -15,7 +15,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.infer.kv_cache import CACHE_AXES, Cache, decode, prefill
-from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.mesh import ROWS, axis_of
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.streams import Stream
@@ -82,9 +82,10 @@ def _cache(take: Callable[..., Cache], params: Any, prompt: Stream, mesh: Mesh) 
     with jax.set_mesh(mesh):
         shapes = jax.eval_shape(take, params, prompt)
     axes = CACHE_AXES if shapes.cross is not None else CACHE_AXES._replace(cross=None)
-    divided: dict[str, Any] = {"rows": ROWS, "kv_heads": RULES["kv_heads"]}
 
     def place(leaf: jax.ShapeDtypeStruct, names: tuple[str, ...]) -> jax.ShapeDtypeStruct:
+        heads = axis_of("kv_heads", leaf.shape[names.index("kv_heads")], mesh.shape) if "kv_heads" in names else None
+        divided: dict[str, Any] = {"rows": ROWS, "kv_heads": heads}
         where = NamedSharding(mesh, PartitionSpec(*(divided.get(name) for name in names)))
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.errors import UserError, require
-from encdec_jax.mesh import RULES
+from encdec_jax.mesh import axis_of
 from encdec_jax.model.declare import model
 from encdec_jax.model.param import leaves
 
@@ -20,7 +22,7 @@ def check_mesh(run: RunConfig) -> None:
     """
     for _, param in leaves(model(run.model)):
         for dim, axis in zip(param.shape, param.axes, strict=True):
-            if (name := RULES[axis]) is not None:
+            if (name := axis_of(axis, dim, asdict(run.mesh))) is not None:
                 size = getattr(run.mesh, name)
                 require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
     check_rows(run)

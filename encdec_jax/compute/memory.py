@@ -24,7 +24,7 @@ from encdec_jax.compute.serving import BYTES, cache_bytes
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
-from encdec_jax.mesh import RULES, logit_chunks
+from encdec_jax.mesh import axis_of, logit_chunks
 from encdec_jax.model.blocks import BlockSpec, Plan, plans
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
@@ -150,7 +150,8 @@ def _factored(param: Param, mesh: MeshConfig) -> int:
 
 def _divided(param: Param, mesh: MeshConfig) -> int:
     """Parts that a mesh divides a parameter into."""
-    return prod(getattr(mesh, name) for axis in param.axes if (name := RULES[axis]) is not None)
+    axes, sizes = zip(param.shape, param.axes, strict=True), asdict(mesh)
+    return prod(sizes[name] for dim, axis in axes if (name := axis_of(axis, dim, sizes)) is not None)
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _layer(
     """What is kept of one layer that a stream goes through, and whose edges are `own`."""
     config, size = plan.scope.config, plan.scope.size
     c, d, n = BYTES[config.dtype], size.d_model, rows * length[stream]
-    heads, kv_heads = size.n_heads / tensor, size.n_kv_heads / tensor
+    heads, kv_heads = (n if n % tensor else n / tensor for n in (size.n_heads, size.n_kv_heads))
     none, dots = 0.0, n * d * c
     full = dots
     for sub in spec:

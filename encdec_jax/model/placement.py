@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import gcd
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from encdec_jax.mesh import ROWS, RULES
+from encdec_jax.mesh import ROWS, RULES, axis_of
 
 
 def by_rows(x: Array) -> Array:
@@ -31,7 +33,21 @@ def rows_whole(table: Array) -> Array:
     d_model for all rows, then replicate the activations to divide them by rows.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    return table if mesh.size <= 1 else jax.lax.with_sharding_constraint(table, PartitionSpec(RULES["vocab"]))
+    if mesh.size <= 1:
+        return table
+    return jax.lax.with_sharding_constraint(table, PartitionSpec(axis_of("vocab", table.shape[0], mesh.shape)))
+
+
+def by_vocab(logits: Array) -> Array:
+    """The same logits [rows, length, vocab], divided by vocabulary too: unevenly, where the table could not be.
+
+    The compiler fills up the last device's part and leaves the filling out of every sum.
+    """
+    mesh, axis = jax.sharding.get_abstract_mesh(), RULES["vocab"]
+    if mesh.empty or logits.shape[-1] % mesh.shape[axis] == 0:
+        return logits
+    free = PartitionSpec.UNCONSTRAINED
+    return jax.lax.with_sharding_constraint(logits, PartitionSpec(free, free, axis))
 
 
 def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segments: Array) -> Array:
@@ -42,9 +58,14 @@ def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segm
       q, k, v: [rows, length, heads, head_dim].
       *segments: [rows, length].
     """
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh, axis = jax.sharding.get_abstract_mesh(), RULES["heads"]
     if mesh.empty:
         return function(q, k, v, *segments)
-    heads, rows = PartitionSpec(ROWS, None, RULES["heads"]), PartitionSpec(ROWS)
+    tensor, n = mesh.shape[axis], k.shape[2]
+    if q.shape[2] % tensor:
+        axis = None  # each device computes all heads
+    elif n % tensor:  # key heads stand beside each other as often as it takes for a device to have those of its queries
+        k, v = (jnp.repeat(x, tensor // gcd(n, tensor), axis=2) for x in (k, v))
+    heads, rows = PartitionSpec(ROWS, None, axis), PartitionSpec(ROWS)
     specs = (heads,) * 3 + (rows,) * len(segments)
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, *segments)

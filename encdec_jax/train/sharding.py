@@ -13,7 +13,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encdec_jax.errors import UserError, require
-from encdec_jax.mesh import AXES, ROWS, RULES
+from encdec_jax.mesh import AXES, ROWS, axis_of
 from encdec_jax.train.config import MeshConfig
 
 
@@ -67,9 +67,9 @@ def parameter_sharding(mesh: Mesh, shape: tuple[int, ...], axes: tuple[str, ...]
     """Where a parameter of this shape and these logical axes lives.
 
     Raises:
-      UserError: a mesh axis does not divide the dimension it is to shard.
+      UserError: a mesh axis does not divide the dimension it is to shard, which is neither vocabulary nor heads.
     """
-    names = [RULES[axis] for axis in axes]
+    names = [axis_of(axis, dim, mesh.shape) for dim, axis in zip(shape, axes, strict=True)]
     for dim, axis, name in zip(shape, axes, names, strict=True):
         if name is not None and dim % mesh.shape[name]:
             raise UserError(

@@ -158,15 +158,15 @@ def test_the_command_prints_what_it_found(tmp_path, capsys):
         (["--topology=v5e:2x2"], "numbers whose product is the 4 devices of v5e:2x2, or --search"),
         (["--topology=v5e:2x2", "--mesh=fsdp=3"], "--mesh = 'data=1,fsdp=3,tensor=1' is not accepted"),
         (["--topology=v5e:2x2", "--mesh=model=4"], "--mesh = 'model=4' is not accepted: data=N,fsdp=N"),
-        (["--topology=v5e:2x2", "--mesh=fsdp=4", "--rows=0"], "--rows = 0"),
+        (["--topology=v5e:2x2", "--mesh=fsdp=4", "--rows=0"], "--rows = '0' is not accepted"),
         (["--topology=v5e:2x2", "--mesh=fsdp=4", "--search"], "--mesh and --search exclude each other"),
-        pytest.param(["--topology=v5e:2x2", "--mesh=tensor=4"], "a divisor of the 'vocab' dimension of 262", marks=tpu),
+        pytest.param(["--topology=v5e:2x2", "--mesh=fsdp=4"], "a divisor of the 'embed' dimension of 130", marks=tpu),
         pytest.param(["--topology=v5e:2x2", "--mesh=data=4", "--rows=6"], "train.batch_size = 6", marks=tpu),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line(tmp_path, capsys, arguments, message):
-    write_json(tmp_path / "run.json", to_dict(run_of("causal_lm", vocab_size=262)))
+    write_json(tmp_path / "run.json", to_dict(run_of("causal_lm", d_model=130, head_dim=32)))
     assert main(["compile", str(tmp_path / "run.json"), *arguments]) == 2
     out, err = capsys.readouterr()
     assert message in err

@@ -93,16 +93,18 @@ def test_so_are_its_gradients(case):
         assert close(own, other)
 
 
-def test_each_device_has_its_rows_and_heads():
+@pytest.mark.parametrize("tensor", [2, 3, 4])
+def test_each_device_has_its_rows_and_heads(tensor):
+    """And the key heads of its heads, where those are fewer than devices; all heads, where they do not divide."""
     sees, query, key = CASES["prefix"]
     random = np.random.default_rng(0)
     q, k, v = (
         jnp.asarray(random.normal(size=(2, 200, heads, DIM)), jnp.float32) for heads in (HEADS, KEY_HEADS, KEY_HEADS)
     )
     alone = splash(q, k, v, pattern(sees, query, key), True)
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=2))):
+    with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=tensor))):
         divided = jax.jit(lambda q, k, v: splash(q, k, v, pattern(sees, query, key), True))(q, k, v)
-    assert len(divided.sharding.device_set) == 4
+    assert len(divided.sharding.device_set) == 2 * tensor
     assert close(alone, divided)
 
 

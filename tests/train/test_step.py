@@ -173,3 +173,25 @@ def test_no_array_is_replicated_only_to_be_divided_again():
     assert all(arch in done.stderr for arch in ARCHS)
     assert "PjRt" in done.stderr  # the compiler speaks at all
     assert "nvoluntary full remat" not in done.stderr
+
+
+UNEVEN = {  # a mesh, and the vocabulary, query heads or key heads that its tensor axis does not divide
+    "a vocabulary of bytes": ((2, 2, 2), 259, 8, 8),
+    "two key heads": ((1, 2, 4), 64, 8, 2),
+    "six heads, three key heads": ((1, 1, 8), 63, 6, 3),
+}
+
+
+@pytest.mark.parametrize(("shape", "vocab", "heads", "kv_heads"), UNEVEN.values(), ids=UNEVEN)
+def test_what_an_axis_does_not_divide_is_one_devices_all_the_same(shape, vocab, heads, kv_heads):
+    def run_on(mesh):
+        run = run_config("enc_dec", mesh)
+        size = replace(run.model.decoder, n_heads=heads, n_kv_heads=kv_heads)
+        return replace(run, model=replace(run.model, vocab_size=vocab, encoder=size, decoder=size))
+
+    data = stack(*two("enc_dec"))
+    alone, one = train(run_on(MeshConfig()), data)
+    sharded, several = train(run_on(MeshConfig(*shape)), data)
+    np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(one.grad_norm, several.grad_norm, rtol=2e-5)
+    close(alone.params, sharded.params, 2e-4)  # Adam amplifies rounding: 2 updates of up to 1e-2 a parameter

@@ -29,7 +29,9 @@ def embed(node: Node, tokens: Array) -> Array:
 
 def logits(node: Node, x: Array) -> Array:
     """float32 logits [batch, length, vocab] of x [batch, length, d_model]."""
-    found = jnp.einsum("btd,vd->btv", x, node.weight("table"), preferred_element_type=jnp.float32)
+    from encdec_jax.model.placement import by_vocab
+
+    found = by_vocab(jnp.einsum("btd,vd->btv", x, node.weight("table"), preferred_element_type=jnp.float32))
     scale = logit_scale(node.config)
     return found if scale == 1 else found * scale
 
