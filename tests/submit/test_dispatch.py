@@ -275,3 +275,15 @@ def test_logs_are_found_by_the_id_alone(experiment, sbatch, capsys):
         assert logs(next(iter(experiment.runs)))[-1] == worker
     with pytest.raises(UserError, match="run = 'nothing' is not accepted: the id of a run"):
         logs("nothing")
+
+
+def test_a_long_error_is_folded_not_cut(experiment, capsys):
+    identity, *_ = experiment.runs
+    words = [f"word{n}" for n in range(60)]
+    write_error(experiment.run_folder(identity), UserError(" ".join(words)))
+    assert main(["status", str(experiment.folder)]) == 0
+    said = capsys.readouterr().out
+    assert said.split("4 runs")[0].count("word") == len(words)
+    assert max(map(len, said.splitlines())) <= 200
+    (place,) = {line.index("word") for line in said.splitlines() if "word" in line}
+    assert place == said.splitlines()[0].index("error")
