@@ -160,7 +160,10 @@ class Checkpoints:
         for one in saved(self._folder):
             old = bool(sealed) and one < sealed[max(sealed)]
             if one not in wanted and (old or one.lease < self._fence.number):
-                self._remove(one)
+                try:
+                    self._remove(one)
+                except OSError as error:
+                    log.warning("can't remove the old checkpoint %s in %s: %s", one.name, self._folder, error.strerror)
         for path in self._folder.glob("*.orbax-checkpoint-tmp*"):
             if (found := _NAME.match(path.name)) and int(found["lease"] or 0) < self._fence.number:
                 shutil.rmtree(path, ignore_errors=True)
