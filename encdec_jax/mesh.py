@@ -16,6 +16,8 @@ RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activa
     "head_dim": None,
     "layers": None,
     "norm": None,
+    "positions": None,
+    "buckets": None,
 }
 WHOLE = ("vocab", "heads", "kv_heads")  # each device of an axis holds all of what the axis does not divide
 LOGITS = 1 << 29  # bytes of float32 logits that a device holds at once

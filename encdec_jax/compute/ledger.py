@@ -42,6 +42,8 @@ A row holds the segments and the padding that its objective is expected to leave
 that were planned for them. The work on padding is counted apart: weights are applied to it as to tokens, the mask \
 shows it nothing, and dense attention holds every pair of which it is a part.
 A layer applied to positions that nobody scores counts, because it is computed.
+Weights that depth shares count at every repetition: those too that project a source's final states, which a scan \
+computes once for the backward pass.
 Prefill takes up a source without logits, decoding feeds one token and computes its logits; 'dense' holds the keys of \
 the whole cache."""
 

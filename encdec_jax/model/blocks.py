@@ -18,6 +18,7 @@ from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.mlp import MLP
+from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
 from encdec_jax.model.sees import Causal, Full, Prefix, Sees
 
@@ -84,6 +85,11 @@ class Plan:
         for number, (segment, block) in enumerate(whole):
             yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
 
+    def positions(self) -> tuple[str, ...]:
+        """Names of the positions that enter the stack: with the embeddings, and by what its sublayers look at."""
+        reads = [one for _, _, block in self.slots() for sub in block for one in sub.layer.reads]
+        return tuple(dict.fromkeys((self.scope.config.position, *(one.position for one in reads))))
+
 
 class SourceRead(NamedTuple):
     """How a decoder reads the source's stream: states of the same layer, or final ones; joined to its own keys."""
@@ -134,7 +140,7 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     arch = config.choices
     from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
     states: States = "layer" if arch.reads == "layers" else "final"
-    position = config.position if config.cross_position == "same" else config.cross_position
+    position = _across(config)
     window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
     own = [Reads(name, name, "own", _own(config, name, window), config.position) for name in scope.streams]
     memory = [Reads("target", "source", states, Full(), position)] if from_source else []
@@ -170,7 +176,21 @@ def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
 def _layers(scope: Scope) -> tuple[Segment, ...]:
     make = scope.config.block
     require(make in BLOCKS, "model.block", make, "one of " + ", ".join(BLOCKS))
-    return segments([BLOCKS[make](scope, layer) for layer in range(scope.size.n_layers)])
+    layers = [BLOCKS[make](scope, layer) for layer in range(scope.size.n_layers)]
+    n = scope.size.distinct
+    if not n:
+        return segments(layers)
+    accepted = f"a number after which the {len(layers)} layers are alike again, because they share weights"
+    require(layers == layers[:n] * (len(layers) // n), f"model.{scope.side}.distinct", n, accepted)
+    return (Segment(tuple(layers[:n]), len(layers) // n, shared=True),)
+
+
+def _across(config: ModelConfig) -> str:
+    """How positions enter attention to the source's states."""
+    if config.cross_position != "same":
+        return config.cross_position
+    merged = config.choices.joins == "merged"
+    return config.position if merged or POSITIONS[config.position].crosses else "none"
 
 
 def _sub(config: ModelConfig, name: str, layer: Sublayer) -> Sub:

@@ -25,6 +25,8 @@ class StackConfig:
       window: keys less than so many positions away are all that self-attention sees; 0 for no such limit.
       global_every: the last of so many layers sees all the same; 0 for none.
       cross_every: the last of so many layers reads the source, the others don't; at least 1.
+      distinct: layers that have weights of their own; those behind them repeat these in turn, with the same weights
+        (1: Universal Transformer, arXiv 1807.03819; ALBERT, arXiv 1909.11942). A divisor of n_layers; 0 for all.
     """
 
     n_layers: Annotated[int, Range(1, 10_000)]
@@ -36,6 +38,7 @@ class StackConfig:
     window: Annotated[int, Range(0, 2**24)] = later(0)
     global_every: Annotated[int, Range(0, 2**16)] = later(0)
     cross_every: Annotated[int, Range(1, 2**16)] = later(1)
+    distinct: Annotated[int, Range(0, 10_000)] = later(0)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -45,6 +48,8 @@ class StackConfig:
             self.n_kv_heads,
             f"a divisor of n_heads = {self.n_heads}",
         )
+        divides = not self.distinct or self.n_layers % self.distinct == 0
+        require(divides, "distinct", self.distinct, f"0, or a divisor of n_layers = {self.n_layers}")
         require(self.head_dim % 2 == 0, "head_dim", self.head_dim, "an even number (RoPE turns pairs)")
 
 

@@ -16,6 +16,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import StreamName, Tree, stacked
 from encdec_jax.model.parts import norms, tables
+from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
 
 
@@ -40,7 +41,7 @@ def model(config: ModelConfig) -> Tree:
 
 
 def stack(plan: Plan) -> Tree:
-    """A stack of blocks, and its final norm where it has one."""
+    """A stack of blocks, its final norm where it has one, and what its positions need."""
     tree: Tree = {}
     for path, segment, spec in plan.slots():
         node = stacked(block(spec, plan.scope), segment.times, segment.shared)
@@ -52,6 +53,9 @@ def stack(plan: Plan) -> Tree:
             inner[path[1]] = node
     if plan.final_norm:
         tree["norm"] = norms.declare(plan.scope.config, plan.scope.size.d_model, plan.scope.streams)
+    places = {name: POSITIONS[name].declare(plan.scope) for name in plan.positions()}
+    if any(places.values()):
+        tree["positions"] = {name: place for name, place in places.items() if place}
     return tree
 
 

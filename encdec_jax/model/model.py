@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -55,10 +56,14 @@ class Model(nnx.Module):
         """
         return self.logits(self.states(source, target, scored)[0])
 
-    def states(self, source: Stream | None, target: Stream, scored: int) -> tuple[Array, Aux]:
-        """What `logits` takes, [batch, scored, d_model], and what sublayers add to the training loss or want logged."""
-        states, before = (None, Aux()) if source is None else self._encode(source)
-        ran = self._decode(target, source, states, None, None)
+    def states(self, source: Stream | None, target: Stream, scored: int, key: Array | None = None) -> tuple[Array, Aux]:
+        """What `logits` takes, [batch, scored, d_model], and what sublayers add to the training loss or want logged.
+
+        `key` is a jax random key of what sublayers draw; None outside training.
+        """
+        keys = (None, None) if key is None else jax.random.split(key)
+        states, before = (None, Aux()) if source is None else self._encode(source, keys[0])
+        ran = self._decode(target, source, states, None, None, keys[1])
         return normed(self.decoder, ran.x)[:, -scored:], before.joined(ran.aux)
 
     def encode(self, source: Stream) -> Array:
@@ -82,7 +87,7 @@ class Model(nnx.Module):
         if read is None or (read.by_layer and read.merged):
             stream: StreamName = "target" if read is None else "source"
             views = self._views(self.decoder, stream, source, source, None)
-            return self.decoder(self._embed(source, read is not None), stream, views, emit="keys").emitted
+            return self.decoder(self._embed(self.decoder, stream, source), stream, source, views, emit="keys").emitted
         size = self.config.decoder
 
         def cos_sin(position: str) -> tuple[Array, Array] | None:
@@ -116,11 +121,13 @@ class Model(nnx.Module):
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
         return tables.logits(self.head or self.embed, states)
 
-    def _embed(self, stream: Stream, source: bool) -> Array:
-        table = (self.source_embed or self.embed) if source else self.embed
-        return tables.embed(table, stream.tokens)
+    def _embed(self, stack: Stack, name: StreamName, stream: Stream) -> Array:
+        table = (self.source_embed or self.embed) if name == "source" else self.embed
+        x, position = tables.embed(table, stream.tokens), self.config.position
+        added = POSITIONS[position].embed(stack.position(position), self.config, stream, x.shape[-1])
+        return x if added is None else x + added.astype(x.dtype)
 
-    def _encode(self, source: Stream) -> tuple[Array, Aux]:
+    def _encode(self, source: Stream, key: Array | None = None) -> tuple[Array, Aux]:
         read = reading(self.config)
         assert read is not None
         stack = self.decoder if self.encoder is None else self.encoder
@@ -130,7 +137,7 @@ class Model(nnx.Module):
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
         views = self._views(stack, "source", source, source, None)
-        ran = stack(self._embed(source, True), "source", views, emit=emit)
+        ran = stack(self._embed(stack, "source", source), "source", source, views, emit=emit, key=key)
         if read.by_layer:
             return ran.emitted, ran.aux
         return (ran.x if read.merged else normed(stack, ran.x)), ran.aux
@@ -142,13 +149,14 @@ class Model(nnx.Module):
         states: Array | None,
         memory: KeyValues | None,
         cache: KVCache | None,
+        key: Array | None = None,
     ) -> Ran:
         read = reading(self.config)
         by_layer = read is not None and read.by_layer and states is not None
         views = self._views(self.decoder, "target", target, source, cache)
         emit: Emit | None = None if cache is None else "keys"
-        x = self._embed(target, False)
-        return self.decoder(x, "target", views, states, memory, cache, by_layer=by_layer, emit=emit)
+        x = self._embed(self.decoder, "target", target)
+        return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, key=key)
 
     def _views(
         self, stack: Stack, name: StreamName, query: Stream, source: Stream | None, cache: KVCache | None
@@ -180,7 +188,8 @@ class Model(nnx.Module):
             masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
             if own or cache is None:  # cached keys are rotated already; the stream's own are not
                 turns.append(position.turn(config, query if own else key, size.head_dim))
-            biases.append(position.bias(config, query, key, size.n_heads))
+            held = stack.position(reads.position)
+            biases.append(position.bias(held, config, reads, query, key, size.n_heads))
         mine = POSITIONS[looked[0].position].turn(config, query, size.head_dim)
         return View(_masks(masks), mine, _turns(turns), _biases(biases))
 

@@ -44,9 +44,9 @@ class Node(nnx.Module):
 
 def draw(param: Param, key: Array) -> Array:
     """The initial value of a parameter, float32."""
-    if param.role == "vector":
+    if param.role == "vector" and param.std is None:
         return jnp.ones(param.shape, jnp.float32)
-    if param.role == "bias":
+    if param.role == "bias" and param.std is None:
         return jnp.zeros(param.shape, jnp.float32)
     std = param.fan_in**-0.5 if param.std is None else param.std
     return jax.random.normal(key, param.shape, jnp.float32) * std

@@ -1,6 +1,7 @@
 """One declared parameter: its shape, its logical axes, what it is, and which tokens it is applied to. No jax here.
 
-Logical axes: 'vocab', 'embed' (d_model), 'heads', 'kv_heads', 'head_dim', 'mlp' (d_ff), 'layers', 'norm' (a vector).
+Logical axes: 'vocab', 'embed' (d_model), 'heads', 'kv_heads', 'head_dim', 'mlp' (d_ff), 'layers', 'norm' (a vector),
+'positions' (rows of a table of them), 'buckets' (of distances).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Param:
         every token reaches it.
       active: share of its elements that work on any one token.
       std: of its initial values, if they are not drawn as its role says.
+      own: each layer has its own, even where depth shares the others.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Param:
     rate: float = 1
     active: float = 1
     std: float | None = None
+    own: bool = False
 
     @property
     def size(self) -> int:
@@ -72,12 +75,12 @@ def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def stacked(tree: Tree, n: int, shared: bool = False) -> Tree:
-    """The parameters of n layers: stacked along 'layers', or one layer's that all of them share."""
+    """The parameters of n layers: stacked along 'layers', or one layer's that all of them share (but for `own`)."""
 
     def lead(value: Param | Tree) -> Param | Tree:
         if not isinstance(value, Param):
             return stacked(value, n, shared)
-        if shared:
+        if shared and not value.own:
             return replace(value, rate=value.rate * n)
         return replace(value, shape=(n, *value.shape), axes=("layers", *value.axes))
 

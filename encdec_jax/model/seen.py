@@ -63,19 +63,26 @@ class Seen(NamedTuple):
 
     Attributes:
       stream: whose tokens go through it.
+      tokens: they, [batch, length]: ids, positions, segments (0 is padding).
+      layer: the number of the layer in its stack, from 0, int32 []; where depth shares weights, of the repetition.
       views: by what its queries look at.
       states: of the source, which it reads [batch, source, width]; None where there are none, or they are projected.
       memory: keys and values of those states, projected already.
       cache: the slots that self-attention sees instead of the stream alone.
       norm: what states that it reads go through.
+      key: a random key for each of the sublayer's uses, by a number; None outside training. It follows from the run's
+        seed, the update, the microbatch, the stream and the layer, so that a restarted run draws the same.
     """
 
     stream: StreamName
+    tokens: Stream
+    layer: Array
     views: Mapping[tuple[Reads, ...], View]
     states: Array | None
     memory: KeyValues | None
     cache: KVCache | None
     norm: Callable[[Array], Array]
+    key: Callable[[int], Array] | None = None
 
 
 class Out(NamedTuple):
@@ -84,8 +91,8 @@ class Out(NamedTuple):
     Attributes:
       y: in the shape of its input.
       new: keys and values that it made of the stream's own states.
-      loss: to be added to the training loss, in nats a loss token; None for none.
-      numbers: to be logged, means over the batch, by name.
+      loss: to be added to the training loss, in nats a loss token, float32 []; None for none.
+      numbers: to be logged, float32 [], by name: means over the batch. Those of one name are averaged over layers.
     """
 
     y: Array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -21,22 +22,28 @@ from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.parts.sublayer import reached
 from encdec_jax.model.placement import by_rows
 from encdec_jax.model.seen import KeyValues, KVCache, Out, Seen, View
+from encdec_jax.model.streams import Stream
 
 Emit = Literal["inputs", "outputs", "keys"]
 Views = Mapping[tuple[Reads, ...], View]
 
 
 class Aux(NamedTuple):
-    """What sublayers give beside states: a loss in nats a loss token (a sum over layers), and numbers to log."""
+    """What sublayers give beside states.
+
+    Attributes:
+      loss: in nats a loss token, summed over layers; None for none.
+      sums: of each number to log, float32 [2]: its sum, and how many it is the sum of.
+    """
 
     loss: Array | None = None
-    numbers: Mapping[str, Array] = {}
+    sums: Mapping[str, Array] = {}
 
     def joined(self, other: Aux) -> Aux:
-        """Both; a number of the same name is the mean of the two."""
+        """Both."""
         losses = [loss for loss in (self.loss, other.loss) if loss is not None]
-        both = {name: (self.numbers[name] + other.numbers[name]) / 2 for name in self.numbers if name in other.numbers}
-        return Aux(sum(losses[1:], losses[0]) if losses else None, {**self.numbers, **other.numbers, **both})
+        both = {name: self.sums[name] + other.sums[name] for name in self.sums if name in other.sums}
+        return Aux(sum(losses[1:], losses[0]) if losses else None, {**self.sums, **other.sums, **both})
 
 
 class Ran(NamedTuple):
@@ -48,18 +55,20 @@ class Ran(NamedTuple):
 
 
 class Stack(nnx.Module):
-    """Blocks with stacked parameters, and a final norm where the declaration has it."""
+    """Blocks with stacked parameters; a final norm and parameters of positions where the declaration has them."""
 
     def __init__(self, tree: Tree, plan: Plan, config: ModelConfig, rngs: nnx.Rngs) -> None:
         self.config = nnx.static(config)
         self.plan = nnx.static(plan)
         self.blocks = Node(subtree(tree, "blocks"), config, rngs)
         self.norm = Node(subtree(tree, "norm"), config, rngs) if "norm" in tree else None
+        self.positions = Node(subtree(tree, "positions"), config, rngs) if "positions" in tree else None
 
     def __call__(
         self,
         x: Array,
         stream: StreamName,
+        tokens: Stream,
         views: Views,
         states: Array | None = None,
         memory: KeyValues | None = None,
@@ -67,58 +76,67 @@ class Stack(nnx.Module):
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
+        key: Array | None = None,
     ) -> Ran:
         """All layers, without the final norm.
 
         Args:
           x: [batch, length, d_model].
           stream: whose tokens these are.
+          tokens: they, [batch, length].
           views: how the stream sees, by what an attention's queries look at. With a cache, of its slots.
           states: of the source, to read: [batch, source, width], or one for each layer in front of that.
           memory: the same, projected by `project_kv`: a leading axis counts the sublayers that read it.
           cache: `cache.kv` has a leading axis that counts the sublayers with keys of the stream's own.
           by_layer: each layer reads its own states.
           emit: also give what goes into each layer, what comes out of it, or the keys and values it projected.
+          key: of what sublayers draw; None outside training.
 
         Returns:
           the last layer's states, and what is emitted, stacked in the order of the layers: states
           [layers, batch, length, d_model] or `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim]; else None.
         """
-        found, aux, at = [], Aux(), Cursor()
+        found, aux, at, first = [], Aux(), Cursor(), 0
         for segment, nodes in self._segments():
-            graphs, params = zip(*(nnx.split(node) for node in nodes), strict=True)
+            graphs, stacked, shared = _split(nodes)
             own, reading = (sum(attends(spec, stream, kind) for spec in segment.period) for kind in (True, False))
+            n = len(segment.period)
             layers = (
-                None if segment.shared else params,
-                at.take(states, segment.times, len(segment.period), "layers") if by_layer else None,
+                stacked,
+                first + n * jnp.arange(segment.times),
+                at.take(states, segment.times, n, "layers") if by_layer else None,
                 at.take(memory, segment.times, reading, "memory"),
                 at.take(None if cache is None else cache.kv, segment.times, own, "own"),
             )
 
-            def body(x: Array, layer: Any, segment: Any = segment, graphs: Any = graphs, params: Any = params) -> Any:
-                held, of_layer, memories, caches = layer
+            def body(x: Array, layer: Any, segment: Any = segment, graphs: Any = graphs, shared: Any = shared) -> Any:
+                held, number, of_layer, memories, caches = layer
                 memories, caches = iter(memories or ()), iter(caches or ())
                 emitted: list[Any] = []
                 aux = Aux()
                 for i, spec in enumerate(segment.period):
-                    node = nnx.merge(graphs[i], (params if held is None else held)[i])
+                    node = nnx.merge(graphs[i], held[i], shared[i])
                     x = by_rows(x)
                     before, new = x, []
-                    for sub in spec:
+                    for place, sub in enumerate(spec):
                         if stream not in reached(sub.layer, (stream,)):
                             continue
                         own, reading = (attends((sub,), stream, kind) for kind in (True, False))
                         kv = next(caches, None) if own else None
                         seen = Seen(
                             stream=stream,
+                            tokens=tokens,
+                            layer=number + i,
                             views=views,
                             states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
                             memory=next(memories, None) if reading else None,
                             cache=None if cache is None or kv is None else cache._replace(kv=kv),
                             norm=memory_norm(node, sub),
+                            key=None if key is None else partial(folded, key, number + i, place),
                         )
                         x, out = apply(node, sub, x, seen)
-                        aux = aux.joined(Aux(out.loss, out.numbers))
+                        sums = {name: jnp.stack([value, jnp.ones_like(value)]) for name, value in out.numbers.items()}
+                        aux = aux.joined(Aux(out.loss, sums))
                         new += [] if out.new is None else [out.new]
                     x = by_rows(x)
                     emits: dict[Emit | None, list[Any]] = {"inputs": [before], "outputs": [x], "keys": new}
@@ -127,8 +145,8 @@ class Stack(nnx.Module):
 
             x, (emitted, more) = self._each(remat(body, self.config), x, layers, segment.times)
             found.append(_interleaved(emitted))
-            loss = None if more.loss is None else more.loss.sum()
-            aux = aux.joined(Aux(loss, {name: value.mean() for name, value in more.numbers.items()}))
+            aux = aux.joined(jax.tree.map(lambda leaf: leaf.sum(axis=0), more))
+            first += n * segment.times
         return Ran(x, _concatenated([one for one in found if one is not None]), aux)
 
     def project_kv(self, states: Array, cos_sin: Callable[[str], CosSin | None], *, by_layer: bool) -> KeyValues:
@@ -144,25 +162,29 @@ class Stack(nnx.Module):
         """
         found, at = [], Cursor()
         for segment, nodes in self._segments():
-            graphs, params = zip(*(nnx.split(node) for node in nodes), strict=True)
+            graphs, stacked, shared = _split(nodes)
             of_layer = at.take(states, segment.times, len(segment.period), "layers") if by_layer else None
 
             def body(
-                carry: None, layer: Any, segment: Any = segment, graphs: Any = graphs, params: Any = params
+                carry: None, layer: Any, segment: Any = segment, graphs: Any = graphs, shared: Any = shared
             ) -> Any:
                 held, of_layer = layer
                 new = []
                 for i, spec in enumerate(segment.period):
-                    node = nnx.merge(graphs[i], (params if held is None else held)[i])
+                    node = nnx.merge(graphs[i], held[i], shared[i])
                     for sub in spec:
                         for reads in [one for one in sub.layer.reads if one.states != "own"][:1]:
                             normed = memory_norm(node, sub)(of_layer[i] if of_layer else states)
                             new.append(project_kv(node.node(sub.name), normed, cos_sin(reads.position)))
                 return None, new
 
-            layers = (None if segment.shared else params, of_layer)
+            layers = (stacked, of_layer)
             found.append(_interleaved(self._each(body, None, layers, segment.times)[1]))
         return _concatenated([one for one in found if one is not None])
+
+    def position(self, name: str) -> Node | None:
+        """The stack's parameters of a kind of positions; None where it has none."""
+        return getattr(self.positions, name, None)
 
     def _segments(self) -> Iterator[tuple[Segment, list[Node]]]:
         """Each segment with its blocks' parameters."""
@@ -203,6 +225,13 @@ class Cursor:
         return [jax.tree.map(lambda leaf, i=i: part(leaf, i), tree) for i in range(n)]
 
 
+def folded(key: Array, *numbers: Array | int) -> Array:
+    """The random key that numbers choose, one after the other."""
+    for number in numbers:
+        key = jax.random.fold_in(key, number)
+    return key
+
+
 def apply(node: Node, sub: Sub, x: Array, seen: Seen) -> tuple[Array, Out]:
     """A sublayer and its norms on the residual stream: `Sub` has the formula."""
     out = sub.layer(node.node(sub.name), _normed(node, sub.in_norm, x), seen)
@@ -227,6 +256,12 @@ def remat(body: Callable, config: ModelConfig) -> Callable:
         return body
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
     return jax.checkpoint(body, policy=policy, prevent_cse=not config.scan)
+
+
+def _split(nodes: list[Node]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Each block's graph, its parameters that have 'layers' in front, and those that depth shares."""
+    parts: list[Any] = [nnx.split(node, lambda _, leaf: leaf.axes[0] == "layers", ...) for node in nodes]
+    return [graph for graph, *_ in parts], [held for _, held, _ in parts], [shared for *_, shared in parts]
 
 
 def _normed(node: Node, name: str | None, x: Array) -> Array:

@@ -92,5 +92,9 @@ class Account:
             "loss": self.train_loss,
             "grad_norm": math.nan if none else float(norm.mean(dtype=np.float64)),
             "lr": float(seen.lr[-1]),
+            **{
+                name: math.nan if none else float(value[counted].mean(dtype=np.float64))
+                for name, value in seen.numbers.items()
+            },
         }
         return values | ({"skipped": self.skipped} if skip else {}), self.skipped <= skip if skip else bool(sound.all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from jax import Array
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.packing import Batch
+from encdec_jax.errors import require
 from encdec_jax.evaluate.chunks import Sums, summed
-from encdec_jax.model.stack import Aux
+from encdec_jax.model.stack import Aux, folded
 from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.schedule import Hyper, learning_rate
 
@@ -29,22 +30,39 @@ class State(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of one update, float32: nats per loss token, norm of the gradient before clipping, learning rate, loss tokens."""
+    """Of one update, float32.
+
+    Attributes:
+      loss: nats a loss token, without z-loss and without what sublayers add.
+      grad_norm: of the gradient before clipping.
+      lr: learning rate.
+      loss_tokens: in the batch.
+      numbers: what sublayers want logged, by name, and as 'aux_loss' what they add, in nats a loss token.
+    """
 
     loss: Array
     grad_norm: Array
     lr: Array
     loss_tokens: Array
+    numbers: Mapping[str, Array]
 
 
+DRAWS = 0x6472  # what the seed is folded with for the keys of updates, apart from those of initial values
+# In a line of metrics.jsonl.
+TAKEN = ("step", "tokens", "loss", "grad_norm", "lr", "skipped", "suffix_bits_per_byte", "aux_loss", "hash")
 Update = Callable[[State, Batch, Hyper], tuple[State, Metrics]]
 Calls = Callable[[State, Batch, Hyper, Array], tuple[State, Metrics]]
 
 
-def forward(graph: nnx.GraphDef, params: nnx.State, batch: Batch, sums: Sums) -> tuple[Any, Aux]:
-    """What `encdec_jax.evaluate.chunks.summed` makes of a batch, and what sublayers add or want logged."""
+def forward(
+    graph: nnx.GraphDef, params: nnx.State, batch: Batch, sums: Sums, key: Array | None = None
+) -> tuple[Any, Aux]:
+    """What `encdec_jax.evaluate.chunks.summed` makes of a batch, and what sublayers add or want logged.
+
+    `key` is of what sublayers draw; None outside training.
+    """
     model = nnx.merge(graph, params)
-    states, aux = model.states(batch.source, batch.target, batch.labels.shape[-1])
+    states, aux = model.states(batch.source, batch.target, batch.labels.shape[-1], key)
     return summed(sums, model, states, batch.labels, batch.weights), aux
 
 
@@ -52,36 +70,47 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     """One update as a pure function of state, batch and schedule.
 
     Gradients of the summed loss are added over `train.accumulate` microbatches, then divided by the loss tokens of the
-    whole batch: so accumulation and sharding give the gradient of one large batch.
+    whole batch: so accumulation and sharding give the gradient of one large batch. What sublayers add is weighted by
+    the loss tokens of each microbatch. What they draw follows from the seed, the update and the microbatch.
+
+    Raises (when traced):
+      UserError: a sublayer gives a number a name that metrics have already.
 
     Where `optim.skip` allows any, an update whose loss or gradient is not finite changes neither parameters nor the
     optimizer's state, and its metrics say so; the next one takes the next batch at the next learning rate.
     """
     parts = run.train.accumulate
 
-    def summed(params: nnx.State, batch: Batch) -> tuple[Array, Array]:
+    def summed(params: nnx.State, batch: Batch, key: Array) -> tuple[Array, tuple[Array, Aux]]:
         sums = partial(weighted_sums, z_loss=run.train.z_loss, smoothing=run.train.label_smoothing)
-        (total, nll), aux = forward(graph, params, batch, sums)
-        return (total if aux.loss is None else total + aux.loss * batch.weights.sum()), nll
+        (total, nll), aux = forward(graph, params, batch, sums, key)
+        if aux.loss is None:
+            return total, (nll, aux)
+        added = aux.loss * batch.weights.sum()
+        return total + added, (nll, aux._replace(loss=added))
 
     gradient = jax.grad(summed, has_aux=True)
 
     def update(state: State, batch: Batch, hyper: Hyper) -> tuple[State, Metrics]:
+        key = folded(jax.random.key(run.train.seed), DRAWS, state.step)
         if parts == 1:
-            grads, nll = gradient(state.params, batch)
+            grads, (nll, aux) = gradient(state.params, batch, folded(key, 0))
         else:
             micro = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
-            first = gradient(state.params, jax.tree.map(lambda leaf: leaf[0], micro))
-            rest = jax.tree.map(lambda leaf: leaf[1:], micro)
-            (grads, nll), _ = jax.lax.scan(
-                lambda total, part: (jax.tree.map(jnp.add, total, gradient(state.params, part)), None), first, rest
-            )
+            first = gradient(state.params, jax.tree.map(lambda leaf: leaf[0], micro), folded(key, 0))
+            rest = jax.tree.map(lambda leaf: leaf[1:], micro), jnp.arange(1, parts)
+
+            def add(total: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
+                micro, number = part
+                return jax.tree.map(jnp.add, total, gradient(state.params, micro, folded(key, number))), None
+
+            (grads, (nll, aux)), _ = jax.lax.scan(add, first, rest)
         tokens = jnp.maximum(batch.weights.sum(), 1.0)
         grads = jax.tree.map(lambda g: g / tokens, grads)
         lr = learning_rate(run.optim.schedule, hyper, state.step)
         change, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, c: p - lr * c, state.params, change)
-        metrics = Metrics(nll / tokens, optax.global_norm(grads), lr, batch.weights.sum())
+        metrics = Metrics(nll / tokens, optax.global_norm(grads), lr, batch.weights.sum(), _numbers(aux, tokens))
         if run.optim.skip:
             sound = jnp.isfinite(metrics.loss) & jnp.isfinite(metrics.grad_norm)
             made, before = (params, opt_state), (state.params, state.opt_state)
@@ -89,6 +118,13 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
         return State(state.step + 1, params, opt_state), metrics
 
     return update
+
+
+def _numbers(aux: Aux, tokens: Array) -> dict[str, Array]:
+    for name in aux.sums:
+        require(name not in TAKEN, "the name of a sublayer's number", name, "none of " + ", ".join(TAKEN))
+    found = {name: total / count for name, (total, count) in aux.sums.items()}
+    return found if aux.loss is None else {"aux_loss": aux.loss / tokens, **found}
 
 
 def several(update: Update, length: int) -> Calls:
@@ -101,12 +137,16 @@ def several(update: Update, length: int) -> Calls:
       it gives the new state and metrics with leaves [length], zero beyond n.
     """
 
+    update = jax.jit(update, inline=True)  # traced once, though its shapes are asked for first
+
     def calls(state: State, batches: Batch, hyper: Hyper, n: Array) -> tuple[State, Metrics]:
         def body(i: Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, seen = carry
             state, metrics = update(state, jax.tree.map(lambda leaf: leaf[i], batches), hyper)
             return state, jax.tree.map(lambda all_, one: all_.at[i].set(one), seen, metrics)
 
-        return jax.lax.fori_loop(0, n, body, (state, Metrics(*[jnp.zeros(length)] * len(Metrics._fields))))
+        first = jax.tree.map(lambda leaf: leaf[0], batches)
+        shapes = jax.eval_shape(update, state, first, hyper)[1]
+        return jax.lax.fori_loop(0, n, body, (state, jax.tree.map(lambda _: jnp.zeros(length), shapes)))
 
     return calls

@@ -1,15 +1,20 @@
-"""How positions enter attention: a table of values, of which each edge names one."""
+"""How positions enter a model: a table of values. `model.position` names one, and so does each edge."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
+from encdec_jax.model.param import Tree
+from encdec_jax.model.parts.sublayer import Scope
 from encdec_jax.model.streams import Stream
 
 if TYPE_CHECKING:
     from jax import Array
+
+    from encdec_jax.model.node import Node
 
 
 CosSin = tuple["Array", "Array"]
@@ -19,13 +24,27 @@ class Position:
     """No positions: what is seen is told apart by the mask alone."""
 
     biased = False  # whether scores get a bias, which splash attention does not take
+    crosses = True  # whether `model.cross_position` 'same' gives it to cross-attention; merged keys always have it
+
+    def declare(self, scope: Scope) -> Tree:
+        """Parameters, one set a stack: of the stack that the tokens go through, or whose attention it is."""
+        return {}
+
+    def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
+        """What is added to embeddings: [batch, length, width]; None for nothing. `node` holds what was declared."""
+        return None
 
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """What queries or keys of a stream are rotated by; None for nothing."""
         return None
 
-    def bias(self, config: ModelConfig, query: Stream, key: Stream, n_heads: int) -> Array | None:
-        """What is added to scores: float32 [batch, n_heads, queries, keys]; None for nothing."""
+    def bias(
+        self, node: Node | None, config: ModelConfig, reads: Reads, query: Stream, key: Stream, n_heads: int
+    ) -> Array | None:
+        """What is added to scores: float32 [batch, n_heads, queries, keys]; None for nothing.
+
+        With a cache the queries are the tokens being decoded, and the keys its slots.
+        """
         return None
 
 
