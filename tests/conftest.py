@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -12,6 +13,8 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/encdec_jax/jit-tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+hypothesis.settings.register_profile("house", deadline=None)  # no test is one of the machine's speed
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture

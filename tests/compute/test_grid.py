@@ -31,7 +31,7 @@ def stacks(run: RunConfig) -> list:
     return [stack for stack in (run.model.encoder, run.model.decoder) if stack is not None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     budget=st.floats(14, 23).map(lambda power: 10**power),
     archs=st.lists(st.sampled_from(list(ARCHS)), min_size=2, max_size=4, unique=True),

@@ -19,7 +19,7 @@ LAWS = {
 
 
 @pytest.mark.parametrize("form", LAWS.values(), ids=LAWS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_jacobians_are_the_derivatives(form, seed):
     random = np.random.default_rng(seed)
