@@ -55,7 +55,8 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
             ["count", f"{BASE}:enc_dec", "--config.model.decoder.n_kv_heads=3"],
             "n_kv_heads = 3 is not accepted: a divisor",
         ),
-        (["count", f"{BASE}:enc_dec", "--config.model.position=learned"], "field 'position' is unknown"),
+        (["count", f"{BASE}:enc_dec", "--config.model.placing=learned"], "field 'placing' is unknown"),
+        (["count", f"{BASE}:enc_dec", "--config.model.block=mine"], "model.block = 'mine' is not accepted: one of"),
         (["count", f"{BASE}:enc_dec", "--config.objective.name=causal_lm"], "an objective with a source"),
         (["count", f"{BASE}:enc_dec", "stray"], "base.py:enc_dec stray' is not accepted: one CONFIG"),
         (

@@ -13,6 +13,7 @@ from functools import cache
 from typing import NamedTuple, TypeAlias
 
 from encdec_jax.errors import require
+from encdec_jax.model.compatible import check_positions
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
@@ -119,8 +120,9 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
     """The model's stacks by name: 'encoder' where it has blocks of its own, and 'decoder'.
 
     Raises:
-      UserError: `model.block` names no kind of block.
+      UserError: `model.block` names no kind of block, or `model.position` none of positions.
     """
+    check_positions(config)
     arch, decoder = config.choices, config.decoder
     found = {}
     if config.encoder is not None:
@@ -168,6 +170,8 @@ def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
                 times += 1
             if times > 1 and n * times > reach:
                 best, reach = Segment(tuple(period), times), n * times
+            if start + reach == len(layers):
+                break
         found.append(best)
         start += reach
     return tuple(found)

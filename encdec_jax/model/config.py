@@ -20,10 +20,10 @@ class StackConfig:
       d_model: width of the residual stream, at least 1.
       n_heads: query heads, at least 1.
       n_kv_heads: key and value heads, which groups of query heads share: a divisor of n_heads.
-      head_dim: width of a head, free of d_model / n_heads; an even number.
+      head_dim: width of a head, free of d_model / n_heads; an even number with RoPE.
       d_ff: width inside the MLP, at least 1.
-      window: keys less than so many positions away are all that self-attention sees; 0 for no such limit.
-      global_every: the last of so many layers sees all the same; 0 for none.
+      window: keys less than so many positions away are all that self-attention sees; at least 1, or 0 for no limit.
+      global_every: the last of so many layers sees all the same; at least 1, or 0 for none.
       cross_every: the last of so many layers reads the source, the others don't; at least 1.
       distinct: layers that have weights of their own; those behind them repeat these in turn, with the same weights
         (1: Universal Transformer, arXiv 1807.03819; ALBERT, arXiv 1909.11942). A divisor of n_layers; 0 for all.
@@ -50,7 +50,6 @@ class StackConfig:
         )
         divides = not self.distinct or self.n_layers % self.distinct == 0
         require(divides, "distinct", self.distinct, f"0, or a divisor of n_layers = {self.n_layers}")
-        require(self.head_dim % 2 == 0, "head_dim", self.head_dim, "an even number (RoPE turns pairs)")
 
 
 @dataclass(frozen=True)

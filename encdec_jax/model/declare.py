@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 
 from encdec_jax.model.blocks import BlockSpec, Plan, plans
+from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import StreamName, Tree, stacked
@@ -80,8 +81,14 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
 
 @cache
 def edges(config: ModelConfig) -> tuple[Edge, ...]:
-    """Everything that attention looks at: by sublayer in order, then by the query's stream, its own keys first."""
-    return tuple(edge for side, plan in plans(config).items() for edge in _edges(side, plan))
+    """Everything that attention looks at: by sublayer in order, then by the query's stream, its own keys first.
+
+    Raises:
+      UserError: the model's parts do not go together.
+    """
+    found = tuple(edge for side, plan in plans(config).items() for edge in _edges(side, plan))
+    check_edges(config, found)
+    return found
 
 
 def _edges(side: str, plan: Plan) -> Iterator[Edge]:

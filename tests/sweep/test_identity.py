@@ -21,12 +21,15 @@ from encdec_jax.train.config import OptimConfig
 STACK = StackConfig(2, 16, 4, 2, 8, 32)
 RUN = RunConfig(ModelConfig("enc_dec", 64, STACK, STACK, tie="none"), objective=ObjectiveConfig("prefix_lm"))
 PARTS = (Part(1.0, ObjectiveConfig("ul2")), Part(1.0, ObjectiveConfig("prefix_lm")))
+SHARED = replace(STACK, distinct=2)
 BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
     "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
     "objective.source_loss": RunConfig(ModelConfig("causal_lm", 64, STACK), objective=ObjectiveConfig("prefix_lm")),
     "evaluate.prefixes": replace(RUN, evaluate=EvalConfig(prefixes=(8, 16))),
     "evaluate.splits": replace(RUN, evaluate=EvalConfig(splits=("test",))),
+    "model.decoder.distinct": replace(RUN, model=replace(RUN.model, decoder=SHARED)),
+    "model.encoder.distinct": replace(RUN, model=replace(RUN.model, encoder=SHARED)),
     "objective.parts": replace(RUN, objective=ObjectiveConfig("mixture", parts=PARTS)),
 }
 

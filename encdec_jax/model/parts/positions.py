@@ -23,6 +23,7 @@ CosSin = tuple["Array", "Array"]
 class Position:
     """No positions: what is seen is told apart by the mask alone."""
 
+    pairs = False  # whether it turns pairs of numbers: head_dim is even
     biased = False  # whether scores get a bias, which splash attention does not take
     crosses = True  # whether `model.cross_position` 'same' gives it to cross-attention; merged keys always have it
 
@@ -50,6 +51,8 @@ class Position:
 
 class Rotary(Position):
     """RoPE (Su et al., arXiv 2104.09864), by the base `model.rope_theta`."""
+
+    pairs = True
 
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """As `Position.turn`."""

@@ -1,0 +1,43 @@
+"""Whether the parts of a model go together, asked when its edges are first derived: before any compute. No jax here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.edge import Edge
+from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.sees import fused
+
+
+def check_positions(config: ModelConfig) -> None:
+    """Nothing, where `POSITIONS` has the positions that are named.
+
+    Raises:
+      UserError: it does not.
+    """
+    for name, position in (("position", config.position), ("cross_position", config.cross_position)):
+        known = position in POSITIONS or (name, position) == ("cross_position", "same")
+        require(known, f"model.{name}", position, "one of " + ", ".join(POSITIONS))
+
+
+def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
+    """Nothing, where a model's parts go with its edges.
+
+    Raises:
+      UserError: one does not.
+    """
+    for edge in edges:
+        position = POSITIONS[edge.reads.position]
+        whole = not (position.pairs and edge.head_dim % 2)
+        require(whole, f"model.{edge.path[0]}.head_dim", edge.head_dim, "an even number: RoPE turns pairs")
+        if config.attention == "splash":
+            accepted = "'plain' or 'auto', because splash attention "
+            known = fused(edge.reads.sees) is not None
+            require(known, "model.attention", "splash", accepted + "has no sliding windows here")
+            require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
+    reads = config.choices.joins is None or config.block != "standard" or any(not edge.own for edge in edges)
+    size = config.decoder
+    accepted = f"at most {size.n_layers}, the layers there are: none would read the source"
+    require(reads, "model.decoder.cross_every", size.cross_every, accepted)

@@ -1,0 +1,37 @@
+"""Parts of a model that do not go together are refused before anything is computed, in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import sublayers  # noqa: F401  (registers a position)
+from support import SMALL, model_config
+
+from encdec_jax.errors import UserError
+from encdec_jax.model.declare import edges
+
+ODD = replace(SMALL, head_dim=5)
+REFUSED = [
+    ({"block": "nonsense"}, "model.block = 'nonsense' is not accepted: one of standard"),
+    ({"position": "nonsense"}, "model.position = 'nonsense' is not accepted: one of rope, none"),
+    ({"cross_position": "nonsense"}, "model.cross_position = 'nonsense' is not accepted: one of rope"),
+    ({"decoder": ODD}, "model.decoder.head_dim = 5 is not accepted: an even number"),
+    ({"encoder": ODD}, "model.encoder.head_dim = 5 is not accepted: an even number"),
+    ({"decoder": ODD, "encoder": ODD, "position": "none", "cross_position": "rope"}, "model.decoder.head_dim = 5"),
+    ({"decoder": replace(SMALL, window=3), "attention": "splash"}, "model.attention = 'splash'.*windows"),
+    ({"position": "tests' own", "attention": "splash"}, "model.attention = 'splash'.*bias"),
+    ({"decoder": replace(SMALL, cross_every=3)}, "model.decoder.cross_every = 3 is not accepted: at most 2"),
+    ({"decoder": replace(SMALL, n_layers=4, distinct=2, window=3, global_every=4)}, "model.decoder.distinct = 2"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_parts_that_do_not_go_together_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        edges(model_config("enc_dec", **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_odd_head_is_refused_only_with_rope() -> None:
+    assert edges(model_config("enc_dec", decoder=ODD, encoder=ODD, position="none"))
