@@ -48,7 +48,11 @@ def build(cls: type, data: Any, path: str = "") -> Any:
     for name, field in known.items():
         if field.needed and name not in data:
             raise UserError(f"config field '{path}{name}' is missing")
-    return cls(**{name: _value(known[name], value, path + name) for name, value in data.items()})
+    values = {name: _value(known[name], value, path + name) for name, value in data.items()}
+    try:
+        return cls(**values)
+    except UserError as error:  # of a class that stands in several places, and can't know in which
+        raise UserError(f"{path if str(error).partition(' = ')[0] in known else ''}{error}") from error
 
 
 def as_data(value: Any) -> Any:

@@ -53,8 +53,10 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
         (["count", f"{BASE}:enc_dec", "--config.optim.lr=-1"], "optim.lr = -1.0 is not accepted: above 0"),
         (
             ["count", f"{BASE}:enc_dec", "--config.model.decoder.n_kv_heads=3"],
-            "n_kv_heads = 3 is not accepted: a divisor",
+            "encdec: model.decoder.n_kv_heads = 3 is not accepted: a divisor",
         ),
+        (["count", f"{BASE}:enc_dec", "--config.model.encoder.window=-1"], "model.encoder.window = -1 is not accepted"),
+        (["count", f"{BASE}:enc_dec", "--config.model.decoder.global_every=2"], "0, because without a window"),
         (["count", f"{BASE}:enc_dec", "--config.model.placing=learned"], "field 'placing' is unknown"),
         (["count", f"{BASE}:enc_dec", "--config.model.block=mine"], "model.block = 'mine' is not accepted: one of"),
         (["count", f"{BASE}:enc_dec", "--config.objective.name=causal_lm"], "an objective with a source"),
@@ -197,6 +199,7 @@ def test_help_lists_every_field(capsys, verb):
         "model.scan: true or false, default true",
         "model.decoder.d_model: whole number, required",
         "budget_flops: number, default none",
+        "train.init_from: text, default empty",
     ):
         assert f"  {line}\n" in out
     assert ", ".join(ARCHS) in out

@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
         "--examples",
         type=ranged("examples", COUNT, int),
         metavar="N",
-        help="score N examples, evenly spaced; default all",
+        help="score N pairs, evenly spaced; default all",
     )
     parser.set_defaults(function=_evaluate)
 

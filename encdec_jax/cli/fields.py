@@ -75,4 +75,5 @@ def _kind(one: Field[Any], hints: dict[str, Any]) -> str:
     default = one.default if one.default_factory is MISSING else one.default_factory()
     if default is MISSING:
         return f"{_TYPES[hint]}, required"
-    return f"{_TYPES[hint]}, default {str(default).lower() if default in (None, True, False) else default}"
+    shown = str(default).lower() if default in (None, True, False) else default
+    return f"{_TYPES[hint]}, default {'empty' if default == '' else shown}"

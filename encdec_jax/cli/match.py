@@ -121,7 +121,8 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     lengths = None if options.lengths is None else _lengths(options.lengths)
     own_sizes = rule is None or options.sizes is not None or options.widths is not None
     window = sum(lengths) if lengths else 2048
-    objectives = _objectives(options)
+    families = _list(options.families or ("causal_lm,enc_dec" if rule else "causal_lm,prefix_lm,enc_dec"))
+    objectives = _objectives(options, families)
     base = _base(options, BASE, window, _written(objectives, window)) if own_sizes else None
     for name in ("vocab", "task", "batch", "batch_tokens", "objective"):
         value = getattr(options, name)
@@ -132,7 +133,7 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     def made(base: RunConfig | None) -> Grid:
         return grid(
             budget,
-            _list(options.families or ("causal_lm,enc_dec" if rule else "causal_lm,prefix_lm,enc_dec")),
+            families,
             equal=_list(options.equal),
             splits=None if options.split is None else _numbers(_share, "split", options.split, SHARES),
             lengths=lengths,
@@ -160,12 +161,11 @@ def _grid(options: argparse.Namespace, budget: float | None) -> Grid:
     return replace(found, cells=cells)
 
 
-def _objectives(options: argparse.Namespace) -> dict[str, ObjectiveConfig]:
+def _objectives(options: argparse.Namespace, families: list[str]) -> dict[str, ObjectiveConfig]:
     """Objectives by architectures, as `grid` takes them."""
     from encdec_jax.compute.families import EVERY
     from encdec_jax.data.config import ObjectiveConfig
     from encdec_jax.data.objectives.named import NAMED
-    from encdec_jax.model.arch import ARCHS
 
     alone = options.tuning is not None and options.objective is None
     require(not alone, "tuning", options.tuning, "none without --objective, of whose runs it is a part")
@@ -173,7 +173,7 @@ def _objectives(options: argparse.Namespace) -> dict[str, ObjectiveConfig]:
     found: dict[str, ObjectiveConfig] = {}
     for part in _list(options.objective or ""):
         arch, equals, name = part.rpartition("=")
-        require(not equals or arch in ARCHS, "objective", part, "an architecture before =: " + ", ".join(ARCHS))
+        require(not equals or arch in families, "objective", part, "one of --families before =: " + ", ".join(families))
         require(name in NAMED, "objective", name, "one of " + ", ".join(NAMED))
         require((arch or EVERY) not in found, "objective", options.objective, "one for each architecture")
         found[arch or EVERY] = ObjectiveConfig(name, tuning=tuning)  # type: ignore[arg-type]

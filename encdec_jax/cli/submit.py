@@ -33,6 +33,7 @@ _OPTIONS: dict[str, tuple[str, type]] = {
     "tpu": ("k8s: family of TPU slices, as v5e; each run gets the slice that its mesh fills", str),
     "queue": ("k8s: Kueue's queue", str),
 }
+_TO = "where; print: Slurm's scripts, submitting nothing; k8s prints manifests, too; local: this machine"
 _SITE = """\
 defaults: encdec_jax/site.toml in ~/.config (or XDG_CONFIG_HOME), as
   [slurm]
@@ -57,9 +58,8 @@ def add(verbs: Any) -> None:
     text = "say what a process sees here, or in a job: devices, versions, clocks, a collective's bandwidth, the folders"
     parser = add_verb(verbs, "doctor", text, _SITE)
     _launchers(parser)
-    parser.add_argument(
-        "--devices", type=ranged("devices", COUNT, int), default=1, help="of the job to submit; default 1"
-    )
+    text = "of the job to submit; default 1"
+    parser.add_argument("--devices", type=ranged("devices", COUNT, int), help=text)
     parser.set_defaults(function=_doctor, to="local")
 
     parser = add_verb(verbs, "logs", "print what the processes that worked on a run said")
@@ -74,7 +74,7 @@ def add(verbs: Any) -> None:
 
 
 def _launchers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", choices=get_args(Launcher), required=parser.prog.endswith("submit"), help="where to")
+    parser.add_argument("--to", choices=get_args(Launcher), required=parser.prog.endswith("submit"), help=_TO)
     parser.add_argument("--apply", action="store_true", help="k8s: give the manifests to kubectl, not only print them")
     for name, (text, kind) in _OPTIONS.items():
         parser.add_argument(f"--{name}", type=kind, help=text)
@@ -89,6 +89,7 @@ def _on_runs(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The options that stand in the place of a site's defaults, typed as its part declares them."""
+    require(not options.apply or options.to == "k8s", "--apply", options.to, "with --to k8s")
     part = KubernetesSite if options.to == "k8s" else SlurmSite
     whole = {field.name for field in fields(part) if "int" in str(field.type)}
     given = {}
@@ -112,7 +113,6 @@ def _submit(options: argparse.Namespace) -> int:
         for name, value in given.items():
             require(value is None, f"--{name}", value, "nothing: --to local is encdec run")
         return run(options.folder, options.workers)
-    require(not options.apply or options.to == "k8s", "--apply", options.to, "with --to k8s")
     done = submit(options.folder, options.to, options.workers, options.apply, **given)
     return print_dispatch(options.folder, options.to, done)
 
@@ -121,8 +121,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from encdec_jax.submit.doctor import doctor, submit_doctor
 
     if options.to == "local":
+        for name, value in (_given(options) | {"devices": options.devices}).items():
+            require(value is None, f"--{name.replace('_', '-')}", value, "only with --to slurm, k8s or print")
         return doctor()
-    return submit_doctor(options.to, options.devices, options.apply, **_given(options))
+    return submit_doctor(options.to, options.devices or 1, options.apply, **_given(options))
 
 
 def _logs(options: argparse.Namespace) -> int:
@@ -130,7 +132,7 @@ def _logs(options: argparse.Namespace) -> int:
 
     for path in logs(options.run):
         print(f"==> {path} <==")
-        print(path.read_text(encoding="utf-8", errors="replace").rstrip())
+        print(path.read_text(encoding="utf-8", errors="replace").rstrip() or "(nothing was said)")
     return 0
 
 
@@ -148,5 +150,8 @@ def _retry(options: argparse.Namespace) -> int:
     if options.failed == bool(options.runs):
         raise UserError("retry: give either the ids of runs, or --failed")
     again = retry(options.folder, options.runs)
-    print(f"pending again: {' '.join(again) or 'none'}; give: encdec submit or encdec run {options.folder}")
+    if not again:
+        print("nothing failed, nothing is retried")
+        return 0
+    print(f"pending again: {' '.join(again)}; give: encdec submit or encdec run {options.folder}")
     return 0

@@ -81,7 +81,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
       task: prepared in the run's vocabulary; or a seqio Task of `module`, with its own metrics and postprocessor.
       split: of it.
       module: Python module that registers the task, by dotted name or as FILE.py, or None.
-      limit: examples to score, evenly spaced; None for all.
+      limit: pairs to score, evenly spaced; None for all.
 
     Raises:
       UserError: the run has no checkpoint, the task is not prepared in its vocabulary or has no such split.
@@ -100,6 +100,10 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
         )
         require(split in cache.splits, "split", split, "one of " + ", ".join(cache.splits))
         if "inputs" not in cache.features:
+            accepted = (
+                f"none: {task!r} is text, of which the run's evaluate.windows = {run.evaluate.windows} are scored"
+            )
+            require(limit is None, "examples", limit, accepted)
             return _text(run, params, cache, split, where)
         examples = _cached(cache, task, split)
     else:

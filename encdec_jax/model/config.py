@@ -50,6 +50,8 @@ class StackConfig:
         )
         divides = not self.distinct or self.n_layers % self.distinct == 0
         require(divides, "distinct", self.distinct, f"0, or a divisor of n_layers = {self.n_layers}")
+        limited = self.window > 0 or self.global_every == 0
+        require(limited, "global_every", self.global_every, "0, because without a window every layer sees all")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def asked(defaults: Any, options: dict[str, Any]) -> Any:
     given = {name: value for name, value in options.items() if value is not None}
     known = {field.name for field in dataclasses.fields(defaults)}
     for name in given:
-        require(name in known, "option", f"--{name.replace('_', '-')}", "not here: see encdec submit --help")
+        other = "slurm or print" if isinstance(defaults, KubernetesSite) else "k8s"
+        require(name in known, f"--{name.replace('_', '-')}", given[name], f"only with --to {other}")
     return dataclasses.replace(defaults, **given)
 
 
@@ -128,4 +130,13 @@ def checked(given: Site) -> Site:
             value = getattr(part, field.name)
             if isinstance(value, str):
                 require(value.isprintable() and value.strip() == value != "", field.name, value, "one line of text")
+    for part, pattern, accepted in (
+        (given.slurm, r"\d+[KMGT]?", "as 64G"),
+        (given.kubernetes, r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", "as 64Gi"),
+    ):
+        require(part.memory is None or bool(re.fullmatch(pattern, part.memory)), "memory", part.memory, accepted)
+    time = given.slurm.time  # sbatch's own forms
+    accepted = "minutes, or as 12:00:00 or 2-00:00:00"
+    forms = r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|UNLIMITED|INFINITE"
+    require(time is None or bool(re.fullmatch(forms, time)), "time", time, accepted)
     return given

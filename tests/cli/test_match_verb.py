@@ -76,7 +76,8 @@ def test_any_objective_has_grids(tmp_path: Path, capsys: pytest.CaptureFixture) 
     ("options", "message"),
     [
         ("--objective mlm", "objective = 'mlm' is not accepted: one of causal_lm, "),
-        ("--objective rnn=ul2", "objective = 'rnn=ul2' is not accepted: an architecture before ="),
+        ("--objective rnn=ul2", "objective = 'rnn=ul2' is not accepted: one of --families before ="),
+        ("--families causal_lm,enc_dec --objective prefix_lm=ul2", "one of --families before =: causal_lm, enc_dec"),
         ("--objective ul2,ul2", "objective = 'ul2,ul2' is not accepted: one for each"),
         ("--tuning 0.1", "tuning = '0.1' is not accepted: none without --objective"),
         ("--objective ul2 --tuning x", "tuning = 'x' is not accepted: a share"),

@@ -119,6 +119,8 @@ def test_a_model_of_text_is_scored_on_text_and_on_pairs(tasks, drawn):
     assert list(done.scores) == ["suffix_bits_per_byte"]
     assert done.scores["suffix_bits_per_byte"].value == pytest.approx(8, rel=0.2)
     assert score_task(folder, "pairs", "train", limit=2).examples == (2, 12)
+    with pytest.raises(UserError, match="examples = 2 is not accepted: none: 'noise' is text"):
+        score_task(folder, "noise", "validation", limit=2)
 
 
 def test_mistakes_are_one_line(tasks, drawn):

@@ -163,7 +163,11 @@ def test_a_site_says_what_is_asked_for(experiment):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "slurm", "--image", "x"], "option = '--image' is not accepted"),
+        (["--to", "slurm", "--image", "x"], "--image = 'x' is not accepted: only with --to k8s"),
+        (["--to", "k8s", "--time", "1"], "--time = '1' is not accepted: only with --to slurm or print"),
+        (["--to", "print", "--time", "soon"], "time = 'soon' is not accepted: minutes"),
+        (["--to", "print", "--memory", "64Gi"], "memory = '64Gi' is not accepted: as 64G"),
+        (["--to", "k8s", "--image", "x", "--memory", "64GB"], "memory = '64GB' is not accepted: as 64Gi"),
         (["--to", "local", "--time", "1"], "--time = '1' is not accepted: nothing"),
         (["--to", "slurm", "--workers", "0"], "workers = '0' is not accepted: a whole number"),
         (["--to", "slurm", "--cpus", "x"], "cpus = 'x' is not accepted: "),
@@ -190,7 +194,9 @@ def test_the_verbs_print_what_is_and_what_is_not(experiment, sbatch, capsys):
     assert json.loads(capsys.readouterr().out)["counts"] == {"queued": 4}
     assert main(["cancel", str(experiment.folder)]) == 0
     assert main(["retry", str(experiment.folder)]) == 2
+    capsys.readouterr()
     assert main(["retry", str(experiment.folder), "--failed"]) == 0
+    assert capsys.readouterr().out == "nothing failed, nothing is retried\n"
 
 
 def test_a_run_at_work_shows_its_speed(experiment):
@@ -273,6 +279,8 @@ def test_logs_are_found_by_the_id_alone(experiment, sbatch, capsys):
         worker = experiment.root / "logs" / f"{os.uname().nodename}-1-worker-0-{os.getpid()}.log"
         worker.write_text("")
         assert logs(next(iter(experiment.runs)))[-1] == worker
+        assert main(["logs", next(iter(experiment.runs))]) == 0
+        assert "(nothing was said)" in capsys.readouterr().out
     with pytest.raises(UserError, match="run = 'nothing' is not accepted: the id of a run"):
         logs("nothing")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import pytest
 
+from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
 from encdec_jax.submit import doctor as ward
 from encdec_jax.submit.doctor import doctor, submit_doctor
@@ -66,3 +67,9 @@ def test_as_a_job_it_is_of_the_size_asked_for(folders, monkeypatch, capsys):
     assert script.rstrip().endswith("-m encdec_jax doctor")
     assert submit_doctor("k8s", 16, False, tpu="v5e", image="i", claim="c") == 0
     assert "gke-tpu-topology: 4x4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--devices", "16"], ["--gpus", "8"], ["--apply"]])
+def test_here_it_takes_no_options_of_a_job(options, capsys):
+    assert main(["doctor", *options]) == 2
+    assert f"{options[0]} = " in capsys.readouterr().err

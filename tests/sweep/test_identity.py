@@ -21,7 +21,7 @@ from encdec_jax.train.config import OptimConfig
 STACK = StackConfig(2, 16, 4, 2, 8, 32)
 RUN = RunConfig(ModelConfig("enc_dec", 64, STACK, STACK, tie="none"), objective=ObjectiveConfig("prefix_lm"))
 PARTS = (Part(1.0, ObjectiveConfig("ul2")), Part(1.0, ObjectiveConfig("prefix_lm")))
-SHARED = replace(STACK, distinct=2)
+SHARED, LOCAL = replace(STACK, distinct=2), replace(STACK, window=4)
 BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
     "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
@@ -30,6 +30,8 @@ BESIDE = {  # runs whose other fields accept several values of a field
     "evaluate.splits": replace(RUN, evaluate=EvalConfig(splits=("test",))),
     "model.decoder.distinct": replace(RUN, model=replace(RUN.model, decoder=SHARED)),
     "model.encoder.distinct": replace(RUN, model=replace(RUN.model, encoder=SHARED)),
+    "model.decoder.global_every": replace(RUN, model=replace(RUN.model, decoder=LOCAL)),
+    "model.encoder.global_every": replace(RUN, model=replace(RUN.model, encoder=LOCAL)),
     "objective.parts": replace(RUN, objective=ObjectiveConfig("mixture", parts=PARTS)),
 }
 
