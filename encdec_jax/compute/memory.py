@@ -240,7 +240,7 @@ def _layer(
             held = sum(length[edge.key] for edge in looks)
             keys = rows * held
             layerwise = any(edge.reads.states == "layer" for edge in looks)
-            if sub.memory_norm is not None:
+            if sub.memory_norm not in (None, sub.in_norm):
                 none += keys * plan.scope.memory * (8 + c)
             if len(looks) > 1:
                 none += d * (keys * c + (8 * (keys - n) if layerwise else 0))

@@ -37,6 +37,8 @@ ARCHS: dict[str, Arch] = {
     "enc_dec_causal": Arch(True, False, "embeddings", "final", "sublayer"),
     # T5's shared encoder-decoder (section 3.2.2), with T5Gemma 2's merged attention (arXiv 2512.14856).
     "enc_dec_shared": Arch(True, True, "blocks", "final", "merged"),
+    # T5Gemma 2 (arXiv 2512.14856): merged attention to the final states of an encoder of its own.
+    "enc_dec_merged": Arch(True, True, "embeddings", "final", "merged"),
     # Zhang et al. 2022 (arXiv 2202.00528), LayerWise.
     "layerwise": Arch(True, True, "embeddings", "layers", "sublayer"),
     # He et al. 2018, layer-wise coordination: shared blocks, same-layer states.

@@ -20,6 +20,7 @@ from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.parts.step import Step
 from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
 from encdec_jax.model.sees import Causal, Full, Prefix, Sees
 
@@ -32,7 +33,7 @@ class Sub:
       name: of its node in the declaration.
       layer: f.
       in_norm, branch_norm, out_norm: names of the norms' nodes; None for no norm.
-      memory_norm: the same, of the states of other layers that it reads.
+      memory_norm: the same, of the source's states that it reads; it may be in_norm.
       scale: of the residual branch.
     """
 
@@ -147,7 +148,10 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     own = [Reads(name, name, "own", _own(config, name, window), config.position) for name in scope.streams]
     memory = [Reads("target", "source", states, Full(), position)] if from_source else []
     if arch.joins == "merged":
-        return _sub(config, "attn", Attention((*own, *memory))), _sub(config, "mlp", MLP())
+        merged = _sub(config, "attn", Attention((*own, *memory)))
+        if not arch.own_encoder:  # states of the same blocks are not normalised yet, an encoder's final ones are
+            merged = replace(merged, memory_norm=merged.in_norm)
+        return merged, _sub(config, "mlp", MLP())
     subs = [_sub(config, "attn", Attention(tuple(own)))]
     if memory:  # a layer's output is not normalised yet, the encoder's final output is
         cross = _sub(config, "cross", Attention(tuple(memory)))
@@ -155,7 +159,12 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     return (*subs, _sub(config, "mlp", MLP()))
 
 
-BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard}
+def stepped(scope: Scope, layer: int) -> BlockSpec:
+    """A vector of the layer's own, then the standard block: a Universal Transformer's, if `distinct` is 1."""
+    return (Sub("step", Step()), *standard(scope, layer))
+
+
+BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard, "stepped": stepped}
 
 
 def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:

@@ -79,7 +79,7 @@ class ModelConfig:
         final norm: Vaswani et al. 2017), or in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
       norm_kind: RMSNorm, or LayerNorm with a bias.
       position: how positions enter attention: RoPE, or not at all.
-      cross_position: the same of cross-attention and merged keys, if it is not as `position`.
+      cross_position: the same of cross-attention and of merged keys of the source, if it is not as `position`.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
     """
 
@@ -110,8 +110,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
         check_ranges(self, "model.")
-        accepted = f"'same', because {self.arch} joins the source's keys to its own: one softmax, one kind of positions"
-        same = self.cross_position in ("same", self.position)
+        accepted = f"'same' or 'none', because {self.arch} joins the source's keys to its own: one query for both"
+        same = self.cross_position in ("same", "none", self.position)
         require(same or self.choices.joins != "merged", "model.cross_position", self.cross_position, accepted)
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
@@ -125,6 +125,10 @@ class ModelConfig:
                 self.encoder.n_layers,
                 f"model.decoder.n_layers = {self.decoder.n_layers}, because {self.arch} reads layer by layer",
             )
+        if self.choices.joins == "merged":
+            accepted = f"model.decoder.d_model = {self.decoder.d_model}, because {self.arch} joins keys of both"
+            same = self.encoder.d_model == self.decoder.d_model
+            require(same, "model.encoder.d_model", self.encoder.d_model, accepted)
         if self.tie in ("all", "inputs"):
             require(
                 self.encoder.d_model == self.decoder.d_model,

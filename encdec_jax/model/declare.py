@@ -74,7 +74,7 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
             tree |= node | around
         else:
             tree |= around | node
-        if sub.memory_norm is not None:
+        if sub.memory_norm not in (None, sub.in_norm):
             tree[sub.memory_norm] = norms.declare(scope.config, scope.memory, ("source",))
     return tree
 

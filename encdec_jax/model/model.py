@@ -140,7 +140,7 @@ class Model(nnx.Module):
         ran = stack(self._embed(stack, "source", source), "source", source, views, emit=emit, key=key)
         if read.by_layer:
             return ran.emitted, ran.aux
-        return (ran.x if read.merged else normed(stack, ran.x)), ran.aux
+        return (ran.x if read.merged and self.encoder is None else normed(stack, ran.x)), ran.aux
 
     def _decode(
         self,
@@ -175,8 +175,9 @@ class Model(nnx.Module):
     ) -> View:
         config, size = self.config, stack.plan.scope.size
         masks: list[Array | Pattern] = []
-        turns: list[CosSin | None] = []
+        turns: list[tuple[CosSin | None, Stream]] = []
         biases: list[Array | None] = []
+        keys: list[Stream] = []
         for reads in sorted(looked, key=lambda one: one.states == "own"):
             own = reads.states == "own"
             slots = query if cache is None else cache.stream
@@ -187,11 +188,13 @@ class Model(nnx.Module):
             assert plain or known is not None
             masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
             if own or cache is None:  # cached keys are rotated already; the stream's own are not
-                turns.append(position.turn(config, query if own else key, size.head_dim))
+                turned = query if own else key
+                turns.append((position.turn(config, turned, size.head_dim), turned))
             held = stack.position(reads.position)
             biases.append(position.bias(held, config, reads, query, key, size.n_heads))
+            keys.append(key)
         mine = POSITIONS[looked[0].position].turn(config, query, size.head_dim)
-        return View(_masks(masks), mine, _turns(turns), _biases(biases))
+        return View(_masks(masks), mine, _turns(turns), _biases(biases, keys))
 
 
 def _masks(masks: list[Array | Pattern]) -> Array | Pattern:
@@ -203,21 +206,28 @@ def _masks(masks: list[Array | Pattern]) -> Array | Pattern:
     return jnp.concatenate([one for one in masks if not isinstance(one, Pattern)], axis=2)
 
 
-def _turns(parts: list[CosSin | None]) -> CosSin | None:
-    known = [part for part in parts if part is not None]
-    assert len(known) in (0, len(parts)), "one softmax has one kind of positions"
-    if len(known) < 2:
-        return known[0] if known else None
-    cos, sin = (jnp.concatenate(both, axis=1) for both in zip(*known, strict=True))
+def _turns(parts: list[tuple[CosSin | None, Stream]]) -> CosSin | None:
+    """What the joined keys are rotated by; those without positions by nothing: cosine 1, sine 0."""
+    known = next((turn for turn, _ in parts if turn is not None), None)
+    if known is None or len(parts) < 2:
+        return known
+
+    def still(one: Array, key: Stream, value: float) -> Array:
+        return jnp.full((*key.position.shape, *one.shape[2:]), value, one.dtype)
+
+    every = [turn or (still(known[0], key, 1), still(known[1], key, 0)) for turn, key in parts]
+    cos, sin = (jnp.concatenate(both, axis=1) for both in zip(*every, strict=True))
     return cos, sin
 
 
-def _biases(parts: list[Array | None]) -> Array | None:
-    known = [part for part in parts if part is not None]
-    assert len(known) in (0, len(parts)), "one softmax has one kind of positions"
-    if len(known) < 2:
-        return known[0] if known else None
-    return jnp.concatenate(known, axis=3)
+def _biases(parts: list[Array | None], keys: list[Stream]) -> Array | None:
+    """What is added to the scores of the joined keys: 0 to those without positions."""
+    known = next((part for part in parts if part is not None), None)
+    if known is None or len(parts) < 2:
+        return known
+    still = [jnp.zeros((*known.shape[:3], key.position.shape[1]), known.dtype) for key in keys]
+    every = [none if part is None else part for part, none in zip(parts, still, strict=True)]
+    return jnp.concatenate(every, axis=3)
 
 
 def initial(config: ModelConfig, key: Array) -> nnx.State:

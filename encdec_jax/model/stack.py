@@ -240,9 +240,8 @@ def apply(node: Node, sub: Sub, x: Array, seen: Seen) -> tuple[Array, Out]:
 
 
 def memory_norm(node: Node, sub: Sub) -> Callable[[Array], Array]:
-    """What states that a sublayer reads go through: joined to its own keys, what its input went through."""
-    own = any(one.states == "own" for one in sub.layer.reads)
-    return lambda states: _normed(node, sub.in_norm if own else sub.memory_norm, states)
+    """What the source's states that a sublayer reads go through."""
+    return lambda states: _normed(node, sub.memory_norm, states)
 
 
 def normed(stack: Stack, x: Array) -> Array:

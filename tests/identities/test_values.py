@@ -53,6 +53,19 @@ CONFIGS = {
     "depth shares a cycle": model("layerwise", replace(LOCAL, n_layers=4, distinct=2, cross_every=2)),
     "depth shares, but for a user's sublayer": model("prefix_lm", replace(DEEP, distinct=1), block="tests' own"),
     "merged, every other layer": model("enc_dec_shared", replace(DEEP, cross_every=2)),
+    "ALBERT": model("enc_dec", replace(DEEP, distinct=1), mlp="gelu"),
+    "Universal Transformer": model("enc_dec", replace(DEEP, distinct=1), block="stepped"),
+    "Return of the Encoder": replace(
+        model("enc_dec", replace(SMALL, n_layers=2, d_model=24), mlp="gelu", cross_position="none"),
+        encoder=replace(SMALL, n_layers=4, d_model=24),
+    ),
+    "T5Gemma 2": model("enc_dec_merged", LOCAL, norm="sandwich", cross_position="none", qk_norm=True),
+    "merged, an encoder of its own": model("enc_dec_merged", replace(DEEP, cross_every=2)),
+    "merged, post-norm": model("enc_dec_merged", norm="post"),
+    "merged, a user's positions in self-attention alone": model(
+        "enc_dec_merged", position="tests' own", cross_position="none"
+    ),
+    "one layer in six reads": model("enc_dec", replace(SMALL, n_layers=6, cross_every=6)),
 }
 every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
