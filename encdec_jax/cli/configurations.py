@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from typing import Any
 
 from encdec_jax import cpus
@@ -13,8 +14,11 @@ from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import atomic_write, expanded
+from encdec_jax.model.named import named
 from encdec_jax.model.presets import preset
 from encdec_jax.ranges import Range
+
+log = logging.getLogger(__name__)
 
 
 def add(verbs: Any) -> None:
@@ -39,7 +43,8 @@ def add(verbs: Any) -> None:
     text = "restate the training FLOPs as 6ND, kaplan, chinchilla, maxtext or levanter count them"
     count.add_argument("--as", dest="convention", metavar="NAME", help=text)
     count.add_argument("--json", action="store_true", help="print one JSON object")
-    count.set_defaults(function=_count)
+    count.add_argument("--preset", metavar="NAME", help="a published model in place of CONFIG: t5-base, roe-330m, ...")
+    count.set_defaults(function=_count, given=_counted)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -71,6 +76,19 @@ def _previewed(options: argparse.Namespace, rest: list[str]) -> RunConfig:
     model = preset(options.arch or "enc_dec", d_model=64, dec_layers=2, vocab_size=1_000_000)
     scored = EvalConfig(prefix=1, suffix=1, windows=1)
     return given_config(rest, RunConfig(model, objective=ObjectiveConfig("prefix_lm"), evaluate=scored))
+
+
+def _counted(options: argparse.Namespace, rest: list[str]) -> RunConfig:
+    """The configuration that arguments name, or that of a published model, with what they change of it."""
+    if options.preset is None:
+        return given_config(rest)
+    found = named(options.preset)
+    config = next((argument for argument in rest if not argument.startswith("--config.")), None)
+    require(config is None, "CONFIG", config, "none beside --preset, which is one")
+    if found.lacks:
+        log.warning("%s: not in this count: %s", options.preset, "; ".join(found.lacks))
+    objective = "prefix_lm" if found.config.choices.own_stream else "causal_lm"
+    return given_config(rest, RunConfig(found.config, objective=ObjectiveConfig(objective)))
 
 
 def _count(options: argparse.Namespace) -> int:

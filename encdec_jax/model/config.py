@@ -110,8 +110,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
         check_ranges(self, "model.")
-        accepted = f"'same' or 'none', because {self.arch} joins the source's keys to its own: one query for both"
-        same = self.cross_position in ("same", "none", self.position)
+        accepted = f"'same', because {self.arch} joins the source's keys to its own: one softmax, one kind of positions"
+        final = (
+            self.cross_position == "none" and self.choices.reads == "final"
+        )  # keys that are made for the target alone
+        same = final or self.cross_position in ("same", self.position)
         require(same or self.choices.joins != "merged", "model.cross_position", self.cross_position, accepted)
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")

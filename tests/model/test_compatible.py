@@ -33,5 +33,16 @@ def test_parts_that_do_not_go_together_are_refused(changes: dict, message: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_merged_keys_may_lack_positions_only_if_they_are_made_for_the_target_alone() -> None:
+    assert edges(model_config("enc_dec_merged", cross_position="none"))
+    with pytest.raises(UserError, match=r"model\.cross_position = 'none' is not accepted: 'same', because coordinated"):
+        model_config("coordinated", cross_position="none")
+
+
+def test_merged_keys_have_one_width() -> None:
+    with pytest.raises(UserError, match=r"model\.encoder\.d_model = 8 is not accepted: model\.decoder\.d_model = 16"):
+        model_config("enc_dec_merged", encoder=replace(SMALL, d_model=8), tie="none")
+
+
 def test_an_odd_head_is_refused_only_with_rope() -> None:
     assert edges(model_config("enc_dec", decoder=ODD, encoder=ODD, position="none"))

@@ -1,0 +1,152 @@
+"""Published models by name: their shapes, where these are from, how many parameters they have, what is missing here.
+
+`encdec count --preset NAME` counts them. T5-Efficient's names ('t5-efficient-small-el16-dl8') are read, not listed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from encdec_jax.errors import require
+from encdec_jax.model.config import ModelConfig, StackConfig
+
+T5_VOCAB = 32_128
+
+
+@dataclass(frozen=True)
+class Named:
+    """A published model.
+
+    Attributes:
+      config: it, as far as there are parts for it here.
+      source: paper or code.
+      published: parameters, as its source rounds them; None where it gives no number.
+      why: what the count differs by from `published`, where that is more than 1 %.
+      lacks: what it has and `config` has not.
+    """
+
+    config: ModelConfig
+    source: str
+    published: float | None = None
+    why: str = ""
+    lacks: tuple[str, ...] = ()
+
+
+def named(name: str) -> Named:
+    """A published model.
+
+    Args:
+      name: one of `NAMED`, or 't5-efficient-' and a name of arXiv 2109.10686.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    if name.startswith(EFFICIENT):
+        return efficient(name)
+    accepted = f"one of {', '.join(NAMED)}, or {EFFICIENT}SIZE-..., as in {EFFICIENT}small-el16-dl8"
+    require(name in NAMED, "preset", name, accepted)
+    return NAMED[name]
+
+
+def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
+    """T5 1.0 (arXiv 1910.10683, section 2.1): pre-norm RMSNorm, no biases, one table."""
+    return ModelConfig("enc_dec", T5_VOCAB, decoder, encoder, mlp="gelu", position="none")
+
+
+T5_LACKS = ("ReLU (here GELU, of as many weights)", "T5's relative bias (32 numbers a head and stack)")
+ROUNDED = "the source gives whole millions below 1B, whole billions above, and the base model as 220M"
+
+
+def efficient(name: str) -> Named:
+    """A model of Tay et al. 2021 (arXiv 2109.10686) by its name: a size, and what differs from it.
+
+    'nl' layers of both stacks, 'el' of the encoder, 'dl' of the decoder, 'ff' d_ff, 'dm' d_model, 'kv' head_dim, 'nh'
+    heads, each with the number behind it, taken as it stands.
+
+    Raises:
+      UserError: it is no such name, or shares heads ('sh') or ties keys to values ('skv'), which no part here does.
+    """
+    size, *changes = name.removeprefix(EFFICIENT).split("-")
+    require(size in SIZES, "preset", name, f"{EFFICIENT} and one of {', '.join(SIZES)}")
+    stack, published = SIZES[size]
+    found: dict[str, int] = {}
+    for change in changes:
+        require(change not in ("sh", "skv"), "preset", name, f"no {change!r}: there is no part that shares so here")
+        key, digits = change[:2], change[2:]
+        accepted = f"behind the size {', '.join(LETTERS)} with a number, each once, as in {EFFICIENT}small-el16-dl8"
+        fits = key in LETTERS and key not in found and re.fullmatch("[1-9][0-9]{0,8}", digits) is not None
+        require(fits, "preset", name, accepted)
+        found[key] = int(digits)
+    require("nl" not in found or not {"el", "dl"} & set(found), "preset", name, "nl, or el and dl, not both")
+    both = found.get("nl", stack.n_layers)
+    shape = {field: found[key] for key, field in LETTERS.items() if field and key in found}
+    like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
+    config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
+    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS)
+
+
+EFFICIENT = "t5-efficient-"
+LETTERS = {"nl": "", "el": "", "dl": "", "ff": "d_ff", "dm": "d_model", "kv": "head_dim", "nh": "n_heads"}
+# One stack, and published parameters. The paper's table gives tiny, mini and small heads of 32; only heads of 64 have
+# its own numbers of parameters (with 32 they are 14.0M, 26.5M and 51.0M).
+SIZES: dict[str, tuple[StackConfig, float]] = {
+    "tiny": (StackConfig(4, 256, 4, 4, 64, 1024), 16e6),
+    "mini": (StackConfig(4, 384, 8, 8, 64, 1536), 31e6),
+    "small": (StackConfig(6, 512, 8, 8, 64, 2048), 60e6),
+    "base": (StackConfig(12, 768, 12, 12, 64, 3072), 220e6),
+    "large": (StackConfig(24, 1024, 16, 16, 64, 4096), 738e6),
+    "xl": (StackConfig(24, 1024, 32, 32, 128, 16384), 3e9),
+    "xxl": (StackConfig(24, 1024, 128, 128, 128, 65536), 11e9),
+}
+BASE = SIZES["base"][0]
+T5 = {"small": "small", "base": "base", "large": "large", "3b": "xl", "11b": "xxl"}  # names of the sizes in T5's paper
+_ROE = StackConfig(20, 1024, 6, 3, 64, 4096)
+_GEMMA = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
+
+
+def _shared(**changes: Any) -> ModelConfig:
+    """T5 base, each stack's layers with one set of weights."""
+    one = replace(BASE, distinct=1)
+    return replace(t5(one, one), **changes)
+
+
+def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
+    return ModelConfig("causal_lm", 50_368, StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff))
+
+
+ETTIN = "arXiv 2507.11412; vocabulary of ModernBERT"
+_NAMES = "names of sizes are rounded: 16.8M, 395M and 1028M are 17M, 400M and 1B"
+ETTIN_LACKS = ("GeGLU (here SwiGLU, of as many weights)", "LayerNorm without bias (here RMSNorm, of as many weights)")
+NAMED: dict[str, Named] = {
+    **{
+        f"t5-{name}": Named(t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS)
+        for name, size in T5.items()
+    },
+    "albert-t5-base": Named(
+        _shared(),
+        "arXiv 2207.10551 (ALBERT); tensorflow/mesh",
+        lacks=(*T5_LACKS, "an embedding through 128 dimensions"),
+    ),
+    "universal-t5-base": Named(
+        _shared(block="stepped"), "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh", lacks=T5_LACKS
+    ),
+    "roe-330m": Named(
+        ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
+        "arXiv 2501.16273; microsoft/encoder-decoder-slm",
+        330e6,
+        lacks=("biases of the MLPs",),
+    ),
+    "t5gemma2-270m-270m": Named(
+        ModelConfig("enc_dec_merged", 262_144, _GEMMA, _GEMMA, norm="sandwich", qk_norm=True, cross_position="none"),
+        "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
+        lacks=("GeGLU (here SwiGLU, of as many weights)", "a base of RoPE for each kind of layer", "scales of QK-norm"),
+    ),
+    "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, _NAMES, ETTIN_LACKS),
+    "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, _NAMES, ETTIN_LACKS),
+    "ettin-68m": Named(_ettin(19, 512, 768, 8), ETTIN, 68e6, _NAMES, ETTIN_LACKS),
+    "ettin-150m": Named(_ettin(22, 768, 1152, 12), ETTIN, 150e6, _NAMES, ETTIN_LACKS),
+    "ettin-400m": Named(_ettin(28, 1024, 2624, 16), ETTIN, 400e6, _NAMES, ETTIN_LACKS),
+    "ettin-1b": Named(_ettin(28, 1792, 3840, 28), ETTIN, 1e9, _NAMES, ETTIN_LACKS),
+}
