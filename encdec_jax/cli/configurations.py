@@ -14,8 +14,8 @@ from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import require
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.files import atomic_write, expanded
-from encdec_jax.model.named import named
 from encdec_jax.model.presets import preset
+from encdec_jax.model.zoo import named
 from encdec_jax.ranges import Range
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ def _counted(options: argparse.Namespace, rest: list[str]) -> RunConfig:
     require(config is None, "CONFIG", config, "none beside --preset, which is one")
     if found.lacks:
         log.warning("%s: not in this count: %s", options.preset, "; ".join(found.lacks))
-    objective = "prefix_lm" if found.config.choices.own_stream else "causal_lm"
-    return given_config(rest, RunConfig(found.config, objective=ObjectiveConfig(objective)))
+    objective = ObjectiveConfig("prefix_lm" if found.config.choices.own_stream else "causal_lm")
+    return given_config(rest, RunConfig(found.config, objective=objective))
 
 
 def _count(options: argparse.Namespace) -> int:

@@ -18,9 +18,9 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
+from encdec_jax.model.parts.depth import Step
 from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
-from encdec_jax.model.parts.step import Step
 from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
 from encdec_jax.model.sees import Causal, Full, Prefix, Sees
 

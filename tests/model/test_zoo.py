@@ -9,8 +9,8 @@ import pytest
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.named import EFFICIENT, NAMED, SIZES, named
 from encdec_jax.model.param import leaves
+from encdec_jax.model.zoo import EFFICIENT, NAMED, SIZES, named
 
 PUBLISHED = [*NAMED, *(EFFICIENT + size for size in SIZES)]
 
