@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tiny import tiny_run, write_noise
 
-from encdec_jax.cli.arguments import given_config
 from encdec_jax.cli.main import _parser
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.train.loop import train
@@ -40,11 +39,12 @@ def test_the_python_of_the_readme_runs(folders, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_of_the_readme_are_accepted(command, monkeypatch):
+def test_the_commands_of_the_readme_are_accepted(command, folders, monkeypatch):
+    write_noise("bible_en")  # which a preview without a configuration asks for its vocabulary
     monkeypatch.chdir(ROOT)
     whole = re.sub(r"[\[\]]", "", command)  # with what is optional
     options, rest = _parser().parse_known_args(shlex.split(whole)[1:])
     if options.takes_config:
-        given_config(rest)
+        options.given(options, rest)
     else:
         assert rest == []

@@ -36,6 +36,7 @@ def add(verbs: Any) -> None:
     preview.add_argument("--objective", metavar="NAME", help="objective.name of the configuration")
     preview.add_argument("--arch", help="architecture, where no CONFIG is given; default enc_dec")
     preview.add_argument("--html", type=expanded, metavar="FILE", help="write what is printed as a page, too")
+    preview.usage = "encdec preview [CONFIG] [--config.FIELD=VALUE ...] [options]"
     preview.set_defaults(function=_preview, given=_previewed)
     count = add_config_verb(
         verbs, "count", "print parameters, FLOPs and bytes, of training, prefill and decoding, by group"
