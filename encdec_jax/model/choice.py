@@ -61,6 +61,8 @@ def _missing(kernel: Kernel, config: ModelConfig, platform: str) -> str | None:
         return "splash attention has no sliding windows here"
     if kernel == "splash" and any(POSITIONS[edge.reads.position].biased for edge in looks):
         return "splash attention takes no bias of positions"
+    if config.score_cap:
+        return "only plain attention caps scores (model.score_cap)"
     heads = [stack.head_dim for stack in (config.decoder, config.encoder) if stack]
     if kernel == "cudnn" and config.dtype != "bfloat16":
         return f"cuDNN's attention takes model.dtype = 'bfloat16' and this model has {config.dtype!r}"

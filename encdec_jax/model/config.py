@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS, Arch
 from encdec_jax.ranges import Range, check_ranges
 from encdec_jax.resolve import execution, later
+
+Activation: TypeAlias = Literal["swiglu", "gelu", "gelu_exact", "relu", "relu2", "geglu"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class ModelConfig:
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
       rope_theta: the base of RoPE's wavelengths, in tokens, at least 1.
-      mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's and T5 v1.1's).
+      mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's), or exact, ReLU, its square
+        (arXiv 2109.08668), or GEGLU, whose GELU has its tanh form (T5 v1.1).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
       scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.
@@ -78,8 +81,23 @@ class ModelConfig:
       norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (then no stack has a
         final norm: Vaswani et al. 2017), or in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
       norm_kind: RMSNorm, or LayerNorm with a bias.
-      position: how positions enter attention: RoPE, or not at all.
+      position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1); ALiBi
+        (arXiv 2108.12409); a learned or a sinusoidal vector that is added to embeddings; or not at all. Biases are of
+        self-attention alone.
       cross_position: the same of cross-attention and of merged keys of the source, if it is not as `position`.
+      qk_scaled_norm: RMSNorm of queries and keys over head_dim with a learned scale for either (Qwen 3).
+      v_norm: parameter-free RMSNorm of values over head_dim (RedLLM).
+      mixed_norm: and of what each head mixed of them, before the output's matrix (RedLLM; its encoder-decoder alone).
+      score_scale: what scores of attention are multiplied by (T5: 1); 0 for head_dim^-0.5. Queries' weights are drawn
+        so that scores begin as large as with that.
+      score_cap, logit_cap: c, where scores of attention (before biases), or logits, z become c tanh(z / c) (Gemma 2,
+        arXiv 2408.00118); 0 for no cap.
+      embedding: how tables are held: 'scaled', drawn at d_model^-0.5 and multiplied by d_model^0.5 where ids are
+        looked up (Vaswani et al. 2017); or 'plain', drawn at 1 and looked up as they are, and multiplied by
+        d_model^-0.5 where they are the output head too (T5).
+      position_buckets: of T5's relative bias: half of them for either direction where both are seen; a multiple of 4.
+      position_range: the distance from which all share its last bucket; more than `position_buckets`.
+      position_rows: of learned absolute positions; a token behind them has a loss that is no number.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
     """
 
@@ -88,7 +106,7 @@ class ModelConfig:
     decoder: StackConfig
     encoder: StackConfig | None = None
     rope_theta: Annotated[float, Range(1)] = 10_000.0
-    mlp: Literal["swiglu", "gelu"] = "swiglu"
+    mlp: Activation = "swiglu"
     qk_norm: bool = False
     tie: Literal["all", "inputs", "decoder", "none"] = "all"
     scan: bool = execution(True)
@@ -98,9 +116,19 @@ class ModelConfig:
     base_width: Annotated[int, Range(0, 2**20)] = later(0)
     norm: Literal["pre", "post", "sandwich"] = "pre"
     norm_kind: Literal["rms", "layer"] = later("rms")
-    position: Literal["rope", "none"] = "rope"
+    position: Literal["rope", "t5", "alibi", "learned", "sinusoidal", "none"] = "rope"
     cross_position: Literal["same", "rope", "none"] = later("same")
     block: str = later("standard")
+    qk_scaled_norm: bool = later(False)
+    v_norm: bool = later(False)
+    mixed_norm: bool = later(False)
+    score_scale: Annotated[float, Range(0)] = later(0.0)
+    score_cap: Annotated[float, Range(0)] = later(0.0)
+    logit_cap: Annotated[float, Range(0)] = later(0.0)
+    embedding: Literal["scaled", "plain"] = later("scaled")
+    position_buckets: Annotated[int, Range(4, 2**16)] = later(32)
+    position_range: Annotated[int, Range(5, 2**24)] = later(128)
+    position_rows: Annotated[int, Range(1, 2**24)] = later(1024)
 
     @property
     def choices(self) -> Arch:
@@ -110,6 +138,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.arch in ARCHS, "model.arch", self.arch, "one of " + ", ".join(ARCHS))
         check_ranges(self, "model.")
+        self._check_parts()
         accepted = f"'same', because {self.arch} joins the source's keys to its own: one softmax, one kind of positions"
         final = (
             self.cross_position == "none" and self.choices.reads == "final"
@@ -139,3 +168,13 @@ class ModelConfig:
                 self.tie,
                 f"'decoder' or 'none', because the widths differ ({self.encoder.d_model} and {self.decoder.d_model})",
             )
+
+    def _check_parts(self) -> None:
+        both = self.qk_norm and self.qk_scaled_norm
+        require(not both, "model.qk_scaled_norm", self.qk_scaled_norm, "false, because model.qk_norm is true")
+        plain = self.embedding == "plain" and self.base_width
+        require(not plain, "model.embedding", self.embedding, "'scaled', which muP is written for (model.base_width)")
+        buckets = self.position_buckets
+        require(buckets % 4 == 0, "model.position_buckets", buckets, "a multiple of 4")
+        accepted = f"more than model.position_buckets = {buckets}"
+        require(self.position_range > buckets, "model.position_range", self.position_range, accepted)

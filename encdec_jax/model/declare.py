@@ -27,12 +27,13 @@ def model(config: ModelConfig) -> Tree:
     width = config.decoder.d_model
     streams: tuple[StreamName, ...] = ("source", "target") if arch.own_stream else ("target",)
     tree: Tree = {}
+    std = tables.looked_up_std(config)
     own_source = arch.own_stream and config.tie in ("decoder", "none")
     if own_source:
         source_width = config.encoder.d_model if config.encoder else width
-        tree["source_embed"] = {"table": tables.declare(vocab, source_width, "source embedding", ("source",))}
+        tree["source_embed"] = {"table": tables.declare(vocab, source_width, "source embedding", ("source",), std)}
     seen: tuple[StreamName, ...] = ("target",) if own_source else streams
-    tree["embed"] = {"table": tables.declare(vocab, width, "target embedding", seen)}
+    tree["embed"] = {"table": tables.declare(vocab, width, "target embedding", seen, std)}
     for side, plan in plans(config).items():
         tree[side] = stack(plan)
     if config.tie in ("inputs", "none"):

@@ -52,13 +52,13 @@ def join_patterns(first: Pattern, second: Pattern) -> Pattern:
     return Pattern("causal", second.query_segment, next(keys), second.query_open, next(keys))
 
 
-def cudnn(q: Array, k: Array, v: Array, mask: Array, bias: Array | None = None) -> Array:
+def cudnn(q: Array, k: Array, v: Array, mask: Array, scale: float, bias: Array | None = None) -> Array:
     """`encdec_jax.model.softmax.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads."""
     bias = None if bias is None else bias.astype(q.dtype)
-    return jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], implementation="cudnn")
+    return jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], scale=scale, implementation="cudnn")
 
 
-def splash(q: Array, k: Array, v: Array, pattern: Pattern, interpret: bool = False) -> Array:
+def splash(q: Array, k: Array, v: Array, pattern: Pattern, scale: float, interpret: bool = False) -> Array:
     """`encdec_jax.model.softmax.attention` by splash attention, on each device's rows and heads.
 
     With a prefix, two passes and a choice: queries that are open see the open keys of their segment, all others see
@@ -68,17 +68,21 @@ def splash(q: Array, k: Array, v: Array, pattern: Pattern, interpret: bool = Fal
       q: [batch, queries, n_heads, head_dim].
       k, v: [batch, keys, n_kv_heads, head_dim].
       pattern: what each query sees.
+      scale: that the scores are multiplied by.
       interpret: run the kernel's steps one by one on a CPU.
     """
     if pattern.sees != "prefix":
-        return by_heads(partial(_pass, pattern.sees, interpret), q, k, v, pattern.query_segment, pattern.key_segment)
-    before = splash(q, k, v, pattern._replace(sees="causal"), interpret)
+        one_pass = partial(_pass, pattern.sees, interpret, scale)
+        return by_heads(one_pass, q, k, v, pattern.query_segment, pattern.key_segment)
+    before = splash(q, k, v, pattern._replace(sees="causal"), scale, interpret)
     hidden = jnp.where(pattern.key_open, pattern.key_segment, -1)
-    around = splash(q, k, v, pattern._replace(sees="full", key_segment=hidden), interpret)
+    around = splash(q, k, v, pattern._replace(sees="full", key_segment=hidden), scale, interpret)
     return jnp.where(pattern.query_open[:, :, None, None], around, before)
 
 
-def _pass(sees: str, interpret: bool, q: Array, k: Array, v: Array, query_segment: Array, key_segment: Array) -> Array:
+def _pass(
+    sees: str, interpret: bool, scale: float, q: Array, k: Array, v: Array, query_segment: Array, key_segment: Array
+) -> Array:
     """One pass of the kernel, on one device. Lengths are padded to whole vectors with keys that nobody sees."""
     queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
     more_queries, more_keys = -queries % LANES, -keys % LANES
@@ -99,7 +103,7 @@ def _pass(sees: str, interpret: bool, q: Array, k: Array, v: Array, query_segmen
         jnp.pad(query_segment, ((0, 0), (0, more_queries))),
         jnp.pad(key_segment, ((0, 0), (0, more_keys)), constant_values=-1),
     )
-    scaled = padded(q * q.shape[-1] ** -0.5, more_queries)
+    scaled = padded(q * scale, more_queries)
     mixed = jax.vmap(kernel)(scaled, padded(k, more_keys), padded(v, more_keys), segments)
     return jnp.moveaxis(mixed, 1, 2)[:, :queries]
 

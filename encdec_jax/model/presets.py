@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from encdec_jax.errors import require
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.config import Activation, ModelConfig, StackConfig
+from encdec_jax.model.parts.mlp import kind
 
 
-def mlp_width(d_model: int, mlp: Literal["swiglu", "gelu"]) -> int:
-    """The d_ff that gives an MLP about 8 d_model^2 weights: two matrices of 4 d_model, or SwiGLU's three of 8/3."""
-    return 4 * d_model if mlp == "gelu" else 8 * round(d_model / 3)
+def mlp_width(d_model: int, mlp: Activation) -> int:
+    """The d_ff that gives an MLP about 8 d_model^2 weights: two matrices of 4 d_model, or three of 8/3 where gated."""
+    return 8 * round(d_model / 3) if kind(mlp).gated else 4 * d_model
 
 
 def preset(
@@ -22,10 +23,10 @@ def preset(
     enc_layers: int | None = None,
     vocab_size: int,
     head_dim: int = 64,
-    mlp: Literal["swiglu", "gelu"] = "swiglu",
+    mlp: Activation = "swiglu",
     **changes: Any,
 ) -> ModelConfig:
-    """A model with heads that fill d_model, and an MLP of 8 d_model^2 weights a layer (SwiGLU: 8/3 d_model wide).
+    """A model with heads that fill d_model, and an MLP of 8 d_model^2 weights a layer (gated: 8/3 d_model wide).
 
     Args:
       arch: a name of `encdec_jax.model.arch.ARCHS`.

@@ -12,7 +12,14 @@ HIDDEN = -1e30  # the score of a key that may not be seen: finite, so that a row
 
 
 def attention(
-    q: Array, k: Array, v: Array, mask: Array | Pattern, kernel: str = "plain", bias: Array | None = None
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | Pattern,
+    kernel: str = "plain",
+    bias: Array | None = None,
+    scale: float | None = None,
+    cap: float = 0.0,
 ) -> Array:
     """Scaled dot-product attention, grouped where there are fewer key heads than query heads.
 
@@ -26,21 +33,28 @@ def attention(
       mask: bool [batch, queries, keys], or a pattern.
       kernel: what `model.attention` was resolved to.
       bias: added to the scores, float32 [batch, n_heads, queries, keys].
+      scale: that the scores are multiplied by, head_dim^-0.5 if None.
+      cap: c, where scores z become c tanh(z / c) before the bias is added; 0 for none. Plain alone.
 
     Returns:
       [batch, queries, n_heads, head_dim]. The row of a query that may see nothing is finite and meaningless.
     """
+    b, t, h, d = q.shape
+    scale = d**-0.5 if scale is None else scale
     if isinstance(mask, Pattern):
         assert bias is None, "splash attention takes no bias"
-        return splash(q, k, v, mask).astype(k.dtype)
+        assert not cap, "splash attention takes no cap here"
+        return splash(q, k, v, mask, scale).astype(k.dtype)
     if kernel == "cudnn":
-        return cudnn(q, k, v, mask, bias)
-    b, t, h, d = q.shape
+        assert not cap, "cuDNN's attention takes no cap"
+        return cudnn(q, k, v, mask, scale, bias)
     kv = k.shape[2]
     # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
-    q = jnp.moveaxis(q * d**-0.5, 2, 1).reshape(b, kv, h // kv * t, d)
+    q = jnp.moveaxis(q * scale, 2, 1).reshape(b, kv, h // kv * t, d)
     k, v = jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1)
     scores = jnp.einsum("bkqd,bksd->bkqs", q, k, preferred_element_type=jnp.float32)
+    if cap:
+        scores = cap * jnp.tanh(scores / cap)
     if bias is not None:
         scores = scores + bias.reshape(scores.shape)
     scores = jnp.where(jnp.tile(mask, (1, h // kv, 1))[:, None], scores, HIDDEN)

@@ -36,6 +36,8 @@ def model(arch: str, size: StackConfig = DEEP, **changes: object) -> ModelConfig
     return model_config(arch, decoder=size, encoder=size if ARCHS[arch].own_encoder else None, **changes)
 
 
+T5 = {"score_scale": 1.0, "embedding": "plain"}
+
 CONFIGS = {
     "windows": model("enc_dec", LOCAL),
     "windows, merged": model("enc_dec_shared", LOCAL),
@@ -66,6 +68,20 @@ CONFIGS = {
         "enc_dec_merged", position="tests' own", cross_position="none"
     ),
     "one layer in six reads": model("enc_dec", replace(SMALL, n_layers=6, cross_every=6)),
+    "T5 1.0": model("enc_dec", SMALL, mlp="relu", position="t5", position_buckets=8, position_range=9, **T5),
+    "T5's positions and soft-caps, merged": model(
+        "enc_dec_shared", SMALL, position="t5", score_cap=2.0, logit_cap=3.0, score_scale=0.3
+    ),
+    "T5's positions, one stream": model(
+        "prefix_lm", replace(SMALL, window=3), position="t5", position_buckets=4, position_range=5, qk_scaled_norm=True
+    ),
+    "ALiBi": model("causal_lm", replace(SMALL, n_heads=6), position="alibi", mlp="relu2"),
+    "learned positions": model(
+        "enc_dec", SMALL, position="learned", position_rows=S + T, mlp="gelu_exact", embedding="plain"
+    ),
+    "sinusoids and RedLLM's norms": model(
+        "enc_dec", SMALL, position="sinusoidal", mlp="geglu", tie="inputs", qk_norm=True, v_norm=True, mixed_norm=True
+    ),
 }
 every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 

@@ -81,13 +81,15 @@ def close(a: jax.Array, b: jax.Array) -> bool:
 
 def test_splash_is_plain_attention(case):
     q, k, v, seen, shown, real = case
-    assert close(splash(q, k, v, seen, True)[real], attention(q, k, v, shown)[real])
+    assert close(splash(q, k, v, seen, q.shape[-1] ** -0.5, True)[real], attention(q, k, v, shown)[real])
 
 
 def test_so_are_its_gradients(case):
     q, k, v, seen, shown, real = case
     wanted = jnp.asarray(np.random.default_rng(1).normal(size=q.shape), jnp.float32) * real[:, :, None, None]
-    ours = jax.grad(lambda q, k, v: (splash(q, k, v, seen, True) * wanted).sum(), (0, 1, 2))(q, k, v)
+    ours = jax.grad(lambda q, k, v: (splash(q, k, v, seen, q.shape[-1] ** -0.5, True) * wanted).sum(), (0, 1, 2))(
+        q, k, v
+    )
     theirs = jax.grad(lambda q, k, v: (attention(q, k, v, shown) * wanted).sum(), (0, 1, 2))(q, k, v)
     for own, other in zip(ours, theirs, strict=True):
         assert close(own, other)
@@ -101,9 +103,11 @@ def test_each_device_has_its_rows_and_heads(tensor):
     q, k, v = (
         jnp.asarray(random.normal(size=(2, 200, heads, DIM)), jnp.float32) for heads in (HEADS, KEY_HEADS, KEY_HEADS)
     )
-    alone = splash(q, k, v, pattern(sees, query, key), True)
+    alone = splash(q, k, v, pattern(sees, query, key), q.shape[-1] ** -0.5, True)
     with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=tensor))):
-        divided = jax.jit(lambda q, k, v: splash(q, k, v, pattern(sees, query, key), True))(q, k, v)
+        divided = jax.jit(lambda q, k, v: splash(q, k, v, pattern(sees, query, key), q.shape[-1] ** -0.5, True))(
+            q, k, v
+        )
     assert len(divided.sharding.device_set) == 2 * tensor
     assert close(alone, divided)
 

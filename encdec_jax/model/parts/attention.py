@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from encdec_jax.model.edge import Reads
@@ -44,20 +44,26 @@ class Attention:
         return tuple(key for _, key, _ in sorted(found, key=lambda kind: kind[0]))
 
     def declare(self, scope: Scope) -> Tree:
-        """Its four matrices."""
-        size, group = scope.size, self.group(scope)
+        """Its four matrices, and scales of queries and keys where they are normalised with some."""
+        size, config, group = scope.size, scope.config, self.group(scope)
         d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
         memory = d if self.own else scope.memory
         key = Param(
             (memory, kv, dim), ("embed", "kv_heads", "head_dim"), "matrix", memory, memory, group, self.projected()
         )
         queries = tuple(dict.fromkeys(one.query for one in self.reads))
-        return {
-            "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries),
+        normed = config.qk_norm or config.qk_scaled_norm
+        std = None if normed or not config.score_scale else (d * dim) ** -0.5 / config.score_scale
+        tree: Tree = {
+            "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries, std=std),
             "k": key,
             "v": key,
             "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
         }
+        if config.qk_scaled_norm:
+            scale = Param((dim,), ("norm",), "vector", dim, d, "norms", queries, matmul=False)
+            tree |= {"q_scale": scale, "k_scale": replace(scale, sees=self.projected())}
+        return tree
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """Nothing but what its edges imply (`encdec_jax.compute.memory`)."""
@@ -81,22 +87,31 @@ class Attention:
         else:
             assert seen.states is not None
             kv = project_kv(node, seen.norm(seen.states), view.key)
-        mixed = attention(q, kv.keys, kv.values, view.mask, node.config.attention, view.bias)
+        config = node.config
+        scale, cap = config.score_scale or None, config.score_cap
+        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap)
+        if config.mixed_norm:
+            mixed = rms(mixed).astype(mixed.dtype)
         return Out(jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")), new)
 
 
 def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
     """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], rotated by RoPE's (cos, sin)."""
     q = jnp.einsum("btd,dhk->bthk", x, node.weight("q"))
-    if node.config.qk_norm:
-        q = rms(q).astype(q.dtype)
-    return apply_rope(q, cos_sin)
+    return apply_rope(_normed(node, "q_scale", q), cos_sin)
 
 
 def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
     k = jnp.einsum("bsd,dhk->bshk", y, node.weight("k"))
     v = jnp.einsum("bsd,dhk->bshk", y, node.weight("v"))
-    if node.config.qk_norm:
-        k = rms(k).astype(k.dtype)
-    return KeyValues(apply_rope(k, cos_sin), v)
+    if node.config.v_norm:
+        v = rms(v).astype(v.dtype)
+    return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)
+
+
+def _normed(node: Node, scale: str, x: Array) -> Array:
+    """Queries or keys as `qk_norm` and `qk_scaled_norm` say."""
+    if node.config.qk_scaled_norm:
+        return (rms(x) * node.exact(scale)).astype(x.dtype)
+    return rms(x).astype(x.dtype) if node.config.qk_norm else x

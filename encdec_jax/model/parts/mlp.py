@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from encdec_jax.model.config import Activation
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jax, jax_version
 from encdec_jax.model.param import Param, Tree
@@ -19,9 +21,48 @@ if TYPE_CHECKING:
 TANH_SINCE = (0, 11, 2)  # of tanh, and so of GELU, JAX keeps only the derivative for the backward pass
 
 
+class Kind(NamedTuple):
+    """One kind of MLP.
+
+    Attributes:
+      of: its activation.
+      gated: whether the activation multiplies a second product (Shazeer, arXiv 2002.05202).
+      kept: numbers a token and unit of d_ff that the backward pass keeps.
+    """
+
+    of: Callable[[Array], Array]
+    gated: bool
+    kept: int
+
+
+def _tanh(x: Array) -> Array:
+    return jax.nn.gelu(x, approximate=True)
+
+
+def _exact(x: Array) -> Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _square(x: Array) -> Array:
+    return jax.nn.relu(x) ** 2
+
+
+def kind(name: Activation) -> Kind:
+    """The MLP that `model.mlp` names."""
+    tanh = 5 if jax_version() >= TANH_SINCE else 6
+    return {
+        "swiglu": Kind(lambda x: jax.nn.silu(x), True, 6),
+        "gelu": Kind(_tanh, False, tanh),
+        "gelu_exact": Kind(_exact, False, 4),
+        "relu": Kind(lambda x: jax.nn.relu(x), False, 3),
+        "relu2": Kind(_square, False, 4),
+        "geglu": Kind(_tanh, True, tanh + 2),
+    }[name]
+
+
 @dataclass(frozen=True)
 class MLP:
-    """SwiGLU (Shazeer, arXiv 2002.05202), or GELU (arXiv 1606.08415) in its tanh form."""
+    """One of `kind`."""
 
     reads: tuple[Reads, ...] = ()
 
@@ -34,20 +75,18 @@ class MLP:
         d, d_ff, sees = scope.size.d_model, scope.size.d_ff, scope.streams
         up = Param((d, d_ff), ("embed", "mlp"), "matrix", d, d, self.group(scope), sees)
         down = Param((d_ff, d), ("mlp", "embed"), "matrix", d_ff, d, self.group(scope), sees)
-        gate: Tree = {"gate": up} if scope.config.mlp == "swiglu" else {}
+        gate: Tree = {"gate": up} if kind(scope.config.mlp).gated else {}
         return {**gate, "up": up, "down": down}
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """The products and what the activation's derivative reads."""
-        config, d_ff = scope.config, scope.size.d_ff / tensor
-        none = 5 if config.mlp == "gelu" and jax_version() >= TANH_SINCE else 6
-        return Residuals(none * d_ff, (2 if config.mlp == "swiglu" else 1) * d_ff)
+        mlp, d_ff = kind(scope.config.mlp), scope.size.d_ff / tensor
+        return Residuals(mlp.kept * d_ff, (2 if mlp.gated else 1) * d_ff)
 
     def __call__(self, node: Node, x: Array, seen: Seen) -> Out:
         """x [batch, length, d_model], transformed; the shape stays."""
         from encdec_jax.model.product import product
 
-        up = product(x, node.weight("up"))
-        swiglu = node.config.mlp == "swiglu"
-        gate = jax.nn.silu(product(x, node.weight("gate"))) * up if swiglu else jax.nn.gelu(up, approximate=True)
-        return Out(product(gate, node.weight("down")))
+        mlp, up = kind(node.config.mlp), product(x, node.weight("up"))
+        inner = mlp.of(product(x, node.weight("gate"))) * up if mlp.gated else mlp.of(up)
+        return Out(product(inner, node.weight("down")))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from math import log, log2
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
-from encdec_jax.model.param import Tree
+from encdec_jax.model.param import Param, Tree
+from encdec_jax.model.parts import tables
 from encdec_jax.model.parts.sublayer import Scope
 from encdec_jax.model.streams import Stream
 
@@ -59,7 +63,96 @@ class Rotary(Position):
         return rope(stream.position, head_dim, config.rope_theta)
 
 
-POSITIONS: dict[str, Position] = {"rope": Rotary(), "none": Position()}
+class Learned(Position):
+    """A table of `model.position_rows` vectors, held and looked up as the embeddings are (`model.embedding`)."""
+
+    def declare(self, scope: Scope) -> Tree:
+        """As `Position.declare`."""
+        d, std = scope.size.d_model, tables.looked_up_std(scope.config)
+        shape, axes = (scope.config.position_rows, d), ("positions", "embed")
+        return {"table": Param(shape, axes, "table", d, d, "positions", scope.streams, matmul=False, std=std)}
+
+    def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
+        """As `Position.embed`; positions behind the table's last are no numbers: a loss that is seen at once."""
+        assert node is not None
+        found = node.weight("table").at[stream.position].get(mode="fill", fill_value=jnp.nan)
+        return tables.scaled(found, config)
+
+
+class Sinusoidal(Position):
+    """Sines and, behind them, cosines of position / 10000^(2k / d_model) (Vaswani et al. 2017, section 3.5)."""
+
+    def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
+        """As `Position.embed`."""
+        frequency = 10_000.0 ** (-2 * jnp.arange((width + 1) // 2, dtype=jnp.float32) / width)
+        angle = stream.position[:, :, None].astype(jnp.float32) * frequency
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)[:, :, : width // 2]], axis=-1)
+
+
+class Bucketed(Position):
+    """T5's relative bias: a number for each head and bucket of distances (arXiv 1910.10683, section 2.1)."""
+
+    biased, crosses = True, False
+
+    def declare(self, scope: Scope) -> Tree:
+        """As `Position.declare`."""
+        d, shape = scope.size.d_model, (scope.config.position_buckets, scope.size.n_heads)
+        bias = Param(shape, ("buckets", "heads"), "bias", 1, d, "positions", scope.streams, matmul=False, std=d**-0.5)
+        return {"bias": bias}
+
+    def bias(
+        self, node: Node | None, config: ModelConfig, reads: Reads, query: Stream, key: Stream, n_heads: int
+    ) -> Array | None:
+        """As `Position.bias`. A stack in which some tokens see what follows them has buckets for both directions."""
+        assert node is not None
+        both = config.choices.source_open and (reads.query == "source" or not config.choices.own_encoder)
+        known = jnp.asarray(buckets(config.position_buckets // (2 if both else 1), config.position_range))
+        away = key.position[:, None, :] - query.position[:, :, None]
+        far = jnp.minimum(jnp.abs(away) if both else jnp.maximum(-away, 0), config.position_range)
+        bucket = known[far] + (jnp.where(away > 0, config.position_buckets // 2, 0) if both else 0)
+        return jnp.moveaxis(node.exact("bias")[bucket], 3, 1)
+
+
+class Linear(Position):
+    """ALiBi: scores lose a head's slope times the distance (arXiv 2108.12409, section 3), in either direction."""
+
+    biased, crosses = True, False
+
+    def bias(
+        self, node: Node | None, config: ModelConfig, reads: Reads, query: Stream, key: Stream, n_heads: int
+    ) -> Array | None:
+        """As `Position.bias`."""
+        away = jnp.abs(key.position[:, None, :] - query.position[:, :, None]).astype(jnp.float32)
+        return -jnp.asarray(slopes(n_heads))[:, None, None] * away[:, None]
+
+
+POSITIONS: dict[str, Position] = {
+    "rope": Rotary(),
+    "t5": Bucketed(),
+    "alibi": Linear(),
+    "learned": Learned(),
+    "sinusoidal": Sinusoidal(),
+    "none": Position(),
+}
+
+
+def buckets(n: int, most: int) -> np.ndarray:
+    """The bucket of n of each distance 0..most: half of them hold one each, the others grow up to `most` by ratio.
+
+    In float32, as the public weights were trained: where the ratio falls on a bucket's edge, rounding decides.
+    """
+    half, far = n // 2, np.arange(most + 1)
+    ratio = np.log(np.maximum(far, 1).astype(np.float32) / half) / np.float32(log(most / half))
+    grown = half + (ratio * np.float32(n - half)).astype(np.int32)
+    return np.where(far < half, far, np.minimum(grown, n - 1)).astype(np.int32)
+
+
+def slopes(heads: int) -> np.ndarray:
+    """ALiBi's slopes: 2^(-8 i / n), and where heads are no power of two, more between those of the power below."""
+    n = 2 ** int(log2(heads))
+    first = 2.0 ** (-8 * np.arange(1, n + 1) / n)
+    between = 2.0 ** (-4 * np.arange(1, 2 * (heads - n), 2) / n)
+    return np.concatenate([first, between]).astype(np.float32)
 
 
 def rope(position: Array, head_dim: int, theta: float) -> CosSin:

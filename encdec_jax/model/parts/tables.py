@@ -14,17 +14,26 @@ if TYPE_CHECKING:
     from encdec_jax.model.node import Node
 
 
-def declare(vocab: int, width: int, group: str, sees: tuple[StreamName, ...]) -> Param:
-    """A table [vocab, d_model]."""
-    return Param((vocab, width), ("vocab", "embed"), "table", width, width, group, sees, matmul=False)
+def declare(vocab: int, width: int, group: str, sees: tuple[StreamName, ...], std: float | None = None) -> Param:
+    """A table [vocab, d_model], drawn at d_model^-0.5 if `std` says nothing else."""
+    return Param((vocab, width), ("vocab", "embed"), "table", width, width, group, sees, matmul=False, std=std)
+
+
+def looked_up_std(config: ModelConfig) -> float | None:
+    """How a table that ids are looked up in is drawn."""
+    return 1.0 if config.embedding == "plain" else None
 
 
 def embed(node: Node, tokens: Array) -> Array:
-    """Embeddings of tokens [batch, length], scaled to unit variance."""
+    """Embeddings of tokens [batch, length], of unit variance as drawn."""
     from encdec_jax.model.placement import by_rows, rows_whole
 
-    table = node.weight("table")
-    return by_rows(rows_whole(table)[tokens]) * jnp.asarray(table.shape[1] ** 0.5, table.dtype)
+    return scaled(by_rows(rows_whole(node.weight("table"))[tokens]), node.config)
+
+
+def scaled(x: Array, config: ModelConfig) -> Array:
+    """Rows of a table, as they are looked up."""
+    return x if config.embedding == "plain" else x * jnp.asarray(x.shape[-1] ** 0.5, x.dtype)
 
 
 def logits(node: Node, x: Array) -> Array:
@@ -32,10 +41,18 @@ def logits(node: Node, x: Array) -> Array:
     from encdec_jax.model.placement import by_vocab
 
     found = by_vocab(jnp.einsum("btd,vd->btv", x, node.weight("table"), preferred_element_type=jnp.float32))
-    scale = logit_scale(node.config)
-    return found if scale == 1 else found * scale
+    config = node.config
+    scale = logit_scale(config)
+    found = found if scale == 1 else found * scale
+    return config.logit_cap * jnp.tanh(found / config.logit_cap) if config.logit_cap else found
 
 
 def logit_scale(config: ModelConfig) -> float:
-    """What logits are multiplied by: (base_width / d_model) ** 0.5 under muP, else 1 (`encdec_jax.train.transfer`)."""
+    """What logits are multiplied by.
+
+    Under muP (base_width / d_model) ** 0.5 (`encdec_jax.train.transfer`); d_model ** -0.5 where the head is a table
+    that is drawn at 1; else 1.
+    """
+    if config.embedding == "plain" and config.tie in ("all", "decoder"):
+        return config.decoder.d_model**-0.5
     return (config.base_width / config.decoder.d_model) ** 0.5 if config.base_width else 1.0
