@@ -74,6 +74,8 @@ def encdec(capsys, *arguments: object) -> tuple[int, str, str]:
                 ("--config.evaluate.windows=400", "evaluate.windows = 400 is not accepted: at most 6, all that"),
                 ("--config.model.vocab_size=100", "model.vocab_size = 100 is not accepted: at least 259"),
                 ("--config.data.length=9000", "data.length = 9000 is not accepted: less than the 8020 tokens"),
+                ("--config.data.long=split", "data.long = 'split' is not accepted: 'drop'"),
+                ("--config.data.packing=joined", "data.packing = 'joined' is not accepted: 'apart'"),
                 ("--config.data.eval_split=dev", "data.eval_split = 'dev' is not accepted: one of train, validation"),
                 ("--config.objective.name=seq2seq", "'seq2seq' needs a task with 'inputs'"),
             )

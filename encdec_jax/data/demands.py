@@ -25,6 +25,7 @@ def check_demands(run: RunConfig, cache: TokenCache) -> None:
     require(run.model.vocab_size >= needed, "model.vocab_size", run.model.vocab_size, what)
     require(run.data.split in cache.splits, "data.split", run.data.split, "one of " + ", ".join(cache.splits))
     if objective_of(run.objective).pairs:
+        require(run.data.documents == "joined", "data.documents", run.data.documents, "'joined': pairs have no windows")
         planned(cache, run.data)
     else:
         text(cache, run.data, run.objective.name)
@@ -37,10 +38,12 @@ def text(cache: TokenCache, data: DataConfig, name: str) -> Windows:
     """The windows of `data.split`, for the objective of a name.
 
     Raises:
-      UserError: the task is pairs, or the split has not one window of text.
+      UserError: the task is pairs, a field is of pairs, or the split has not one window of text.
     """
     if "inputs" in cache.features:
         raise UserError(f"objective.name = {name!r} is not accepted: task {data.task!r} is pairs: 'seq2seq'")
+    require(data.long == "drop", "data.long", data.long, f"'drop': objective {name!r} reads text, not pairs")
+    require(data.packing == "apart", "data.packing", data.packing, f"'apart': objective {name!r} reads text, not pairs")
     tokens, windows = len(cache.tokens(data.split, "targets")), Windows(cache, data.split, data.length, data.documents)
     accepted = f"less than the {tokens} tokens of task '{data.task}', split '{data.split}'"
     accepted += "" if data.documents == "joined" else ", and than one of its documents"
