@@ -39,6 +39,7 @@ ORDER = (
     "evaluate",
     "train",
     "infer",
+    "interop",
     "aot",
     "sweep",
     "submit",

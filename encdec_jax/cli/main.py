@@ -17,6 +17,7 @@ from encdec_jax.cli import (
     compare,
     compile,
     configurations,
+    convert,
     evaluate,
     experiments,
     fetch,
@@ -42,6 +43,7 @@ VERBS = (
     fetch,
     prepare,
     evaluate,
+    convert,
 )  # in the order of --help
 
 

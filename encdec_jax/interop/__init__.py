@@ -1,0 +1,1 @@
+"""Models of other libraries: their files, and their parameters as this one's."""

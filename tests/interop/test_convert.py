@@ -1,0 +1,144 @@
+"""The verb convert on folders made here: bits, types, names, and all that it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from encdec_jax.cli.main import main
+from encdec_jax.interop import tensors
+from encdec_jax.interop.convert import to_hf
+from encdec_jax.interop.families import FAMILIES
+from encdec_jax.model import declare
+from encdec_jax.model.param import leaves
+
+CONFIG = {
+    "model_type": "t5",
+    "vocab_size": 20,
+    "d_model": 8,
+    "d_kv": 4,
+    "d_ff": 12,
+    "num_layers": 2,
+    "num_decoder_layers": 1,
+    "num_heads": 3,
+    "dropout_rate": 0.1,
+}
+FIRST = "encoder.block.0.layer.0.SelfAttention.q.weight"
+
+
+def random_tensors(config: dict, dtype: type, apart: bool) -> dict[str, np.ndarray]:
+    """Tensors as stored, in an order of their own: [outputs, inputs], shapes written out here."""
+    draw, d, inner, ff = np.random.default_rng(0), 8, 12, 12
+    model = FAMILIES["t5"].read(config, apart)
+    assert dict(leaves(declare.model(model)))
+    shapes = {"q": (inner, d), "k": (inner, d), "v": (inner, d), "o": (d, inner), "wo": (d, ff)}
+    shapes |= dict.fromkeys(("wi", "wi_0", "wi_1"), (ff, d)) | {"relative_attention_bias": (32, 3)}
+    shapes |= dict.fromkeys(("shared", "lm_head"), (20, d))
+    names = sorted(name for name, _, _ in FAMILIES["t5"].tensors(model))
+    return {n: draw.normal(size=shapes.get(n.split(".")[-2], (d,))).astype(dtype) for n in names}
+
+
+def folder(path: Path, held: dict[str, np.ndarray], **changes: object) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({**CONFIG, **changes}))
+    tensors.write(path / tensors.ONE, held)
+    return path
+
+
+def converted(source: Path, to: Path) -> int:
+    return main(["convert", "--from", "hf", str(source), "--to", str(to)])
+
+
+def test_there_and_back_bit_by_bit(tmp_path):
+    """bfloat16, two files with an index, GEGLU, a head of its own, and a copy of the table under another name."""
+    changes = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    held = random_tensors({**CONFIG, **changes}, ml_dtypes.bfloat16, apart=True)
+    held["encoder.embed_tokens.weight"] = held["shared.weight"]
+    source = folder(tmp_path / "hf", {}, **changes)
+    (source / tensors.ONE).unlink()
+    names = sorted(held)
+    places = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(names)}
+    for file in set(places.values()):
+        tensors.write(source / file, {name: held[name] for name in names if places[name] == file})
+    (source / tensors.INDEX).write_text(json.dumps({"weight_map": places}))
+    assert converted(source, tmp_path / "run") == 0
+    assert main(["convert", "--from", str(tmp_path / "run"), "--to", "hf", str(tmp_path / "again")]) == 0
+    again = tensors.read(tmp_path / "again")
+    assert {n: (t.dtype, t.shape, t.tobytes()) for n, t in again.items()} == {
+        n: (t.dtype, t.shape, t.tobytes()) for n, t in held.items()
+    }
+    assert json.loads((tmp_path / "again" / "config.json").read_text()) == {**CONFIG, **changes}
+    # A run that was trained from it has no record of the folder: the model alone says what config.json says.
+    (tmp_path / "run" / "hf.json").unlink()
+    to_hf(tmp_path / "run", tmp_path / "anew")
+    anew = json.loads((tmp_path / "anew" / "config.json").read_text())
+    assert FAMILIES["t5"].read(anew, True) == FAMILIES["t5"].read({**CONFIG, **changes}, True)
+
+
+def test_tensors_that_do_not_fit_are_listed(tmp_path, capsys):
+    held = random_tensors(CONFIG, np.float32, apart=False)
+    lost = [held.pop(name) for name in ("decoder.final_layer_norm.weight", "encoder.final_layer_norm.weight")]
+    held |= {"strange": lost[0], FIRST: held[FIRST].T.copy()}
+    held["decoder.embed_tokens.weight"] = held["shared.weight"] + 1
+    assert converted(folder(tmp_path / "hf", held), tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert "missing: decoder.final_layer_norm.weight, encoder.final_layer_norm.weight; unknown: strange; " in said
+    assert f"of another shape: {FIRST} is (8, 12) where the configuration says (12, 8)" in said
+    assert "not the copy it should be: decoder.embed_tokens.weight" in said
+
+
+def spoilt(kind: str, path: Path) -> None:
+    """Make of a sound folder one that is refused."""
+    config, weights = path / "config.json", path / tensors.ONE
+    data = json.loads(config.read_text())
+    if kind == "no config":
+        config.unlink()
+    elif kind == "pickle":
+        weights.rename(path / "pytorch_model.bin")
+    elif kind == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif kind == "shard":
+        (path / tensors.INDEX).write_text(json.dumps({"weight_map": {FIRST: "model-1.safetensors"}}))
+    elif kind == "outside":
+        (path / tensors.INDEX).write_text(json.dumps({"weight_map": {FIRST: "../model.safetensors"}}))
+    else:
+        name, _, value = kind.partition("=")
+        config.write_text(json.dumps({**data, name: json.loads(value)}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no config", "can't read"),
+        ("pickle", "a pickle may run code and is not read"),
+        ("truncated", "is damaged or truncated"),
+        ("shard", "can't read"),
+        ("outside", "files that stand beside it"),
+        ('model_type="bart"', "model_type = 'bart' is not accepted: one of t5"),
+        ("tie_word_embeddings=false", "tie_word_embeddings = False is not accepted"),
+        ('feed_forward_proj="gated-silu"', "feed_forward_proj = 'gated-silu' is not accepted"),
+        ("layer_norm_epsilon=1e-5", "layer_norm_epsilon = 1e-05 is not accepted"),
+        ('d_model="8"', "d_model = '8' is not accepted"),
+    ],
+)
+def test_a_folder_that_is_refused_leaves_nothing(kind, message, tmp_path, capsys):
+    source = folder(tmp_path / "hf", random_tensors(CONFIG, np.float32, apart=False))
+    spoilt(kind, source)
+    assert converted(source, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_a_folder_that_is_there_stays(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    source = folder(tmp_path / "hf", random_tensors(CONFIG, np.float32, apart=False))
+    assert converted(source, tmp_path / "run") == 2
+    assert main(["convert", "--from", str(source), "--to", str(tmp_path / "other")]) == 2
+    assert "a folder that is not there yet" in capsys.readouterr().err
+    assert not any((tmp_path / "run").iterdir())
