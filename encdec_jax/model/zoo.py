@@ -25,6 +25,7 @@ class Named:
       published: parameters, as its source rounds them; None where it gives no number.
       why: what the count differs by from `published`, where that is more than 1 %.
       lacks: what it has and `config` has not.
+      parity: which implementation its logits are compared with by a test, if any.
     """
 
     config: ModelConfig
@@ -32,6 +33,7 @@ class Named:
     published: float | None = None
     why: str = ""
     lacks: tuple[str, ...] = ()
+    parity: str = "none"
 
 
 def named(name: str) -> Named:
@@ -56,7 +58,7 @@ def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
 
 
 T5_LACKS = ("ReLU (here GELU, of as many weights)", "T5's relative bias (32 numbers a head and stack)")
-ROUNDED = "the source gives whole millions below 1B, whole billions above, and the base model as 220M"
+ROUNDED = "its source rounds"
 
 
 def efficient(name: str) -> Named:
@@ -106,9 +108,9 @@ _ROE = StackConfig(20, 1024, 6, 3, 64, 4096)
 _GEMMA = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
 
 
-def _shared(**changes: Any) -> ModelConfig:
-    """T5 base, each stack's layers with one set of weights."""
-    one = replace(BASE, distinct=1)
+def _shared(steps: int, **changes: Any) -> ModelConfig:
+    """T5 base, each stack one layer that is applied so many times."""
+    one = replace(BASE, n_layers=steps, distinct=1)
     return replace(t5(one, one), **changes)
 
 
@@ -117,7 +119,7 @@ def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
 
 
 ETTIN = "arXiv 2507.11412; vocabulary of ModernBERT"
-_NAMES = "names of sizes are rounded: 16.8M, 395M and 1028M are 17M, 400M and 1B"
+_NAMES = "its name rounds"
 ETTIN_LACKS = ("GeGLU (here SwiGLU, of as many weights)", "LayerNorm without bias (here RMSNorm, of as many weights)")
 NAMED: dict[str, Named] = {
     **{
@@ -125,12 +127,14 @@ NAMED: dict[str, Named] = {
         for name, size in T5.items()
     },
     "albert-t5-base": Named(
-        _shared(),
+        _shared(12),
         "arXiv 2207.10551 (ALBERT); tensorflow/mesh",
         lacks=(*T5_LACKS, "an embedding through 128 dimensions"),
     ),
     "universal-t5-base": Named(
-        _shared(block="stepped"), "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh", lacks=T5_LACKS
+        _shared(24, block="stepped"),
+        "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh",
+        lacks=(*T5_LACKS, "a further use before and behind"),
     ),
     "roe-330m": Named(
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
