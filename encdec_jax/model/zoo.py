@@ -134,7 +134,7 @@ NAMED: dict[str, Named] = {
     "universal-t5-base": Named(
         _shared(24, block="stepped"),
         "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh",
-        lacks=(*T5_LACKS, "a further use before and behind"),
+        lacks=(*T5_LACKS, "a use before and one behind"),
     ),
     "roe-330m": Named(
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),

@@ -26,15 +26,16 @@ Written by `python tools/architectures.py`; `tests/tables/test_architectures.py`
 
 ## Architectures
 
-The names of `model.arch`. Each row of a drawing is a query, each column a key: {SOURCE} tokens of a source, then {TARGET}
-of a target. `#` is a key of the query's own pass, `F` one made of the final states of the stack that reads the source,
-`L` one made of that stack's states of the same layer, `.` a key that is not seen."""
+The names of `model.arch`. Each row of a drawing is a query, each column a key: {SOURCE} tokens of a source, then
+{TARGET} of a target. `#` is a key of the query's own pass, `F` one made of the final states of the stack that reads the
+source, `L` one made of that stack's states of the same layer, `.` a key that is not seen."""
 MODELS = """\
 ## Published models
 
-`encdec count --preset NAME` counts one. A stack is layers x d_model, heads/key heads x head_dim, d_ff. A model's mask is
-its architecture's drawing; windows narrow what self-attention sees of it. What is missing is not in `parameters`. Beside
-what a source publishes stands the difference, and why it is more than 1 %. `parity`: what its logits are compared with."""
+`encdec count --preset NAME` counts one. A stack is layers x d_model, heads/key heads x head_dim, d_ff. A
+model's mask is its architecture's drawing; windows narrow what self-attention sees of it. What is missing is
+not in `parameters`. Beside what a source publishes stands the difference, and why it is more than 1 %.
+`parity`: what its logits are compared with."""
 
 
 def page() -> str:
