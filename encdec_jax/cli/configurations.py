@@ -87,7 +87,7 @@ def _counted(options: argparse.Namespace, rest: list[str]) -> RunConfig:
     config = next((argument for argument in rest if not argument.startswith("--config.")), None)
     require(config is None, "CONFIG", config, "none beside --preset, which is one")
     if found.lacks:
-        log.warning("%s: not in this count: %s", options.preset, "; ".join(found.lacks))
+        log.warning("%s lacks here: %s", options.preset, "; ".join(found.lacks))
     objective = ObjectiveConfig("prefix_lm" if found.config.choices.own_stream else "causal_lm")
     return given_config(rest, RunConfig(found.config, objective=objective))
 

@@ -53,11 +53,13 @@ def named(name: str) -> Named:
 
 
 def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
-    """T5 1.0 (arXiv 1910.10683, section 2.1): pre-norm RMSNorm, no biases, one table."""
-    return ModelConfig("enc_dec", T5_VOCAB, decoder, encoder, mlp="gelu", position="none")
+    """T5 1.0 (arXiv 1910.10683, section 2.1): relative bias, pre-norm RMSNorm, ReLU, no other biases, one table."""
+    return ModelConfig(
+        "enc_dec", T5_VOCAB, decoder, encoder, mlp="relu", position="t5", score_scale=1.0, embedding="plain"
+    )
 
 
-T5_LACKS = ("ReLU (here GELU, of as many weights)", "T5's relative bias (32 numbers a head and stack)")
+T5_LACKS = ("dropout in training",)
 ROUNDED = "its source rounds"
 
 
@@ -115,12 +117,14 @@ def _shared(steps: int, **changes: Any) -> ModelConfig:
 
 
 def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
-    return ModelConfig("causal_lm", 50_368, StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff))
+    return ModelConfig(
+        "causal_lm", 50_368, StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff), mlp="geglu"
+    )
 
 
 ETTIN = "arXiv 2507.11412; vocabulary of ModernBERT"
 _NAMES = "its name rounds"
-ETTIN_LACKS = ("GeGLU (here SwiGLU, of as many weights)", "LayerNorm without bias (here RMSNorm, of as many weights)")
+ETTIN_LACKS = ("the exact GELU (here its tanh form)", "LayerNorm without bias (here RMSNorm, of as many weights)")
 NAMED: dict[str, Named] = {
     **{
         f"t5-{name}": Named(t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS)
@@ -140,12 +144,21 @@ NAMED: dict[str, Named] = {
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
         "arXiv 2501.16273; microsoft/encoder-decoder-slm",
         330e6,
-        lacks=("biases of the MLPs",),
+        lacks=(*T5_LACKS, "biases of the MLPs"),
     ),
     "t5gemma2-270m-270m": Named(
-        ModelConfig("enc_dec_merged", 262_144, _GEMMA, _GEMMA, norm="sandwich", qk_norm=True, cross_position="none"),
+        ModelConfig(
+            "enc_dec_merged",
+            262_144,
+            _GEMMA,
+            _GEMMA,
+            mlp="geglu",
+            norm="sandwich",
+            qk_scaled_norm=True,
+            cross_position="none",
+        ),
         "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
-        lacks=("GeGLU (here SwiGLU, of as many weights)", "a base of RoPE for each kind of layer", "scales of QK-norm"),
+        lacks=("a base of RoPE for each kind of layer",),
     ),
     "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, _NAMES, ETTIN_LACKS),
     "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, _NAMES, ETTIN_LACKS),

@@ -119,8 +119,11 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield f"across: {config.cross_position}"
     if config.block != "standard":
         yield f"block: {config.block}"
-    if config.qk_norm:
-        yield "QK-norm"
+    if config.qk_norm or config.qk_scaled_norm:
+        yield "QK-norm" + (" with scales" if config.qk_scaled_norm else "")
+    if config.score_scale:
+        yield f"scores times {config.score_scale:g}"
+    yield f"embedding: {config.embedding}"
     yield f"tied: {config.tie}"
 
 

@@ -61,7 +61,9 @@ CONFIGS = {
         model("enc_dec", replace(SMALL, n_layers=2, d_model=24), mlp="gelu", cross_position="none"),
         encoder=replace(SMALL, n_layers=4, d_model=24),
     ),
-    "T5Gemma 2": model("enc_dec_merged", LOCAL, norm="sandwich", cross_position="none", qk_norm=True),
+    "T5Gemma 2": model(
+        "enc_dec_merged", LOCAL, norm="sandwich", mlp="geglu", cross_position="none", qk_scaled_norm=True
+    ),
     "merged, an encoder of its own": model("enc_dec_merged", replace(DEEP, cross_every=2)),
     "merged, post-norm": model("enc_dec_merged", norm="post"),
     "merged, a user's positions in self-attention alone": model(

@@ -14,7 +14,7 @@ from encdec_jax.model.declare import edges
 ODD = replace(SMALL, head_dim=5)
 REFUSED = [
     ({"block": "nonsense"}, "model.block = 'nonsense' is not accepted: one of standard"),
-    ({"position": "nonsense"}, "model.position = 'nonsense' is not accepted: one of rope, none"),
+    ({"position": "nonsense"}, "model.position = 'nonsense' is not accepted: one of rope, t5"),
     ({"cross_position": "nonsense"}, "model.cross_position = 'nonsense' is not accepted: one of rope"),
     ({"decoder": ODD}, "model.decoder.head_dim = 5 is not accepted: an even number"),
     ({"encoder": ODD}, "model.encoder.head_dim = 5 is not accepted: an even number"),
