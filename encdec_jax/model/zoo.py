@@ -60,6 +60,7 @@ def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
 
 
 T5_LACKS = ("dropout in training",)
+T5_PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
 ROUNDED = "its source rounds"
 
 
@@ -88,7 +89,7 @@ def efficient(name: str) -> Named:
     shape = {field: found[key] for key, field in LETTERS.items() if field and key in found}
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
-    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS)
+    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS, T5_PARITY)
 
 
 EFFICIENT = "t5-efficient-"
@@ -127,7 +128,9 @@ _NAMES = "its name rounds"
 ETTIN_LACKS = ("the exact GELU (here its tanh form)", "LayerNorm without bias (here RMSNorm, of as many weights)")
 NAMED: dict[str, Named] = {
     **{
-        f"t5-{name}": Named(t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS)
+        f"t5-{name}": Named(
+            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS, T5_PARITY
+        )
         for name, size in T5.items()
     },
     "albert-t5-base": Named(

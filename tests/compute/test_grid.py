@@ -54,7 +54,7 @@ def test_a_matched_grid_keeps_its_limits(
     multiple: int,
     vocab: int,
 ) -> None:
-    splits = [split] if {"enc_dec", "enc_dec_causal"} & set(archs) else None
+    splits = [split] if {"enc_dec", "enc_dec_causal", "enc_dec_merged"} & set(archs) else None
     common = {"splits": splits, "lengths": (source, target), "sizes": 1, "multiple": multiple, "base": base(vocab)}
     try:
         made = grid(budget, archs, equal=[shape, duration], **common)
