@@ -87,6 +87,12 @@ def _t5(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     )
 
 
+def _mt5(data: Mapping[str, Any], apart: bool) -> ModelConfig:
+    """mT5 (arXiv 2010.11934) is T5 1.1 with other defaults in the library, where its logits never have the factor."""
+    defaults = {"vocab_size": 250_112, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu"}
+    return _t5({**defaults, **data, "scale_decoder_outputs": False}, apart)
+
+
 def _t5_config(config: ModelConfig) -> dict[str, Any]:
     stack, apart = config.decoder, config.tie != "all"
     forward = {ours: theirs for theirs, ours in _FORWARD.items()}
@@ -134,14 +140,11 @@ def _t5_names(config: ModelConfig) -> dict[str, Path]:
     return found
 
 
-FAMILIES: dict[str, Family] = {
-    "t5": Family(
-        _t5,
-        _t5_config,
-        _t5_names,
-        dict.fromkeys(
-            ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"
-        ),
-        ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
-    ),
-}
+_T5 = Family(
+    _t5,
+    _t5_config,
+    _t5_names,
+    dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
+    ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
+)
+FAMILIES: dict[str, Family] = {"t5": _T5, "mt5": replace(_T5, read=_mt5)}

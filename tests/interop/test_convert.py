@@ -118,7 +118,7 @@ def spoilt(kind: str, path: Path) -> None:
         ("truncated", "is damaged or truncated"),
         ("shard", "can't read"),
         ("outside", "files that stand beside it"),
-        ('model_type="bart"', "model_type = 'bart' is not accepted: one of t5"),
+        ('model_type="bart"', "model_type = 'bart' is not accepted: one of t5, mt5"),
         ("tie_word_embeddings=false", "tie_word_embeddings = False is not accepted"),
         ('feed_forward_proj="gated-silu"', "feed_forward_proj = 'gated-silu' is not accepted"),
         ("layer_norm_epsilon=1e-5", "layer_norm_epsilon = 1e-05 is not accepted"),

@@ -32,9 +32,12 @@ SOURCE, TARGET = (150, 90), (40, 33)  # tokens of each row; distances reach beyo
 
 def theirs(version: str) -> object:
     torch.manual_seed(0)
-    forward, tied = {"1.0": ("relu", True), "1.1": ("gated-gelu", False)}[version]
-    config = transformers.T5Config(**SIZES, feed_forward_proj=forward, tie_word_embeddings=tied, dropout_rate=0.0)
-    model = transformers.T5ForConditionalGeneration(config).eval()
+    forward, tied = ("relu", True) if version == "1.0" else ("gated-gelu", False)
+    kind = "MT5" if version == "mT5" else "T5"
+    config = getattr(transformers, f"{kind}Config")(
+        **SIZES, feed_forward_proj=forward, tie_word_embeddings=tied, dropout_rate=0.0
+    )
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     if not tied:
         model.lm_head.weight = torch.nn.Parameter(torch.randn(50, 24))
     for name, weight in model.named_parameters():  # norms of ones, and small biases, would hide errors
@@ -54,7 +57,7 @@ def ours(ids: np.ndarray, shown: np.ndarray, first: int, opened: bool) -> Stream
     return Stream(ids.astype(np.int32), position, shown.astype(np.int32), np.full(ids.shape, opened))
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "mT5"])
 def test_parity(version: str, tmp_path) -> None:
     model = theirs(version)
     model.save_pretrained(tmp_path / "hf", max_shard_size="20KB" if version == "1.1" else "1GB")
@@ -89,7 +92,7 @@ def test_parity(version: str, tmp_path) -> None:
     to_hf(tmp_path / "run", tmp_path / "again")
     one, other = read(tmp_path / "hf"), read(tmp_path / "again")
     assert {name: tensor.tobytes() for name, tensor in one.items()} == {n: t.tobytes() for n, t in other.items()}
-    again = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "again").eval()
+    again = type(model).from_pretrained(tmp_path / "again").eval()
     same = again(
         input_ids=torch.tensor(source),
         attention_mask=torch.tensor(read_.astype(int)),
