@@ -1,4 +1,4 @@
-"""What must hold of every value of the core: a colleague's new position, norm, pattern or sublayer is a row here."""
+"""What must hold of every value of the core: a new position, norm, pattern or sublayer is a row here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 import sublayers  # noqa: F401  (registers them)
 from flax import nnx
 from support import SMALL, concat, example, logits, model_config, parameters, stream, tokens
+from traced import abstract_batch, computed
 
 from encdec_jax.compute.ledger import SCORES, count
 from encdec_jax.compute.witness import flops
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.evaluate.fair import row_nats
 from encdec_jax.infer import kv_cache
 from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS
@@ -23,8 +25,8 @@ from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.declare import edges
 from encdec_jax.model.model import graph
 from encdec_jax.model.param import leaves
-from encdec_jax.model.streams import Stream
 from encdec_jax.train.config import TrainConfig
+from encdec_jax.train.step import forward
 
 S, T = 7, 5
 CLOSE = {"atol": 3e-5, "rtol": 2e-5}
@@ -169,21 +171,10 @@ def test_the_ledger_is_what_the_step_computes(config: ModelConfig, scan: bool) -
     objective = ObjectiveConfig("causal_lm" if config.arch == "causal_lm" else "prefix_lm")
     train = RunConfig(config, DataConfig(length=S + T), objective, train=TrainConfig(batch_size=2))
     ledger = count(train)
-    row = ledger.row
-
-    def abstract(length: int) -> Stream:
-        ids = jax.ShapeDtypeStruct((2, length), np.int32)
-        return Stream(ids, ids, ids, jax.ShapeDtypeStruct((2, length), np.bool_))
-
-    params = jax.eval_shape(partial(parameters, config))
-    given = (abstract(row.source) if row.source else None, abstract(row.target))
-
-    def loss(params: object) -> jax.Array:
-        return logits(config, params, *given_arrays, row.scored).sum()
-
-    given_arrays = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), given)
-    assert flops(loss, params) == ledger.forward.dense
-    found, counted = flops(jax.grad(loss), params), ledger.train_flops.dense
+    params, batch = jax.eval_shape(partial(parameters, config)), abstract_batch(train)
+    passed = flops(lambda params, batch: forward(graph(config), params, batch, row_nats)[0], params, batch)
+    assert passed == ledger.forward.dense
+    found, counted = computed(train), ledger.train_flops.dense
     if scan and config.decoder.distinct and any(edge.reads.states == "final" for edge in edges(config)):
         assert found < counted  # a scan that keeps residuals projects final states once, where depth shares the weights
     else:
