@@ -186,6 +186,12 @@ def test_files_fit_in_the_head():
     assert not long
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by their name alone: of two, it runs one."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py")]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize(
     "path", sorted((PACKAGE.parent / "tools").glob("constraints-*.txt")), ids=lambda path: path.stem
 )

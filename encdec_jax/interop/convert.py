@@ -19,7 +19,7 @@ from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json, write_json
 from encdec_jax.interop import tensors
-from encdec_jax.interop.families import FAMILIES, Family
+from encdec_jax.interop.huggingface import FAMILIES, HFFamily
 from encdec_jax.model import declare
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.param import Param, leaves
@@ -93,7 +93,7 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
     return config
 
 
-def from_tensors(family: Family, config: ModelConfig, held: Mapping[str, np.ndarray], where: str) -> Values:
+def from_tensors(family: HFFamily, config: ModelConfig, held: Mapping[str, np.ndarray], where: str) -> Values:
     """Parameters by path, float32, of tensors by name; `where` they are from is said in messages."""
     declared, wanted = dict(leaves(declare.model(config))), list(family.tensors(config))
     known = {name for name, _, _ in wanted}
@@ -116,7 +116,7 @@ def from_tensors(family: Family, config: ModelConfig, held: Mapping[str, np.ndar
     return {path: np.stack(found).reshape(declared[path].shape) for path, found in parts.items()}
 
 
-def to_tensors(family: Family, config: ModelConfig, values: Values) -> dict[str, np.ndarray]:
+def to_tensors(family: HFFamily, config: ModelConfig, values: Values) -> dict[str, np.ndarray]:
     """Tensors by name, float32, of parameters by path."""
     declared, found = dict(leaves(declare.model(config))), {}
     for name, path, layer in family.tensors(config):
@@ -135,7 +135,7 @@ def _stored(param: Param) -> tuple[int, ...]:
     return int(np.prod(shape)) // inputs, inputs
 
 
-def _family(config: ModelConfig) -> tuple[Family, ModelConfig, dict[str, Any]]:
+def _family(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any]]:
     """The family whose configuration says a model whole, and that configuration."""
     execution = {field.name: getattr(config, field.name) for field in fields(config) if field.metadata.get("execution")}
     reason = "none"

@@ -257,6 +257,7 @@ seqio.TaskRegistry.add("files", source=files, preprocessors=named, output_featur
 """
 
 
+@pytest.mark.slow
 def test_a_task_is_known_by_its_content(tmp_path, monkeypatch):
     """An edited task or a changed data file said 'already prepared', and a module that is not there ended with 0."""
     monkeypatch.chdir(tmp_path)

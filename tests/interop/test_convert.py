@@ -12,7 +12,7 @@ import pytest
 from encdec_jax.cli.main import main
 from encdec_jax.interop import tensors
 from encdec_jax.interop.convert import to_hf
-from encdec_jax.interop.families import FAMILIES
+from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.model import declare
 from encdec_jax.model.param import leaves
 

@@ -9,7 +9,7 @@ from flax import nnx
 from support import logits
 
 from encdec_jax.interop.convert import from_hf, to_hf, to_tensors
-from encdec_jax.interop.families import FAMILIES
+from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.interop.tensors import read
 from encdec_jax.model.streams import Stream
 from encdec_jax.train.restore import restore

@@ -3,7 +3,7 @@
     python tests/model/golden.py            # compare, bit by bit, with what is on file (for this machine's own record)
     python tests/model/golden.py --update   # write them
 
-The test (`test_golden.py`) allows what another CPU or another XLA may round differently; a change of the core is
+The test (`test_golden_values.py`) allows what another CPU or another XLA may round differently; a change of the core is
 compared bit by bit on one machine, by this command, before and behind it.
 """
 

@@ -17,7 +17,7 @@ Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Family:
+class HFFamily:
     """One family.
 
     Attributes:
@@ -140,11 +140,11 @@ def _t5_names(config: ModelConfig) -> dict[str, Path]:
     return found
 
 
-_T5 = Family(
+_T5 = HFFamily(
     _t5,
     _t5_config,
     _t5_names,
     dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
     ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
 )
-FAMILIES: dict[str, Family] = {"t5": _T5, "mt5": replace(_T5, read=_mt5)}
+FAMILIES: dict[str, HFFamily] = {"t5": _T5, "mt5": replace(_T5, read=_mt5)}
