@@ -88,16 +88,17 @@ class ModelConfig:
       qk_scaled_norm: RMSNorm of queries and keys over head_dim with a learned scale for either (Qwen 3).
       v_norm: parameter-free RMSNorm of values over head_dim (RedLLM).
       mixed_norm: and of what each head mixed of them, before the output's matrix (RedLLM; its encoder-decoder alone).
-      score_scale: what scores of attention are multiplied by (T5: 1); 0 for head_dim^-0.5. Queries' weights are drawn
-        so that scores begin as large as with that.
-      score_cap, logit_cap: c, where scores of attention (before biases), or logits, z become c tanh(z / c) (Gemma 2,
-        arXiv 2408.00118); 0 for no cap.
+      score_scale: at least 0. What scores of attention are multiplied by (T5: 1); 0 for head_dim^-0.5. Queries' weights
+        are drawn so that scores begin as large as with that.
+      score_cap, logit_cap: at least 0. c, where scores of attention (before biases), or logits, z become c tanh(z / c)
+        (Gemma 2, arXiv 2408.00118); 0 for no cap.
       embedding: how tables are held: 'scaled', drawn at d_model^-0.5 and multiplied by d_model^0.5 where ids are
         looked up (Vaswani et al. 2017); or 'plain', drawn at 1 and looked up as they are, and multiplied by
         d_model^-0.5 where they are the output head too (T5).
-      position_buckets: of T5's relative bias: half of them for either direction where both are seen; a multiple of 4.
-      position_range: the distance from which all share its last bucket; more than `position_buckets`.
-      position_rows: of learned absolute positions; a token behind them has a loss that is no number.
+      position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
+        multiple of 4.
+      position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
+      position_rows: at least 1. Of learned absolute positions; a token behind them has a loss that is no number.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 import traceback
@@ -111,7 +112,9 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
     except Exception as error:
         traceback.print_exc()
         alone = jax.process_count() == 1
-        own = isinstance(error, UserError) or not isinstance(error, jax.errors.JaxRuntimeError)
+        # What a device computed when another process went ends in a ValueError, with the runtime's code before it.
+        told = isinstance(error, jax.errors.JaxRuntimeError) or re.match(r"[A-Z_]+: ", str(error))
+        own = isinstance(error, UserError) or not told
         if not (alone or own or any(code in str(error) for code in _ITS_OWN)):
             os._exit(LOST)  # another process is gone, and jax would wait for it at the end of this one
         if first() or not isinstance(error, UserError):

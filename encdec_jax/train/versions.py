@@ -14,6 +14,7 @@ import encdec_jax
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 BEHIND = (
     "infer",
+    "interop",
     "aot",
     "sweep",
     "submit",

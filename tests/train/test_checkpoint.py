@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from train.cases import run_config
+from train.stepping import run_config
 
 from encdec_jax.errors import UserError
 from encdec_jax.train import checkpoint

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from support import parameters
 from tiny import environment
-from train.cases import batch, run_config, stack, start, train
+from train.stepping import batch, run_config, stack, start, train
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -151,7 +151,7 @@ def test_the_reported_norm_is_that_before_clipping():
 
 COMPILES = """
 import sys
-from train.cases import run_config
+from train.stepping import run_config
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.trainer import Trainer

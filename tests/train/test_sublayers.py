@@ -13,7 +13,7 @@ import pytest
 import sublayers
 from support import parameters
 from tiny import tiny_run, write_noise
-from train.cases import batch, run_config, stack, train
+from train.stepping import batch, run_config, stack, train
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.model import graph

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from support import example, model_config, tokens
-from train.cases import batch, run_config, stack, train
+from train.stepping import batch, run_config, stack, train
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
