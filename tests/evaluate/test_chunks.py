@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from support import parameters
-from train.cases import batch, run_config, stack, train
+from train.stepping import batch, run_config, stack, train
 
 from encdec_jax import mesh
 from encdec_jax.compute import memory

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 
 from dataclasses import replace
 
-from cases import batch, run_config, stack, train
+from stepping import batch, run_config, stack, train
 
 FILE = Path(__file__).with_name("golden.json")
 ARCHS = ("enc_dec", "enc_dec_causal", "enc_dec_shared", "layerwise", "coordinated", "prefix_lm", "causal_lm")
