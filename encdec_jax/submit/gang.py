@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 import traceback
@@ -33,6 +32,7 @@ DONE, LOST, FAILED, FAILED_ONE, SAVED = 0, 1, 2, 3, 75
 PATIENCE = 2 * TTL  # seconds to wait for runs that others hold: a holder that is gone is found out in TTL
 _WAIT, _END = -1, -2  # in the place of a run's number
 _ITS_OWN = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")  # of jax: no other process is to blame
+_ANOTHERS = ("UNKNOWN: ", "INTERNAL: ", "UNAVAILABLE: ", "ABORTED: ", "CANCELLED: ", "DEADLINE_EXCEEDED: ")
 
 
 def work(experiment: Experiment, identities: Sequence[str], stop: Callable[[], bool]) -> int:
@@ -113,7 +113,7 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
         traceback.print_exc()
         alone = jax.process_count() == 1
         # What a device computed when another process went ends in a ValueError, with the runtime's code before it.
-        told = isinstance(error, jax.errors.JaxRuntimeError) or re.match(r"[A-Z_]+: ", str(error))
+        told = isinstance(error, jax.errors.JaxRuntimeError) or str(error).startswith(_ANOTHERS)
         own = isinstance(error, UserError) or not told
         if not (alone or own or any(code in str(error) for code in _ITS_OWN)):
             os._exit(LOST)  # another process is gone, and jax would wait for it at the end of this one
