@@ -26,12 +26,19 @@ class Masked(NamedTuple):
     before: np.ndarray
 
 
+@dataclass(frozen=True)
 class Mask(ABC):
-    """A way of choosing a window's noise; always as many tokens of a window of one length."""
+    """A way of choosing a window's noise; always as many tokens of a window of one length.
 
-    @abstractmethod
+    Attributes:
+      density: share of the tokens that are noise.
+    """
+
+    density: float
+
     def tokens(self, length: int) -> int:
-        """Tokens of a window of `length` that are noise."""
+        """Tokens of a window of `length` that are noise: rounded from the density; at least one, and not all."""
+        return noise_tokens(length, self.density)
 
     @abstractmethod
     def spans(self, length: int) -> tuple[tuple[int, float], ...]:
@@ -47,16 +54,10 @@ class Spans(Mask):
     """As many spans in every window, of random lengths and places (T5, arXiv 1910.10683, section 3.1.4).
 
     Attributes:
-      density: share of the tokens that are noise.
       mean: tokens of a span in the mean.
     """
 
-    density: float
     mean: float
-
-    def tokens(self, length: int) -> int:
-        """Rounded from the density; at least one, and not all."""
-        return noise_tokens(length, self.density)
 
     def spans(self, length: int) -> tuple[tuple[int, float], ...]:
         """One number, rounded from the mean length."""
@@ -70,17 +71,7 @@ class Spans(Mask):
 
 @dataclass(frozen=True)
 class Scattered(Mask):
-    """Tokens on their own, all choices of so many as likely; neighbours make one span (T5, section 3.3.1).
-
-    Attributes:
-      density: share of the tokens that are noise.
-    """
-
-    density: float
-
-    def tokens(self, length: int) -> int:
-        """Rounded from the density; at least one, and not all."""
-        return noise_tokens(length, self.density)
+    """Tokens on their own, all choices of so many as likely; neighbours make one span (T5, section 3.3.1)."""
 
     def spans(self, length: int) -> tuple[tuple[int, float], ...]:
         """r runs of n tokens among L: C(n - 1, r - 1) C(L - n + 1, r) of the C(L, n) choices have them."""
@@ -95,17 +86,7 @@ class Scattered(Mask):
 
 @dataclass(frozen=True)
 class Suffix(Mask):
-    """One span at the end: with a sentinel, prefix language modelling (UL2's S, arXiv 2205.05131).
-
-    Attributes:
-      density: share of the tokens that are noise.
-    """
-
-    density: float
-
-    def tokens(self, length: int) -> int:
-        """Rounded from the density; at least one, and not all."""
-        return noise_tokens(length, self.density)
+    """One span at the end: with a sentinel, prefix language modelling (UL2's S, arXiv 2205.05131)."""
 
     def spans(self, length: int) -> tuple[tuple[int, float], ...]:
         """One."""
@@ -125,16 +106,10 @@ class Infilled(Mask):
     spans may touch. One window in ten thousand needs more spans than `spans` allows: there the last one is longer.
 
     Attributes:
-      density: share of the tokens that are noise.
       mean: tokens of a span in the mean.
     """
 
-    density: float
     mean: float
-
-    def tokens(self, length: int) -> int:
-        """Rounded from the density; at least one, and not all."""
-        return noise_tokens(length, self.density)
 
     def spans(self, length: int) -> tuple[tuple[int, float], ...]:
         """k spans hold n tokens where k Poisson lengths add up to n or more: their sum is Poisson(k x mean)."""
