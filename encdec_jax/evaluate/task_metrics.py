@@ -6,6 +6,7 @@ Shares are in per cent. The libraries sacrebleu and rouge-score are loaded when 
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections import Counter
@@ -82,16 +83,18 @@ def _ratios(metric: Metric, targets: Sequence[Any], outputs: Sequence[Any]) -> d
     return {name: ratio(rows.sum(axis=0)) for name, rows in found.items()}
 
 
+@functools.cache
+def _scorer() -> Any:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise _absent("rouge-score") from error
+    return RougeScorer(("rouge1", "rouge2", "rougeLsum"), use_stemmer=True)
+
+
 def _rouge(target: Target, prediction: str) -> Parts:
-    names = ("rouge1", "rouge2", "rougeLsum")
-    if not hasattr(_rouge, "scorer"):
-        try:
-            from rouge_score.rouge_scorer import RougeScorer
-        except ImportError as error:
-            raise _absent("rouge-score") from error
-        _rouge.scorer = RougeScorer(names, use_stemmer=True)  # type: ignore[attr-defined]
-    found = _rouge.scorer.score_multi(_list(target), prediction)  # type: ignore[attr-defined]
-    return {name: (100 * found[name].fmeasure, 1.0) for name in names}
+    found = _scorer().score_multi(_list(target), prediction)
+    return {name: (100 * one.fmeasure, 1.0) for name, one in found.items()}
 
 
 def _exact_match(target: Target, prediction: str) -> Parts:
