@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -289,3 +290,11 @@ def test_a_stream_that_is_closed_before_is_no_fault(closed, monkeypatch):
     for arguments, code in ((["plan", "nowhere"], 2), (["count", f"{BASE}:enc_dec"], 0)):
         monkeypatch.setattr(sys, closed, None)
         assert main(arguments) == code
+
+
+def test_a_verb_called_from_python_leaves_logging_as_it_was(capsys):
+    """Its handler kept a stream that a test runner or a notebook then closed, and every later line was an error."""
+    log = logging.getLogger("encdec_jax")
+    before = list(log.handlers), log.propagate, log.level
+    assert main(["fit", "absent.parquet"]) == 2
+    assert (log.handlers, log.propagate, log.level) == before

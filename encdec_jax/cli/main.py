@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import io
 import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
 from encdec_jax import __version__
@@ -77,12 +79,11 @@ def _run(argv: list[str] | None) -> int:
         empty = next((one for one in given if one.startswith("--") and one.endswith("=--")), None)
         require(empty is None, "argument", empty, "a value")  # argparse makes a list of none of it
         options, rest = _parser().parse_known_args(given)
-        _say()
         if options.takes_config:
             options.run = options.given(options, rest)
         elif rest:
             raise UserError(f"{options.verb}: unknown arguments: {' '.join(rest)}; see encdec {options.verb} --help")
-        with warnings.catch_warnings():
+        with _said(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy: what it means, a verb says in its own words
             done: int = options.function(options)
         return done
@@ -107,14 +108,21 @@ def _forget(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _say() -> None:
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
     """Show what the package logs, and not what libtpu says where it is installed and no TPU is there."""
-    log = logging.getLogger("encdec_jax")
-    log.handlers, log.propagate = [logging.StreamHandler()], False  # libraries give the root logger handlers
-    log.setLevel(logging.INFO)
     if not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/*"):
         for name, value in WITHOUT_TPU.items():
             os.environ.setdefault(name, value)
+    log = logging.getLogger("encdec_jax")
+    before = log.handlers, log.propagate, log.level
+    log.handlers, log.propagate = [logging.StreamHandler()], False  # libraries give the root logger handlers
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:  # a verb called from Python leaves nothing that writes to a stream of before
+        log.handlers, log.propagate = before[:2]
+        log.setLevel(before[2])
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from encdec_jax.files import environment
 log = logging.getLogger(__name__)
 VARIABLE = "ENCDEC_MIRRORS"
 ROOM = 1000  # entries that may wait
+FLUSHED = 30.0  # seconds between two flushes of an event file
 PATIENCE = 10.0  # seconds that a run's end waits for what is left
 
 Write = Callable[[int, Mapping[str, float]], None]
@@ -93,15 +96,28 @@ class Mirror:
 
 
 def _tensorboard(folder: Path, first_step: int) -> Opened:
-    from tensorboardX import SummaryWriter
+    """Through the writer of event files alone: SummaryWriter's own thread dies silently of a full disk, and its end
+    then hangs the interpreter's."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
 
-    board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1, flush_secs=30)
+    where = folder / "tensorboard"
+    where.mkdir(parents=True, exist_ok=True)
+    events = EventsWriter(str(where / "events"), f".{os.getpid()}")  # its own name has seconds, and it overwrites
+    begun = SessionLog(status=SessionLog.START)  # hides what is at or beyond its step in files before
+    events.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=begun))
+    flushed = time.monotonic()
 
     def write(step: int, values: Mapping[str, float]) -> None:
+        nonlocal flushed
         for name, value in values.items():
-            board.add_scalar(name, value, step)
+            events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        if time.monotonic() - flushed > FLUSHED:
+            events.flush()
+            flushed = time.monotonic()
 
-    return write, board.close
+    return write, events.close
 
 
 def _tracked(package: str) -> Callable[[Path, int], Opened]:

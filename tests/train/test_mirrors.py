@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import sys
 import threading
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from test_loop import data
 from tiny import tiny_run
 
@@ -51,17 +54,44 @@ def written(folder, steps: int = 100) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_writer_of_tensorboard_that_died_of_a_full_disk_hangs_nothing(tmp_path, monkeypatch, hasty, said):
-    """Its queue of ten filled up, and the run waited for ever while its lease went on beating."""
+@pytest.mark.parametrize("room", [0, 1, 5])
+def test_a_disk_that_is_full_under_tensorboard_ends_it_alone(tmp_path, monkeypatch, said, room):
+    """SummaryWriter's thread died of it, its queue filled up, and both the run and then the interpreter hung."""
+    left = iter(range(room))
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(EventsWriter, "_write_serialized_event", full)
     assert written(tmp_path) == list(range(1, 101))
-    assert "tensorboard lags 20 entries behind" in said.text
-    assert "tensorboard did not come to its end" in said.text
+    assert "tensorboard failed, and the run goes on without it: OSError: [Errno 28]" in said.text
+
+
+def events(path) -> Iterator[Event]:
+    """Of a file of records: length and its checksum, the record and its checksum."""
+    left = path.read_bytes()
+    while left:
+        (length,) = struct.unpack("<Q", left[:8])
+        yield Event.FromString(left[12 : 12 + length])
+        left = left[16 + length :]
+
+
+def test_two_attempts_within_a_second_keep_two_files(tmp_path, monkeypatch):
+    """The second hides, from TensorBoard, what the first wrote behind the checkpoint that it goes on from."""
+    for process, first in ((11, 0), (12, 2)):
+        monkeypatch.setattr(mirrors.os, "getpid", lambda process=process: process)
+        write, close = mirrors._OPEN["tensorboard"](tmp_path, first)
+        write(first + 1, {"loss": 5.0 - first, "lr": 0.25})
+        close()
+    seen = {path.suffix: list(events(path)) for path in (tmp_path / "tensorboard").iterdir()}
+    assert {name: [(one.step, one.session_log.status) for one in of[1:2]] for name, of in seen.items()} == {
+        ".11": [(1, SessionLog.START)],
+        ".12": [(3, SessionLog.START)],
+    }
+    scalars = [(one.step, value.tag, value.simple_value) for one in seen[".12"][2:] for value in one.summary.value]
+    assert scalars == [(3, "loss", 3.0), (3, "lr", 0.25)]
+    assert [one.file_version for one in seen[".12"][:1]] == ["brain.Event:2"]
 
 
 def test_a_mirror_that_fails_is_said_once_and_left(tmp_path, monkeypatch, hasty, said):
