@@ -39,4 +39,4 @@ def computed(run: RunConfig) -> int:
     params = jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
     optim, model = optimizer(run.optim, decay_mask(params)), graph(run.model)
     state = State(abstract(()), params, jax.eval_shape(optim.init, params))
-    return flops(make_update(run, model, optim), state, abstract_batch(run), hyper(run.optim, 10))
+    return flops(make_update(run, model, optim), state, abstract_batch(run), hyper(run.optim, 10, 0))

@@ -146,7 +146,7 @@ class _Loop:
         seal or batch. Only a checkpoint ends the queue, for as long as it takes to copy the state.
         """
         self.told = progress
-        schedule = hyper(self.run.optim, self.total)
+        schedule = hyper(self.run.optim, self.total, self.run.train.seed)
         saved = done = self.done
         with together():
             digests, batches = self.batches.digests(done), self.batches.chunk(done, self.run.train.steps_per_call)

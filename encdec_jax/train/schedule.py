@@ -12,7 +12,7 @@ from encdec_jax.train.config import OptimConfig
 
 
 class Hyper(NamedTuple):
-    """The numbers of a schedule, scalars: float32, but durations int32, in updates; float32 can't count beyond 2^24.
+    """Numbers that a compiled step leaves open, scalars. Durations are int32, in updates: float32 ends at 2^24.
 
     Attributes:
       lr: the peak.
@@ -20,6 +20,7 @@ class Hyper(NamedTuple):
       warmup: updates of linear warm-up, at least one.
       decay: updates of the final decay of 'wsd', at least one.
       final: the last learning rate over the peak.
+      seed: uint32, of what the updates draw.
     """
 
     lr: Array | np.float32
@@ -27,14 +28,16 @@ class Hyper(NamedTuple):
     warmup: Array | np.int32
     decay: Array | np.int32
     final: Array | np.float32
+    seed: Array | np.uint32
 
 
-def hyper(optim: OptimConfig, updates: int) -> Hyper:
-    """The schedule's numbers for a run of `updates` updates; the decay of 'wsd' begins when the warm-up has ended."""
+def hyper(optim: OptimConfig, updates: int, seed: int) -> Hyper:
+    """The numbers for a run of `updates` updates; the decay of 'wsd' begins when the warm-up has ended."""
     most = updates - 1 if optim.schedule == "wsd" else updates
     warmup = max(1, min(round(optim.warmup * updates), most))
     decay = max(1, min(round(optim.decay * updates), updates - warmup))
-    return Hyper(np.float32(optim.lr), np.int32(updates), np.int32(warmup), np.int32(decay), np.float32(optim.final))
+    lr, final = np.float32(optim.lr), np.float32(optim.final)
+    return Hyper(lr, np.int32(updates), np.int32(warmup), np.int32(decay), final, np.uint32(seed))
 
 
 def learning_rate(schedule: str, hyper: Hyper, step: Array) -> Array:

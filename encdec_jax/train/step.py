@@ -92,7 +92,7 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     gradient = jax.grad(summed, has_aux=True)
 
     def update(state: State, batch: Batch, hyper: Hyper) -> tuple[State, Metrics]:
-        key = folded(jax.random.key(run.train.seed), DRAWS, state.step)
+        key = folded(jax.random.key(hyper.seed), DRAWS, state.step)
         if parts == 1:
             grads, (nll, aux) = gradient(state.params, batch, folded(key, 0))
         else:

@@ -111,7 +111,7 @@ class Trainer:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
         step = jax.jit(update, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
         schedule = jax.tree.map(
-            lambda n: jax.ShapeDtypeStruct((), n.dtype, sharding=replicated(self.mesh)), hyper(self.run.optim, 1)
+            lambda n: jax.ShapeDtypeStruct((), n.dtype, sharding=replicated(self.mesh)), hyper(self.run.optim, 1, 0)
         )
         with jax.set_mesh(self.mesh):
             return step.lower(self.abstract, self._abstract_batch(), schedule)

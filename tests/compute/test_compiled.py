@@ -39,7 +39,7 @@ def compiled(run: RunConfig, device: jax.Device) -> jax.stages.Compiled:
         leaf = leaf if hasattr(leaf, "dtype") else np.float32(leaf)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
-    arguments = jax.tree.map(placed, (state, abstract_batch(run), hyper(run.optim, 10)))
+    arguments = jax.tree.map(placed, (state, abstract_batch(run), hyper(run.optim, 10, 0)))
     return jax.jit(make_update(run, model, optim), donate_argnums=0).lower(*arguments).compile()
 
 

@@ -61,5 +61,5 @@ def train(run: RunConfig, batches: Batch, calls: int = 1) -> tuple[State, Metric
     shardings = jax.tree.map(lambda leaf: leaf.sharding, trainer.abstract)
     state = jax.device_put(start(replace(run, mesh=MeshConfig())), shardings)
     for _ in range(calls):
-        state, metrics = trainer(state, batches, hyper(run.optim, 100), len(batches.labels))
+        state, metrics = trainer(state, batches, hyper(run.optim, 100, run.train.seed), len(batches.labels))
     return state, jax.device_get(metrics)

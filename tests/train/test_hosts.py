@@ -59,7 +59,7 @@ for mesh, update in meshes:
     hashed = summed(combine(batches.digests(0)[trainer.answers_for]))
     found = [held, hashed]
     if update:
-        _, seen = trainer(trainer.init(), batches.chunk(0, 1), hyper(run.optim, 60), 1)
+        _, seen = trainer(trainer.init(), batches.chunk(0, 1), hyper(run.optim, 60, run.train.seed), 1)
         found += [float(seen.loss[0]), float(seen.loss_tokens[0])]
     if rank == 0:
         print("found", json.dumps([mesh, found]), flush=True)

@@ -11,7 +11,7 @@ from encdec_jax.train.schedule import hyper, learning_rate
 
 def curve(updates: int = 100, **optim) -> np.ndarray:
     made = OptimConfig(lr=2.0, **optim)
-    return np.array([learning_rate(made.schedule, hyper(made, updates), jnp.int32(step)) for step in range(updates)])
+    return np.array([learning_rate(made.schedule, hyper(made, updates, 0), jnp.int32(step)) for step in range(updates)])
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "wsd", "rsqrt", "constant"])
@@ -43,7 +43,7 @@ def test_rsqrt_falls_with_the_root_of_the_updates():
 def test_updates_are_counted_beyond_what_float32_can_count():
     """2^24 is the last whole number before its successor is lost: a long run's last updates come one by one."""
     made = OptimConfig(lr=1.0, schedule="wsd", warmup=0.0, decay=100 / 18_000_003, final=0.0)
-    numbers = hyper(made, 18_000_003)
+    numbers = hyper(made, 18_000_003, 0)
     rates = np.array([learning_rate("wsd", numbers, jnp.int32(18_000_003 - left)) for left in range(101, 0, -1)])
     np.testing.assert_allclose(rates, np.arange(100, -1, -1) / 100, rtol=1e-6)
 
@@ -72,5 +72,5 @@ def test_numbers_are_arguments():
         return learning_rate("cosine", numbers, step)
 
     for lr, updates in ((1.0, 10), (2.0, 50)):
-        rate(hyper(OptimConfig(lr=lr), updates), jnp.int32(3))
+        rate(hyper(OptimConfig(lr=lr), updates, 0), jnp.int32(3))
     assert len(traces) == 1

@@ -33,7 +33,7 @@ def update(run, data):
     params = parameters(run.model)
     state = step.State(jnp.int32(0), params, optax.EmptyState())
     after, metrics = jax.jit(step.make_update(plain, graph(run.model), optax.identity()))(
-        state, data, hyper(plain.optim, 100)
+        state, data, hyper(plain.optim, 100, 0)
     )
     return params, jax.tree.map(lambda a, b: a - b, params, after.params), metrics
 

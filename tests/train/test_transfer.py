@@ -49,7 +49,7 @@ def scales(arch: str, width: int, base: int, optim: OptimConfig) -> dict[str, fl
     source, target = tokens(0, 4, HALF, VOCAB), tokens(1, 4, HALF, VOCAB)
     labels = jnp.asarray(np.roll(target, -1, axis=1))
     data = Batch(*example(arch, source, target), labels, jnp.ones(labels.shape))
-    model, schedule = graph(config), hyper(optim, UPDATES)
+    model, schedule = graph(config), hyper(optim, UPDATES, 0)
     shapes = jax.eval_shape(lambda: initial(config, jax.random.key(0)))
     step = optimizer(optim, decay_mask(shapes), rates_of(run, shapes))
     update = make_update(run, model, step)

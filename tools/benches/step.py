@@ -83,7 +83,7 @@ def timed(step: Callable[[], object]) -> float:
 
 def our_step() -> Callable[[], float]:
     trainer = Trainer(RUN)
-    batch, schedule = batches(), hyper(RUN.optim, 100)
+    batch, schedule = batches(), hyper(RUN.optim, 100, 0)
     state = trainer.init()
 
     def step() -> object:
