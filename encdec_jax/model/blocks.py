@@ -143,10 +143,10 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     arch = config.choices
     from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
     states: States = "layer" if arch.reads == "layers" else "final"
-    position = _across(config)
     window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
-    own = [Reads(name, name, "own", _own(config, name, window), config.position) for name in scope.streams]
-    memory = [Reads("target", "source", states, Full(), position)] if from_source else []
+    position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
+    own = [Reads(name, name, "own", _own(config, name, window), position) for name in scope.streams]
+    memory = [Reads("target", "source", states, Full(), _across(config, position))] if from_source else []
     if arch.joins == "merged":
         merged = _sub(config, "attn", Attention((*own, *memory)))
         if not arch.own_encoder:  # states of the same blocks are not normalised yet, an encoder's final ones are
@@ -198,12 +198,12 @@ def _layers(scope: Scope) -> tuple[Segment, ...]:
     return (Segment(tuple(layers[:n]), len(layers) // n, shared=True),)
 
 
-def _across(config: ModelConfig) -> str:
-    """How positions enter attention to the source's states."""
-    if config.cross_position != "same":
-        return config.cross_position
-    merged = config.choices.joins == "merged"
-    return config.position if merged or POSITIONS[config.position].crosses else "none"
+def _across(config: ModelConfig, own: str) -> str:
+    """How positions enter attention to the source's states, beside a layer's self-attention with its own."""
+    if config.cross_position == "none" or config.choices.joins != "merged":
+        same = config.position if POSITIONS[config.position].crosses else "none"
+        return same if config.cross_position == "same" else config.cross_position
+    return own  # one softmax
 
 
 def _sub(config: ModelConfig, name: str, layer: Sublayer) -> Sub:

@@ -66,6 +66,7 @@ class ModelConfig:
       decoder: the stack that reads the target (for one-stream architectures, the only stack).
       encoder: the stack that reads the source; None where the source has no stream of its own or no blocks of its own.
       rope_theta: the base of RoPE's wavelengths, in tokens, at least 1.
+      local_theta: the same in layers with a window (Gemma 3, arXiv 2503.19786); at least 1, or 0 for `rope_theta`.
       mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's), or exact, ReLU, its square
         (arXiv 2109.08668), or GEGLU, whose GELU has its tanh form (T5 v1.1).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
@@ -81,6 +82,8 @@ class ModelConfig:
       norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (then no stack has a
         final norm: Vaswani et al. 2017), or in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
       norm_kind: RMSNorm, or LayerNorm with a bias.
+      norm_epsilon: above 0. What is added to the mean square under every norm's root.
+      zero_centred: learned scales of norms are held less 1, and begin at 0 (Gemma).
       position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1); ALiBi
         (arXiv 2108.12409); a learned or a sinusoidal vector that is added to embeddings; or not at all. Biases are of
         self-attention alone.
@@ -93,8 +96,8 @@ class ModelConfig:
       score_cap, logit_cap: at least 0. c, where scores of attention (before biases), or logits, z become c tanh(z / c)
         (Gemma 2, arXiv 2408.00118); 0 for no cap.
       embedding: how tables are held: 'scaled', drawn at d_model^-0.5 and multiplied by d_model^0.5 where ids are
-        looked up (Vaswani et al. 2017); or 'plain', drawn at 1 and looked up as they are, and multiplied by
-        d_model^-0.5 where they are the output head too (T5).
+        looked up (Vaswani et al. 2017); 'plain', drawn at 1 and looked up as they are, and multiplied by d_model^-0.5
+        where they are the output head too (T5); or 'unscaled', drawn at d_model^-0.5 and used as they are (Llama).
       position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
         multiple of 4.
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
@@ -126,10 +129,13 @@ class ModelConfig:
     score_scale: Annotated[float, Range(0)] = later(0.0)
     score_cap: Annotated[float, Range(0)] = later(0.0)
     logit_cap: Annotated[float, Range(0)] = later(0.0)
-    embedding: Literal["scaled", "plain"] = later("scaled")
+    embedding: Literal["scaled", "plain", "unscaled"] = later("scaled")
     position_buckets: Annotated[int, Range(4, 2**16)] = later(32)
     position_range: Annotated[int, Range(5, 2**24)] = later(128)
     position_rows: Annotated[int, Range(1, 2**24)] = later(1024)
+    norm_epsilon: Annotated[float, Range(0, 1, above=True)] = later(1e-6)
+    zero_centred: bool = later(False)
+    local_theta: Annotated[float, Range(0)] = later(0.0)
 
     @property
     def choices(self) -> Arch:
@@ -173,8 +179,10 @@ class ModelConfig:
     def _check_parts(self) -> None:
         both = self.qk_norm and self.qk_scaled_norm
         require(not both, "model.qk_scaled_norm", self.qk_scaled_norm, "false, because model.qk_norm is true")
-        plain = self.embedding == "plain" and self.base_width
+        plain = self.embedding != "scaled" and self.base_width
         require(not plain, "model.embedding", self.embedding, "'scaled', which muP is written for (model.base_width)")
+        theta = self.local_theta
+        require(theta == 0 or theta >= 1, "model.local_theta", theta, "at least 1, or 0 for model.rope_theta")
         buckets = self.position_buckets
         require(buckets % 4 == 0, "model.position_buckets", buckets, "a multiple of 4")
         accepted = f"more than model.position_buckets = {buckets}"

@@ -48,5 +48,7 @@ def draw(param: Param, key: Array) -> Array:
         return jnp.ones(param.shape, jnp.float32)
     if param.role == "bias" and param.std is None:
         return jnp.zeros(param.shape, jnp.float32)
+    if param.std == 0:
+        return jnp.zeros(param.shape, jnp.float32)
     std = param.fan_in**-0.5 if param.std is None else param.std
     return jax.random.normal(key, param.shape, jnp.float32) * std

@@ -64,8 +64,17 @@ CONFIGS = {
         encoder=replace(SMALL, n_layers=4, d_model=24),
     ),
     "T5Gemma 2": model(
-        "enc_dec_merged", LOCAL, norm="sandwich", mlp="geglu", cross_position="none", qk_scaled_norm=True
+        "enc_dec_merged",
+        LOCAL,
+        norm="sandwich",
+        mlp="geglu",
+        cross_position="none",
+        qk_scaled_norm=True,
+        zero_centred=True,
+        local_theta=20.0,
     ),
+    "a base of RoPE for windows, merged": model("enc_dec_shared", LOCAL, local_theta=20.0),
+    "Llama": model("causal_lm", embedding="unscaled", norm_epsilon=1e-2, tie="inputs"),
     "merged, an encoder of its own": model("enc_dec_merged", replace(DEEP, cross_every=2)),
     "merged, post-norm": model("enc_dec_merged", norm="post"),
     "merged, a user's positions in self-attention alone": model(

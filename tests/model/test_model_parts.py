@@ -7,7 +7,8 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import example, logits, model_config, parameters, tokens
+from flax import nnx
+from support import SMALL, example, logits, model_config, parameters, tokens
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.parts.mlp import kind
@@ -54,11 +55,42 @@ def test_a_position_behind_the_learned_ones_is_no_number():
     assert np.isnan(logits(short, parameters(short), source, target, 5)[0, -1]).all()
 
 
+def test_scales_held_less_one_begin_at_zero_and_norm_alike():
+    """RMSNorm with its epsilon, of queries, keys and the stream, is the same function either way."""
+    held = model_config("causal_lm", qk_scaled_norm=True, norm_epsilon=0.5)
+    centred = replace(held, zero_centred=True)
+    params = parameters(centred)
+    scales = [leaf for path, leaf in nnx.to_flat_state(params) if path[-1] in ("scale", "q_scale", "k_scale")]
+    assert len(scales) == 5
+    assert not any(np.abs(leaf[...]).max() for leaf in scales)
+    _, target = example("causal_lm", tokens(0, 1, 7), tokens(1, 1, 5))
+    one = logits(held, parameters(held), None, target, 5)
+    np.testing.assert_array_equal(logits(centred, params, None, target, 5), one)
+    assert np.abs(one - logits(replace(held, norm_epsilon=1e-6), parameters(held), None, target, 5)).max() > 0.1
+
+
+def test_windows_have_a_base_of_rope_of_their_own():
+    """Where every layer has one, its base is all; where none has, it is nothing."""
+    local = model_config("causal_lm", decoder=replace(SMALL, window=9), rope_theta=50.0)
+    other = replace(local, rope_theta=10_000.0, local_theta=50.0)
+    params, (_, target) = parameters(local), example("causal_lm", tokens(0, 1, 7), tokens(1, 1, 5))
+    one = logits(local, params, None, target, 5)
+    np.testing.assert_array_equal(logits(other, params, None, target, 5), one)
+    assert np.abs(one - logits(replace(other, local_theta=0.0), params, None, target, 5)).max() > 1e-3
+    whole = replace(local, decoder=SMALL)
+    np.testing.assert_array_equal(
+        logits(replace(whole, local_theta=9.0), params, None, target, 5), logits(whole, params, None, target, 5)
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"qk_norm": True, "qk_scaled_norm": True}, "model.qk_scaled_norm = True is not accepted"),
         ({"embedding": "plain", "base_width": 8}, "model.embedding = 'plain' is not accepted"),
+        ({"embedding": "unscaled", "base_width": 8}, "model.embedding = 'unscaled' is not accepted"),
+        ({"local_theta": 0.5}, "model.local_theta = 0.5 is not accepted: at least 1, or 0"),
+        ({"norm_epsilon": 0.0}, "model.norm_epsilon = 0.0 is not accepted"),
         ({"position_buckets": 6}, "model.position_buckets = 6 is not accepted: a multiple of 4"),
         ({"position_range": 32}, "model.position_range = 32 is not accepted"),
     ],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName, Tree
-from encdec_jax.model.parts.norms import rms
+from encdec_jax.model.parts.norms import declare_scale, rms, scaled
 from encdec_jax.model.parts.positions import CosSin, apply_rope
 from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
 from encdec_jax.model.seen import KeyValues, Out, Seen
@@ -61,8 +61,8 @@ class Attention:
             "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
         }
         if config.qk_scaled_norm:
-            scale = Param((dim,), ("norm",), "vector", dim, d, "norms", queries, matmul=False)
-            tree |= {"q_scale": scale, "k_scale": replace(scale, sees=self.projected())}
+            tree["q_scale"] = declare_scale(config, dim, d, queries)
+            tree["k_scale"] = declare_scale(config, dim, d, self.projected())
         return tree
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
@@ -91,7 +91,7 @@ class Attention:
         scale, cap = config.score_scale or None, config.score_cap
         mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap)
         if config.mixed_norm:
-            mixed = rms(mixed).astype(mixed.dtype)
+            mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
         return Out(jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")), new)
 
 
@@ -106,12 +106,12 @@ def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     k = jnp.einsum("bsd,dhk->bshk", y, node.weight("k"))
     v = jnp.einsum("bsd,dhk->bshk", y, node.weight("v"))
     if node.config.v_norm:
-        v = rms(v).astype(v.dtype)
+        v = rms(v, node.config.norm_epsilon).astype(v.dtype)
     return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)
 
 
 def _normed(node: Node, scale: str, x: Array) -> Array:
     """Queries or keys as `qk_norm` and `qk_scaled_norm` say."""
     if node.config.qk_scaled_norm:
-        return (rms(x) * node.exact(scale)).astype(x.dtype)
-    return rms(x).astype(x.dtype) if node.config.qk_norm else x
+        return scaled(node, scale, x)
+    return rms(x, node.config.norm_epsilon).astype(x.dtype) if node.config.qk_norm else x

@@ -63,6 +63,14 @@ class Rotary(Position):
         return rope(stream.position, head_dim, config.rope_theta)
 
 
+class LocalRotary(Rotary):
+    """RoPE by the base `model.local_theta`, in layers with a window."""
+
+    def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
+        """As `Position.turn`."""
+        return rope(stream.position, head_dim, config.local_theta)
+
+
 class Learned(Position):
     """A table of `model.position_rows` vectors, held and looked up as the embeddings are (`model.embedding`)."""
 
@@ -128,6 +136,7 @@ class Linear(Position):
 
 POSITIONS: dict[str, Position] = {
     "rope": Rotary(),
+    "local_rope": LocalRotary(),
     "t5": Bucketed(),
     "alibi": Linear(),
     "learned": Learned(),

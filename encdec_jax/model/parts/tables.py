@@ -33,7 +33,7 @@ def embed(node: Node, tokens: Array) -> Array:
 
 def scaled(x: Array, config: ModelConfig) -> Array:
     """Rows of a table, as they are looked up."""
-    return x if config.embedding == "plain" else x * jnp.asarray(x.shape[-1] ** 0.5, x.dtype)
+    return x * jnp.asarray(x.shape[-1] ** 0.5, x.dtype) if config.embedding == "scaled" else x
 
 
 def logits(node: Node, x: Array) -> Array:
