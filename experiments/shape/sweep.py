@@ -104,12 +104,12 @@ def within(interval: Interval, width: float) -> bool | None:
 
 def less(found: Findings, label: str, base: str) -> bool | None:
     """Whether a gap is smaller at the largest budget than at the smallest."""
-    draws, value = 0.0, 0.0
-    for budget, sign in ((BUDGETS[-1], 1), (BUDGETS[0], -1)):
+    gaps = []
+    for budget in (BUDGETS[-1], BUDGETS[0]):
         one, two = found.optimum(label, budget), found.optimum(base, budget)
-        value += sign * (one.loss.value - two.loss.value)
-        draws = draws + sign * (one.draws.loss - two.draws.loss)
-    return Interval.of(value, draws).below(0)
+        gaps.append((one.loss.value - two.loss.value, one.draws.loss - two.draws.loss))
+    (last, last_draws), (first, first_draws) = gaps
+    return Interval.of(last - first, last_draws - first_draws).below(0)
 
 
 def other_best(found: Findings, arch: str) -> int:
