@@ -1,0 +1,39 @@
+"""Which split of layers is best at equal parameters and compute, of text whose target is three times its source?
+
+    encdec plan experiments/split/lm_1to3
+    encdec run experiments/split/lm_1to3
+    encdec report experiments/split/lm_1to3
+
+The design, its stages and its confounders are those of `experiments/split/design.py`.
+"""
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+from encdec_jax.config import RunConfig
+from encdec_jax.study.predictions import Prediction
+
+DESIGN = runpy.run_path(str(Path(__file__).resolve().parents[1] / "design.py"))
+QUESTION = (
+    "Which split of layers is best at equal parameters and compute, of text whose target is three times its source?"
+)
+BASELINE, CONFOUNDERS, SMALL = DESIGN["BASELINE"], DESIGN["CONFOUNDERS"], DESIGN["SMALL"]
+PREDICTIONS = [
+    Prediction(
+        "at 3e11 FLOPs, enc_dec 2/3 is at least 0.02 bits per byte worse than enc_dec 1/2",
+        lambda found: found.comparison("enc_dec 2/3", SMALL).gap.above(0.02),
+    ),
+    Prediction(
+        "at 3e11 FLOPs, enc_dec 5/6 is the worst split: at least 0.1 bits per byte worse than enc_dec 1/2",
+        lambda found: found.comparison("enc_dec 5/6", SMALL).gap.above(0.1),
+    ),
+    Prediction(
+        "at 3e11 FLOPs, causal_lm is better than enc_dec 1/2",
+        lambda found: found.comparison("causal_lm", SMALL).gap.below(0),
+    ),
+]
+
+
+def runs() -> Iterator[RunConfig]:
+    yield from DESIGN["Reading"](64, ("middle", "tokens", "sizes", "seeds")).runs()
