@@ -28,6 +28,7 @@ from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "English to Spanish at equal training FLOPs: what do a masked source, a loss on it, and its top layer cost?"
 BASELINE = "enc_dec"
+ORDER = "listed"  # cheap stages first: what is done at any time is a table that can be read
 
 VARIANTS = {  # label -> architecture, loss on the source
     "enc_dec": ("enc_dec", False),  # the target reads the top of an open source

@@ -28,6 +28,7 @@ from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "At equal training FLOPs on a little text: how deep should a causal LM and an encoder-decoder be?"
 BASELINE = "causal_lm 2"
+ORDER = "listed"  # cheap stages first: what is done at any time is a table that can be read
 
 DEPTHS = (2, 4, 8, 24)  # layers in all: of one stack, or half of them in the encoder and half in the decoder
 ARCHS = ("causal_lm", "enc_dec")
