@@ -24,7 +24,8 @@ def add(verbs: Any) -> None:
     status.add_argument("--watch", action="store_true", help="show it again and again, until every run has ended")
     status.add_argument("--json", action="store_true", help="print one JSON object")
     text = "copy a finished study's table and figure from the runs folder into the experiment folder"
-    _add(verbs, "collect", _collect, text)
+    collect = _add(verbs, "collect", _collect, text)
+    collect.add_argument("--unfinished", action="store_true", help="the rows that there are, where runs are missing")
     text = "fit the laws and write report.html and figure.png into the experiment's runs folder"
     report = _add(verbs, "report", _report, text)
     text = "labels that pictures and tables show, beside the baseline; default: all. The answer is always of all"
@@ -59,7 +60,7 @@ def _status(options: argparse.Namespace) -> int:
 def _collect(options: argparse.Namespace) -> int:
     from encdec_jax.sweep.results import collect_into
 
-    return collect_into(options.folder)
+    return collect_into(options.folder, options.unfinished)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import holders
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.launch import check_writable, prepare
-from encdec_jax.sweep.speed import longest_first
+from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import forgive, run_state
 
 Launcher = Literal["slurm", "k8s", "print", "local"]
@@ -68,7 +68,7 @@ def submit(folder: Path, to: Launcher, workers: int | None = None, apply: bool =
     check_costs(experiment)
     waiting = queued(experiment)
     states = {identity: run_state(experiment.run_folder(identity)).status for identity in experiment.runs}
-    missing = [i for i in longest_first(experiment.runs) if states[i] in ("pending", "stale") and i not in waiting]
+    missing = [i for i in ordered(experiment) if states[i] in ("pending", "stale") and i not in waiting]
     others = Counter(str(status) for i, status in states.items() if i not in missing and i not in waiting)
     submitted: list[Submission] = []
     if to == "k8s":

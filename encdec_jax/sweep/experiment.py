@@ -32,6 +32,7 @@ _NAMES = {
 }
 MOST = 100_000  # runs of one experiment; a runs() without end gives more
 Settings = Literal["best", "mean"]
+Order = Literal["longest", "listed"]
 POOLABLE = ("cache_digest", "code", "scored")  # columns whose values may differ among pooled rows, if sweep.py says why
 
 
@@ -49,6 +50,8 @@ class Experiment:
       health: rules on runs fixed before they ran, an `encdec_jax.study.health.Health`; None if sweep.py has none.
       runs: every run by its id, in the order of sweep.py.
       settings: what stands for a size that was trained with several settings: 'best', or 'mean' of all of them.
+      order: in which workers take runs: the longest first, so that all workers end at about one time, or as listed, so
+        that the first stages of a long study are there first.
       labels: which line of a figure each run belongs to, by its id: what sweep.py's `label(run)` says, else the
         architecture and its split, and its objective where the architecture has several.
       pooled: column of `POOLABLE` -> why rows in which it differs may be pooled, in a sentence.
@@ -65,6 +68,7 @@ class Experiment:
     pooled: dict[str, str] = field(default_factory=dict)
     health: Any = None
     settings: Settings = "best"
+    order: Order = "longest"
 
     @property
     def root(self) -> Path:
@@ -116,6 +120,7 @@ def load(folder: Path) -> Experiment:
         pooled=_pooled(module, script),
         health=_health(module, script),
         settings=_settings(module, script),
+        order=_order(module, script),
     )
 
 
@@ -232,6 +237,12 @@ def _settings(module: ModuleType, script: Path) -> Settings:
     settings: Settings = getattr(module, "SETTINGS", "best")
     require(settings in get_args(Settings), f"{script}: SETTINGS", settings, "'best' or 'mean'")
     return settings
+
+
+def _order(module: ModuleType, script: Path) -> Order:
+    order: Order = getattr(module, "ORDER", "longest")
+    require(order in get_args(Order), f"{script}: ORDER", order, "'longest' (first) or 'listed'")
+    return order
 
 
 def _told_apart(runs: dict[str, RunConfig]) -> dict[str, str]:

@@ -210,8 +210,12 @@ def load(source: str | Path | Experiment) -> pl.DataFrame:
     return table.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in LATER if name not in table.columns)
 
 
-def collect_into(folder: Path) -> int:
+def collect_into(folder: Path, unfinished: bool = False) -> int:
     """`encdec collect`: copy a finished study's table, and its report's figure if there is one, into its folder.
+
+    Args:
+      folder: of the experiment.
+      unfinished: whether to copy the rows that there are where runs are missing.
 
     Returns:
       0, the exit code.
@@ -221,14 +225,15 @@ def collect_into(folder: Path) -> int:
     """
     experiment = load_experiment(folder)
     states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
-    unfinished = {
+    missing = {
         name: states.count(name) for name in ("pending", "running", "stale", "failed", "damaged") if name in states
     }
-    if unfinished:
-        counts = ", ".join(f"{n} {name}" for name, n in unfinished.items())
-        raise UserError(
-            f"experiment {folder} is not finished: {counts} of {len(states)} runs; give: encdec run {folder}"
-        )
+    if missing:
+        counts = ", ".join(f"{n} {name}" for name, n in missing.items())
+        state = f"experiment {folder} is not finished: {counts} of {len(states)} runs"
+        if not unfinished:
+            raise UserError(f"{state}; give: encdec run {folder}, or --unfinished to copy the rows that there are")
+        print(state)
     table, figure, shown = collect(experiment), experiment.root / FIGURE, experiment.root / SHOWN
     if figure.exists() and (not shown.exists() or shown.read_text(encoding="utf-8") != digest(table)):
         raise UserError(f"{figure} does not show the rows that the study has now: first encdec report {folder}")

@@ -70,10 +70,12 @@ def measured_speed(experiment: Experiment) -> Speed:
     return Speed({width: median(values) for width, values in ratios.items()}, median(overheads), len(overheads))
 
 
-def longest_first(runs: dict[str, RunConfig]) -> list[str]:
-    """Ids in the order in which workers take them: with the long runs begun first, workers end at about one time."""
-    seconds = {identity: Speed().seconds(run, cost(run)) for identity, run in runs.items()}
-    return sorted(runs, key=lambda identity: -seconds[identity])
+def ordered(experiment: Experiment) -> list[str]:
+    """Ids in the order in which workers take them: as sweep.py lists them if its ORDER says so, or longest first."""
+    if experiment.order == "listed":
+        return list(experiment.runs)
+    seconds = {identity: Speed().seconds(run, cost(run)) for identity, run in experiment.runs.items()}
+    return sorted(experiment.runs, key=lambda identity: -seconds[identity])
 
 
 def elapsed(seconds: Iterable[float], jobs: int) -> float:

@@ -24,7 +24,7 @@ from encdec_jax.files import expanded
 from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.signals import interrupts
-from encdec_jax.sweep.speed import longest_first
+from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.train.fence import Fence
 
@@ -46,7 +46,7 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
     Raises:
       UserError: the runs' folder can't be read or written to.
     """
-    order = longest_first(experiment.runs)
+    order = ordered(experiment)
     while not stop():
         left = [identity for identity in order if not run_state(experiment.run_folder(identity)).ended]
         if not left:

@@ -167,6 +167,7 @@ STATEMENTS = [
     "PREDICTIONS = None",
     "HEALTH = True",
     "SETTINGS = ['best']",
+    "ORDER = ['listed']",
     "POOLED = {'code': ''}",
     "NAME = '../x'",
     "NAME = 'a/../../x'",

@@ -7,6 +7,7 @@ from tiny import SWEEP, encdec, write_experiment, write_noise
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.speed import ordered
 
 
 def test_it_is_what_its_script_says(folders):
@@ -105,6 +106,14 @@ def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(fol
     assert (why.pooled, experiment.pooled) == ({"code": "only comments changed"}, {})
 
 
+def test_workers_take_the_longest_run_first_or_the_first_that_is_listed(folders):
+    """A study in stages began with its dearest runs."""
+    dear_last = load(write_experiment(folders / "a"))
+    assert [dear_last.runs[identity].model.decoder.d_model for identity in ordered(dear_last)] == [16, 16, 8, 8]
+    listed = load(write_experiment(folders / "b", SWEEP + "ORDER = 'listed'\n"))
+    assert ordered(listed) == list(listed.runs)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -120,6 +129,7 @@ def test_a_run_s_label_is_its_architecture_and_split_or_what_the_script_says(fol
         ("POOLED = {'lr': 'why'}\n", r"POOLED = .* is not accepted: a dict from cache_digest or code"),
         ("POOLED = {'code': ''}\n", r"POOLED = .* is not accepted"),
         ("SETTINGS = 'median'\n", r"sweep.py: SETTINGS = 'median' is not accepted: 'best' or 'mean'"),
+        ("ORDER = 'random'\n", r"sweep.py: ORDER = 'random' is not accepted: 'longest' \(first\) or 'listed'"),
         ("HEALTH = {'spike': 1}\n", r"sweep.py: HEALTH = .* is not accepted: a Health"),
         (
             "import random\n\n\ndef label(run):\n    return str(random.random())\n",

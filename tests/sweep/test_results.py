@@ -80,6 +80,19 @@ def test_a_figure_of_other_rows_is_not_collected(folders):
     collect_into(folder)
 
 
+def test_rows_of_an_unfinished_study_are_collected_where_that_is_asked_for(folders, capsys):
+    folder = study_of(folders, "place")
+    experiment = load_experiment(folder)
+    (experiment.run_folder(next(iter(experiment.runs))) / "summary.json").unlink()
+    put_figure(experiment, b"figure", ended(experiment))
+    with pytest.raises(UserError, match=r"1 pending of 4 runs; give: encdec run .*, or --unfinished"):
+        collect_into(folder)
+    collect_into(folder, unfinished=True)
+    assert "not finished: 1 pending of 4 runs" in capsys.readouterr().out
+    assert_frame_equal(load(folder), ended(experiment))
+    assert (folder / "figure.png").read_bytes() == b"figure"
+
+
 def test_further_held_out_sets_are_columns(folders):
     experiment = load_experiment(write_experiment(folders / "study"))
     for i, identity in enumerate(list(experiment.runs)[:2]):

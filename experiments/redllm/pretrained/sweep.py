@@ -24,6 +24,7 @@ from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "By RedLLM's recipe and at equal compute, does an encoder-decoder overtake a decoder-only model anywhere?"
 BASELINE = "causal_lm"
+ORDER = "listed"  # budgets in rising order
 
 BUDGETS = {  # training FLOPs -> widths
     1e11: (8, 12, 16, 24),

@@ -21,6 +21,7 @@ from encdec_jax.train.config import OptimConfig
 PRETRAINED = runpy.run_path(str(Path(__file__).resolve().parents[1] / "pretrained" / "sweep.py"))
 QUESTION = "After RedLLM's pretraining and tuning on pairs, which architecture is best for its FLOPs of inference?"
 BASELINE = "causal_lm"
+ORDER = "listed"  # budgets in rising order
 TOKENS = 1_024_000  # of tuning, 2,000 updates of a row of 256 + 256
 RATE = 0.175  # x 1 / d_model, constant: half the peak of pretraining
 CONFOUNDERS = {

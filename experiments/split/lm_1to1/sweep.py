@@ -17,6 +17,7 @@ from encdec_jax.study.predictions import Prediction
 DESIGN = runpy.run_path(str(Path(__file__).resolve().parents[1] / "design.py"))
 QUESTION = "Which split of layers is best at equal parameters and compute, of text cut in the middle?"
 BASELINE, CONFOUNDERS, SMALL = DESIGN["BASELINE"], DESIGN["CONFOUNDERS"], DESIGN["SMALL"]
+ORDER = "listed"  # stage by stage
 PREDICTIONS = [
     Prediction(
         "at 3e11 FLOPs, enc_dec 2/3 is at least 0.02 bits per byte worse than enc_dec 1/2",

@@ -19,6 +19,7 @@ QUESTION = (
     "Which split of layers is best at equal parameters and compute, of text whose source is three times its target?"
 )
 BASELINE, CONFOUNDERS, SMALL = DESIGN["BASELINE"], DESIGN["CONFOUNDERS"], DESIGN["SMALL"]
+ORDER = "listed"  # stage by stage
 PREDICTIONS = [
     Prediction(
         "at 3e11 FLOPs, enc_dec 2/3 is at least 0.02 bits per byte worse than enc_dec 1/2",
