@@ -66,7 +66,7 @@ def _collect(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from encdec_jax.report.html import write_report
 
-    path = write_report(options.folder, [name.strip() for name in options.labels.split(",") if name.strip()])
+    path = write_report(options.folder, options.labels)
     print(f"report: {path}")
     figure = path.with_name("figure.png")
     if figure.exists():

@@ -9,6 +9,20 @@ from encdec_jax.errors import require
 from encdec_jax.study.findings import Findings
 
 
+def parted(text: str, labels: Sequence[str]) -> list[str]:
+    """The labels that a list with commas between them names, where labels may hold commas too: the longest that fit.
+
+    What names no label is given back in pieces, for `only` to refuse.
+    """
+    pieces, found = [piece.strip() for piece in text.split(",") if piece.strip()], []
+    while pieces:
+        fitting = (n for n in range(len(pieces), 1, -1) if ", ".join(pieces[:n]) in labels)
+        taken = next(fitting, 1)
+        found.append(", ".join(pieces[:taken]))
+        pieces = pieces[taken:]
+    return found
+
+
 def only(findings: Findings, labels: Sequence[str]) -> Findings:
     """The same findings, of some labels and the baseline; of all if none is named. Nothing is fitted anew.
 

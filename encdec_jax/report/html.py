@@ -22,7 +22,7 @@ from encdec_jax.report import (
     sections,
     verdicts,
 )
-from encdec_jax.report.chosen import only
+from encdec_jax.report.chosen import only, parted
 from encdec_jax.report.learning import History, histories
 from encdec_jax.report.section import Section
 from encdec_jax.report.style import Look, looks
@@ -40,7 +40,7 @@ SCORES = "suffix_bits.npy"
 _HERE = Path(__file__).parent
 
 
-def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
+def write_report(folder: Path, labels: str = "") -> Path:
     """Collect an experiment's results, fit them, and write report.html and figure.png beside results.parquet.
 
     Where no run has ended, as in a clone, the results.parquet in the experiment's folder stands for them; learning
@@ -49,7 +49,8 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
 
     Args:
       folder: of the experiment.
-      labels: that pictures and tables show, beside the baseline; all if none is named. The answer is of all.
+      labels: that pictures and tables show, beside the baseline, with commas between; all if none is named. The answer
+        is of all.
 
     Returns:
       the path of report.html.
@@ -63,12 +64,13 @@ def write_report(folder: Path, labels: Sequence[str] = ()) -> Path:
     if table.is_empty() and (folder / results.TABLE).is_file():
         table = results.load(folder)
     findings = study(experiment, table)
+    chosen = parted(labels, findings.labels)
     scored = score(registered(experiment.root), table)
     curves = histories(experiment, table)
     seen = sides(table, findings, {curve.run_id: (curve.flops, curve.loss) for curve in curves})
     pairs, unpaired = _pairs(experiment, _sound(table, findings))
-    page = render(experiment, table, findings, curves, scored, pairs, seen, labels, unpaired)
-    figure = pictures.png(only(findings, labels), experiment.question) if findings.optima else None
+    page = render(experiment, table, findings, curves, scored, pairs, seen, chosen, unpaired)
+    figure = pictures.png(only(findings, chosen), experiment.question) if findings.optima else None
     results.put_figure(experiment, figure, table)
     path = experiment.root / REPORT
     atomic_write(path, page)

@@ -12,7 +12,7 @@ from encdec_jax.evaluate import LOSS
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import costs, style
 from encdec_jax.report.canvas import inline, part
-from encdec_jax.report.chosen import only
+from encdec_jax.report.chosen import only, parted
 from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin, watched
 from encdec_jax.report.pictures import point_tips
@@ -74,6 +74,14 @@ def test_figures_show_a_chosen_subset_as_the_whole_does():
         assert text.get_color() == whole[text.get_text()[2:].partition("\n")[0]]
     with pytest.raises(UserError, match="labels = 'rnn' is not accepted: one of causal_lm"):
         frontier(findings, labels=["rnn"])
+
+
+def test_a_list_of_labels_may_name_some_that_hold_commas():
+    labels = ["enc_dec", "enc_dec, ul2", "enc_dec, ul2, tuned", "prefix_lm"]
+    assert parted("enc_dec, ul2,prefix_lm", labels) == ["enc_dec, ul2", "prefix_lm"]
+    assert parted("prefix_lm, enc_dec,ul2 , tuned", labels) == ["prefix_lm", "enc_dec, ul2, tuned"]
+    assert parted("enc_dec,rnn, gru", labels) == ["enc_dec", "rnn", "gru"]
+    assert parted(" , ", labels) == []
 
 
 def test_contrast_is_that_of_the_guidelines():
