@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,11 @@ from flax import nnx
 
 from encdec_jax.config import RunConfig, to_dict
 from encdec_jax.data.config import ObjectiveConfig
-from encdec_jax.errors import UserError, require
+from encdec_jax.errors import UserError, require, shown
 from encdec_jax.files import read_json, write_json
 from encdec_jax.interop import tensors
-from encdec_jax.interop.huggingface import FAMILIES, HFFamily
+from encdec_jax.interop.family import HFFamily
+from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.model import declare
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.param import Param, leaves
@@ -28,6 +30,7 @@ from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
 KEPT = "hf.json"  # beside a run's config.json: what its parameters don't say of the model that it was made of
+HEAD = "lm_head.weight"
 Values = dict[tuple[str, ...], np.ndarray]
 
 
@@ -49,7 +52,7 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         kind = data.get("model_type") if isinstance(data, dict) else None
         require(kind in FAMILIES, f"{source / 'config.json'}: model_type", kind, "one of " + ", ".join(FAMILIES))
         family, held = FAMILIES[str(kind)], tensors.read(source)
-        apart = "lm_head.weight" in held and not _equal(held["lm_head.weight"], held.get("shared.weight"))
+        apart = HEAD in held and not _equal(held[HEAD], held.get(family.same[HEAD]))
         try:
             config = family.read(data, apart)
         except UserError as error:
@@ -60,7 +63,7 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         for path, leaf in nnx.to_flat_state(state.params):
             leaf[...] = values[tuple(map(str, path))]
         write_json(made / "config.json", to_dict(run))
-        dtypes = {name: tensor.dtype.name for name, tensor in held.items() if name not in family.unused}
+        dtypes = {name: tensor.dtype.name for name, tensor in held.items() if not _unused(family, name)}
         write_json(made / KEPT, {"config": data, "dtypes": dtypes})
         saver = Checkpoints(made / "checkpoints")
         saver.save(0, state, {})
@@ -79,7 +82,7 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
     with _made(folder) as made:
         run, params = restore(source)
         kept = read_json(source / KEPT) if (source / KEPT).exists() else {"config": {}, "dtypes": {}}
-        family, config, data = _family(run.model)
+        family, config, data = family_of(run.model)
         values = {tuple(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
         found = to_tensors(family, config, values)
         for name, of in family.same.items():
@@ -88,7 +91,7 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
         found = {name: one.astype(np.dtype(_dtype(kept["dtypes"].get(name)))) for name, one in found.items()}
         tensors.write(made / tensors.ONE, found)
         # Numbers that the file left to the library's defaults stay so: what was read is written again.
-        merged = kept["config"] or {**data, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+        merged = kept["config"] or {**data, "pad_token_id": 0, "eos_token_id": 1}
         (made / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
     return config
 
@@ -98,7 +101,7 @@ def from_tensors(family: HFFamily, config: ModelConfig, held: Mapping[str, np.nd
     declared, wanted = dict(leaves(declare.model(config))), list(family.tensors(config))
     known = {name for name, _, _ in wanted}
     missing = [name for name in known if name not in held]
-    unknown = [name for name in held if name not in known and name not in family.same and name not in family.unused]
+    unknown = [name for name in held if name not in known | {*family.same} and not _unused(family, name)]
     shaped = []
     for name, path, _ in wanted:
         if name in held and held[name].shape != (shape := _stored(declared[path])):
@@ -135,24 +138,42 @@ def _stored(param: Param) -> tuple[int, ...]:
     return int(np.prod(shape)) // inputs, inputs
 
 
-def _family(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any]]:
-    """The family whose configuration says a model whole, and that configuration."""
+def family_of(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any]]:
+    """The family that says a model whole: it, the model as it reads it, and its config.json.
+
+    Raises:
+      UserError: there is none; the message says what the nearest one lacks.
+    """
     execution = {field.name: getattr(config, field.name) for field in fields(config) if field.metadata.get("execution")}
-    reason = "none"
-    for family in FAMILIES.values():
+    config, near = _canonical(config), []
+    for kind, family in FAMILIES.items():
         try:
             data = family.write(config)
             again = replace(family.read(data, config.tie != "all"), dtype=config.dtype, **execution)
         except UserError as error:
-            reason = str(error)
+            near.append((len(fields(config)), f"{kind} can't have {error}"))
             continue
-        if again == config:
-            return family, config, data
         differing = [
             field.name for field in fields(config) if getattr(again, field.name) != getattr(config, field.name)
         ]
-        reason = f"model.{differing[0]} = {getattr(config, differing[0])!r}, which none of them has"
-    raise UserError(f"the run's model is none of {', '.join(FAMILIES)}: {reason}")
+        if not differing:
+            return family, config, data
+        values = ", ".join(f"model.{name} = {shown(getattr(config, name))}" for name in differing)
+        near.append((len(differing), f"{kind} does not have {values}"))
+    raise UserError(f"the run's model is none of {', '.join(FAMILIES)}; {min(near)[1]}")
+
+
+def _canonical(config: ModelConfig) -> ModelConfig:
+    """The same model, where two configurations say one: of one stream's two tables, and a turn that never comes."""
+    decoder = config.decoder
+    if decoder.global_every > decoder.n_layers:
+        decoder = replace(decoder, global_every=0)
+    one = {"decoder": "all", "none": "inputs"} if not config.choices.own_stream else {}
+    return replace(config, decoder=decoder, tie=one.get(config.tie, config.tie))  # type: ignore[arg-type]
+
+
+def _unused(family: HFFamily, name: str) -> bool:
+    return name in family.unused or re.sub(r"\.\d+\.", ".{i}.", name) in family.unused
 
 
 def _dtype(name: str | None) -> np.dtype:

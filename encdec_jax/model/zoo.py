@@ -60,7 +60,7 @@ def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
 
 
 T5_LACKS = ("dropout in training",)
-T5_PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
+PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
 ROUNDED = "its source rounds"
 
 
@@ -89,7 +89,7 @@ def efficient(name: str) -> Named:
     shape = {field: found[key] for key, field in LETTERS.items() if field and key in found}
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
-    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS, T5_PARITY)
+    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS, PARITY)
 
 
 EFFICIENT = "t5-efficient-"
@@ -108,6 +108,7 @@ SIZES: dict[str, tuple[StackConfig, float]] = {
 BASE = SIZES["base"][0]
 T5 = {"small": "small", "base": "base", "large": "large", "3b": "xl", "11b": "xxl"}  # names of the sizes in T5's paper
 _ROE = StackConfig(20, 1024, 6, 3, 64, 4096)
+GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
 _GEMMA = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
 
 
@@ -115,6 +116,33 @@ def _shared(steps: int, **changes: Any) -> ModelConfig:
     """T5 base, each stack one layer that is applied so many times."""
     one = replace(BASE, n_layers=steps, distinct=1)
     return replace(t5(one, one), **changes)
+
+
+def _llama(layers: int, d_model: int, heads: int, d_ff: int) -> ModelConfig:
+    stack = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff)
+    return ModelConfig("causal_lm", 32_000, stack, tie="inputs", embedding="unscaled")
+
+
+_LLAMA3 = ModelConfig(
+    "causal_lm",
+    128_256,
+    StackConfig(32, 4096, 32, 8, 128, 14_336),
+    rope_theta=5e5,
+    norm_epsilon=1e-5,
+    tie="inputs",
+    embedding="unscaled",
+)
+
+
+def _qwen3(layers: int, d_model: int, d_ff: int) -> ModelConfig:
+    stack = StackConfig(layers, d_model, 16, 8, 128, d_ff)
+    base = ModelConfig("causal_lm", 151_936, stack, rope_theta=1e6, embedding="unscaled")
+    return replace(base, qk_scaled_norm=True)
+
+
+def _gemma(vocab: int, decoder: StackConfig, **changes: Any) -> ModelConfig:
+    base = ModelConfig("causal_lm", vocab, decoder, mlp="geglu", norm="sandwich", zero_centred=True)
+    return replace(base, **changes)
 
 
 def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
@@ -129,7 +157,7 @@ ETTIN_LACKS = ("the exact GELU (here its tanh form)", "LayerNorm without bias (h
 NAMED: dict[str, Named] = {
     **{
         f"t5-{name}": Named(
-            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS, T5_PARITY
+            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS, PARITY
         )
         for name, size in T5.items()
     },
@@ -157,11 +185,38 @@ NAMED: dict[str, Named] = {
             _GEMMA,
             mlp="geglu",
             norm="sandwich",
-            qk_scaled_norm=True,
             cross_position="none",
+            zero_centred=True,
+            **GEMMA3,
         ),
         "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
-        lacks=("a base of RoPE for each kind of layer",),
+    ),
+    "llama-7b": Named(_llama(32, 4096, 32, 11_008), "arXiv 2302.13971", 6.7e9, parity=PARITY),
+    "llama-13b": Named(_llama(40, 5120, 40, 13_824), "arXiv 2302.13971", 13.0e9, parity=PARITY),
+    "llama-33b": Named(_llama(60, 6656, 52, 17_920), "arXiv 2302.13971", 32.5e9, parity=PARITY),
+    "llama-65b": Named(_llama(80, 8192, 64, 22_016), "arXiv 2302.13971", 65.2e9, parity=PARITY),
+    "llama3-8b": Named(_LLAMA3, "arXiv 2407.21783", 8e9, parity=PARITY),
+    "mistral-7b": Named(
+        replace(_LLAMA3, vocab_size=32_000, rope_theta=1e4, decoder=replace(_LLAMA3.decoder, window=4096)),
+        "arXiv 2310.06825",
+        7e9,
+        _NAMES,
+        parity=PARITY,
+    ),
+    "qwen3-0.6b": Named(_qwen3(28, 1024, 3072), "arXiv 2505.09388", 0.6e9, parity=PARITY),
+    "qwen3-1.7b": Named(_qwen3(28, 2048, 6144), "arXiv 2505.09388", 1.7e9, _NAMES, parity=PARITY),
+    "gemma2-2b": Named(
+        _gemma(256_000, StackConfig(26, 2304, 8, 4, 256, 9216, 4096, 2), score_cap=50.0, logit_cap=30.0),
+        "arXiv 2408.00118, table 2",
+        2_614_636_800,
+        parity=PARITY,
+    ),
+    "gemma3-270m": Named(_gemma(262_144, _GEMMA, **GEMMA3), "its model card", 270e6, parity=PARITY),
+    "gemma3-1b": Named(
+        _gemma(262_144, StackConfig(26, 1152, 4, 1, 256, 6912, 512, 6), **GEMMA3),
+        "arXiv 2503.19786, table 1",
+        1_000e6,
+        parity=PARITY,
     ),
     "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, _NAMES, ETTIN_LACKS),
     "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, _NAMES, ETTIN_LACKS),

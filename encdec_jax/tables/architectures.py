@@ -107,7 +107,7 @@ def _model(name: str) -> tuple[str, ...]:
 def _stack(size: StackConfig) -> str:
     text = f"{size.n_layers} x {size.d_model}, {size.n_heads}/{size.n_kv_heads} x {size.head_dim}, {size.d_ff}"
     if size.window:
-        text += f", window {size.window}" + (f" but for each {size.global_every}th" if size.global_every else "")
+        text += f", window {size.window}" + (f" but for 1 in {size.global_every}" if size.global_every else "")
     return text + (f", {size.distinct} distinct" if size.distinct else "")
 
 
@@ -121,6 +121,12 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield f"block: {config.block}"
     if config.qk_norm or config.qk_scaled_norm:
         yield "QK-norm" + (" with scales" if config.qk_scaled_norm else "")
+    if config.local_theta:
+        yield f"RoPE's base {config.rope_theta:g}, {config.local_theta:g} with a window"
+    if config.score_cap or config.logit_cap:
+        yield f"caps of scores {config.score_cap:g}, of logits {config.logit_cap:g}"
+    if config.zero_centred:
+        yield "scales of norms less 1"
     if config.score_scale:
         yield f"scores times {config.score_scale:g}"
     yield f"embedding: {config.embedding}"

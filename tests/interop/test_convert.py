@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from encdec_jax.cli.main import main
+from encdec_jax.errors import UserError
 from encdec_jax.interop import tensors
-from encdec_jax.interop.convert import to_hf
+from encdec_jax.interop.convert import family_of, to_hf
 from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.model import declare
 from encdec_jax.model.param import leaves
@@ -118,10 +120,10 @@ def spoilt(kind: str, path: Path) -> None:
         ("truncated", "is damaged or truncated"),
         ("shard", "can't read"),
         ("outside", "files that stand beside it"),
-        ('model_type="bart"', "model_type = 'bart' is not accepted: one of t5, mt5"),
+        ('model_type="bart"', "model_type = 'bart' is not accepted: one of t5, mt5, "),
         ("tie_word_embeddings=false", "tie_word_embeddings = False is not accepted"),
-        ('feed_forward_proj="gated-silu"', "feed_forward_proj = 'gated-silu' is not accepted"),
-        ("layer_norm_epsilon=1e-5", "layer_norm_epsilon = 1e-05 is not accepted"),
+        ('feed_forward_proj="gated-relu"', "feed_forward_proj = 'gated-relu' is not accepted"),
+        ("layer_norm_epsilon=-1e-5", "layer_norm_epsilon = -1e-05 is not accepted"),
         ('d_model="8"', "d_model = '8' is not accepted"),
     ],
 )
@@ -142,3 +144,49 @@ def test_a_folder_that_is_there_stays(tmp_path, capsys):
     assert main(["convert", "--from", str(source), "--to", str(tmp_path / "other")]) == 2
     assert "a folder that is not there yet" in capsys.readouterr().err
     assert not any((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type = 'linear' is not accepted"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0}}, "rope_type = 'yarn' is not accepted"),
+        ("llama", {"rope_parameters": 3}, "rope_parameters = 3 is not accepted: an object with rope_theta"),
+        ("llama", {"rope_theta": 0}, "rope_theta = 0 is not accepted"),
+        ("llama", {"attention_bias": True}, "attention_bias = True is not accepted: one of False"),
+        ("llama", {"hidden_act": "gelu"}, "hidden_act = 'gelu' is not accepted: one of silu"),
+        ("llama", {"num_key_value_heads": 3}, "num_key_value_heads = 3 is not accepted: a divisor of"),
+        ("llama", {"hidden_size": 10}, "hidden_size = 10 is not accepted: a multiple of num_attention_heads = 32"),
+        ("llama", {"tie_word_embeddings": 1}, "tie_word_embeddings = 1 is not accepted: true or false"),
+        ("qwen3", {"use_sliding_window": True}, "use_sliding_window = True is not accepted"),
+        ("mistral", {"sliding_window": "4"}, "sliding_window = '4' is not accepted"),
+        ("gemma2", {"layer_types": ["full_attention"]}, "layer_types = .* is not accepted: 26 of"),
+        ("gemma2", {"num_hidden_layers": 2, "layer_types": ["full_attention", "sliding_attention"]}, "all alike, or"),
+        ("gemma2", {"num_hidden_layers": 1, "layer_types": [[]]}, "layer_types = "),
+        ("gemma2", {"attn_logit_softcapping": -1}, "attn_logit_softcapping = -1 is not accepted"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention = True is not accepted"),
+        ("gemma3_text", {"rope_parameters": {"full_attention": 1}}, "rope_parameters: full_attention = 1 is not"),
+    ],
+)
+def test_what_there_is_no_part_for_is_refused(kind, changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        FAMILIES[kind].read(changes, False)
+    assert "\n" not in str(caught.value)
+
+
+def test_older_files_say_the_same():
+    """Of one base of RoPE and of two, of a head that groups do not share, and of windows by their turns."""
+    new = {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}, "num_key_value_heads": 32}
+    assert FAMILIES["llama"].read(new, False) == FAMILIES["llama"].read({"rope_theta": 5e5}, False)
+    bases = {"full_attention": {"rope_theta": 5e5}, "sliding_attention": {"rope_theta": 9.0}}
+    kinds = ["full_attention" if i % 4 == 3 else "sliding_attention" for i in range(26)]
+    old = {"rope_theta": 5e5, "rope_local_base_freq": 9.0, "sliding_window_pattern": 4}
+    gemma = FAMILIES["gemma3_text"].read
+    assert gemma({"rope_parameters": bases, "layer_types": kinds}, False) == gemma(old, False)
+
+
+def test_a_model_of_no_family_is_told_the_nearest():
+    config = replace(FAMILIES["llama"].read({}, False), mlp="relu2")
+    with pytest.raises(UserError, match=r"none of t5, .*; llama does not have model.mlp = 'relu2'$"):
+        family_of(config)
+    assert family_of(replace(config, mlp="swiglu", tie="none"))[2]["model_type"] == "llama"

@@ -1,0 +1,150 @@
+"""A family of models as Hugging Face stores it: how config.json is read, and which tensor is which parameter. No jax.
+
+A row of a family's table is the name of a tensor, with {i} for the number of the layer, and the path of the parameter
+without the place of its block. Rows whose parameter a model does not have are of others of the family. A matrix is
+stored [outputs, inputs] there, and here with its inputs first, heads and head_dim apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from encdec_jax.errors import require
+from encdec_jax.model import declare
+from encdec_jax.model.blocks import Plan, plans
+from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.param import leaves
+
+Path = tuple[str, ...]
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+@dataclass(frozen=True)
+class HFFamily:
+    """One family.
+
+    Attributes:
+      read: the model of a config.json, given whether the output head is a table of its own.
+      write: what of config.json a model decides.
+      names: its table.
+      same: tensors that are others' copies, by name.
+      unused: tensors that are stored and enter nothing; {i} stands for any number.
+    """
+
+    read: Callable[[Mapping[str, Any], bool], ModelConfig]
+    write: Callable[[ModelConfig], dict[str, Any]]
+    names: Callable[[ModelConfig], Mapping[str, Path]]
+    same: Mapping[str, str]
+    unused: tuple[str, ...] = ()
+
+    def tensors(self, config: ModelConfig) -> Iterator[tuple[str, Path, int | None]]:
+        """(name, path, place among the layers that are stacked there, None for no layer's) of each tensor."""
+        declared, stacks = dict(leaves(declare.model(config))), plans(config)
+        for name, path in self.names(config).items():
+            if "{i}" not in name:
+                if path in declared:
+                    yield name, path, None
+                continue
+            for i, (slot, place) in enumerate(layers(stacks[path[0]]) if path[0] in stacks else ()):
+                if (whole := (path[0], *slot, *path[1:])) in declared:
+                    yield name.format(i=i), whole, place
+
+
+def layers(plan: Plan) -> Iterator[tuple[Path, int]]:
+    """Of each layer of a stack, in order: the path of its block, and its place among those that are stacked there."""
+    slots = [path for path, _, _ in plan.slots()]
+    for segment in plan.segments:
+        assert not segment.shared
+        mine, slots = slots[: len(segment.period)], slots[len(segment.period) :]
+        for place in range(segment.times):
+            yield from ((path, place) for path in mine)
+
+
+class Fields:
+    """The fields of a config.json. One that is missing, or null, is as the library's defaults say."""
+
+    def __init__(self, data: Mapping[str, Any], **defaults: Any) -> None:
+        self._data, self._defaults = data, defaults
+
+    def __getitem__(self, name: str) -> Any:
+        found = self._data.get(name)
+        return self._defaults.get(name) if found is None else found
+
+    def whole(self, name: str) -> int:
+        """A whole number above 0."""
+        found = self[name]
+        require(type(found) is int and found > 0, name, found, "a whole number above 0")
+        return int(found)
+
+    def number(self, name: str) -> float:
+        """A number above 0."""
+        found = self[name]
+        require(type(found) in (int, float) and found > 0, name, found, "a number above 0")
+        return float(found)
+
+    def cap(self, name: str) -> float:
+        """A number above 0, or 0 for null."""
+        return 0.0 if self._data.get(name, self._defaults.get(name)) is None else self.number(name)
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        found = self[name]
+        require(type(found) is bool, name, found, "true or false")
+        return bool(found)
+
+    def one_of(self, name: str, accepted: Mapping[Any, Any]) -> Any:
+        """What stands for the value of a field among those accepted."""
+        found = self[name]
+        known = any(found == one and type(found) is type(one) for one in accepted)
+        require(known, name, found, "one of " + ", ".join(map(str, accepted)))
+        return accepted[found]
+
+    def only(self, name: str, *accepted: Any) -> None:
+        """Nothing, where a field has one of the values that there are parts for."""
+        self.one_of(name, dict.fromkeys(accepted))
+
+    def rope(self, kind: str | None = None) -> float:
+        """The base of RoPE, of one kind of layers where each has its own.
+
+        Newer files say it in rope_parameters, older ones in rope_theta.
+        """
+        found = self._data.get("rope_parameters") or {}
+        name = "rope_parameters" if kind is None else f"rope_parameters: {kind}"
+        if kind is not None and isinstance(found, dict):
+            found = found.get(kind) or {}
+        require(isinstance(found, dict), name, found, "an object with rope_theta")
+        scaling = self._data.get("rope_scaling") or {}
+        require(isinstance(scaling, dict), "rope_scaling", scaling, "null, or an object with rope_type")
+        given = Fields({**scaling, **found}, rope_type=scaling.get("type", "default"), partial_rotary_factor=1.0)
+        given.only("rope_type", "default")
+        given.only("partial_rotary_factor", 1.0)
+        old = {None: "rope_theta", FULL: "rope_theta", SLIDING: "rope_local_base_freq"}[kind]
+        return given.number("rope_theta") if "rope_theta" in found else self.number(old)
+
+    def windows(self, n_layers: int, every: int) -> tuple[int, int]:
+        """`window` and `global_every` of a stack, where layers with and without a window take turns.
+
+        Args:
+          n_layers: layers.
+          every: the last of so many sees all, where the file does not list the layers; 0 for none.
+        """
+        kinds = self._data.get("layer_types")
+        if kinds is None:
+            kinds = [FULL if every and (i + 1) % every == 0 else SLIDING for i in range(n_layers)]
+        accepted = f"{n_layers} of {FULL} and {SLIDING}: all alike, or {FULL} the last of each so many"
+        sound = isinstance(kinds, list) and len(kinds) == n_layers and {*map(str, kinds)} <= {FULL, SLIDING}
+        require(sound, "layer_types", kinds, accepted)
+        first = kinds.index(FULL) + 1 if FULL in kinds else 0
+        if first == 1 and SLIDING not in kinds:
+            return 0, 0
+        alike = all((kind == FULL) == bool(first and (i + 1) % first == 0) for i, kind in enumerate(kinds))
+        require(alike, "layer_types", kinds, accepted)
+        return self.whole("sliding_window"), first
+
+
+def layer_types(config: ModelConfig, side: str = "decoder") -> list[str]:
+    """The list of a stack's layers with and without a window, as config.json has it."""
+    blocks = [block for segment in plans(config)[side].segments for block in segment.period * segment.times]
+    return [SLIDING if any(one.sees.window for one in block[0].layer.reads) else FULL for block in blocks]

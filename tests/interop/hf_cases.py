@@ -1,0 +1,129 @@
+"""Small models of every family, their tensors drawn by name, and another library's logits of them.
+
+python tests/interop/hf_cases.py [NAME ...]    # with torch and transformers: write golden/NAME.json anew
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+GOLDEN = Path(__file__).with_name("golden")
+VOCAB, KEPT = 23, 3  # ids; positions of each row whose logits a golden file holds: its last ones
+SOURCE, TARGET = (25, 14), (17, 12)  # tokens of each row, beyond windows and T5's last bucket
+
+
+class Case(NamedTuple):
+    """A model of transformers: its class, its configuration's class, and the latter's arguments."""
+
+    model: str
+    config: str
+    arguments: dict
+
+
+def t5(**changes: object) -> dict:
+    sizes = {"d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 5}
+    distances = {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}
+    return {**sizes, **distances, "dropout_rate": 0.0, "layer_norm_epsilon": 1e-5, **changes}
+
+
+def decoder(**changes: object) -> dict:
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 5, "num_attention_heads": 6}
+    return {**sizes, "num_key_value_heads": 2, "pad_token_id": 0, "rms_norm_eps": 1e-3, **changes}
+
+
+CASES = {
+    "t5": Case("T5ForConditionalGeneration", "T5Config", t5(feed_forward_proj="relu")),
+    "t5-1.1": Case(
+        "T5ForConditionalGeneration", "T5Config", t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    ),
+    "ul2": Case(
+        "T5ForConditionalGeneration", "T5Config", t5(feed_forward_proj="gated-silu", tie_word_embeddings=False)
+    ),
+    "mt5": Case("MT5ForConditionalGeneration", "MT5Config", t5(feed_forward_proj="gated-gelu")),
+    "llama": Case("LlamaForCausalLM", "LlamaConfig", decoder(rope_parameters={"rope_theta": 500.0})),
+    "llama-tied": Case("LlamaForCausalLM", "LlamaConfig", decoder(tie_word_embeddings=True, head_dim=6)),
+    "mistral": Case("MistralForCausalLM", "MistralConfig", decoder(sliding_window=4)),
+    "qwen3": Case("Qwen3ForCausalLM", "Qwen3Config", decoder(head_dim=6, tie_word_embeddings=True)),
+    "gemma2": Case(
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        decoder(head_dim=6, sliding_window=4, query_pre_attn_scalar=3, attn_logit_softcapping=2.0),
+    ),
+    "gemma3": Case(
+        "Gemma3ForCausalLM",
+        "Gemma3TextConfig",
+        decoder(head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=3, num_hidden_layers=7),
+    ),
+}
+APART = {"t5-1.1", "ul2", "mt5"}  # an output head of their own, though the library ties it unless they differ
+ZERO_CENTRED = {"gemma2", "gemma3"}
+
+
+def drawn(case: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A tensor that follows from its name: large enough, and norms far enough from 1, that no part goes unseen."""
+    uniform = np.random.default_rng(zlib.crc32(name.encode())).uniform(-1, 1, shape)
+    if len(shape) == 1:
+        return (uniform / 2 + ("norm" in name and case not in ZERO_CENTRED)).astype(np.float32)
+    scale = 1.0 if "bias" in name else 2.5 * shape[-1] ** -0.5
+    return (uniform * scale).astype(np.float32)
+
+
+def padded(lengths: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [rows, longest], and which of them are tokens."""
+    ids = np.random.default_rng(seed).integers(2, VOCAB, (len(lengths), max(lengths)))
+    shown = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    return np.where(shown, ids, 0), shown
+
+
+def last(logits: np.ndarray) -> np.ndarray:
+    """Of logits [rows, target, vocab], those that a golden file holds: [rows, kept, vocab]."""
+    return np.stack([row[n - KEPT : n] for row, n in zip(logits, TARGET, strict=True)])
+
+
+def theirs(name: str) -> object:
+    """The model of a case, its tensors as `drawn`."""
+    import torch
+    import transformers
+
+    case = CASES[name]
+    config = getattr(transformers, case.config)(vocab_size=VOCAB, attn_implementation="eager", **case.arguments)
+    model = getattr(transformers, case.model)(config).eval()
+    if name in APART:
+        model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
+    for tensor, weight in model.named_parameters():
+        weight.data = torch.tensor(drawn(name, tensor, tuple(weight.shape)))
+    return model
+
+
+def their_logits(model: object) -> object:
+    """A torch tensor [rows, target, vocab]."""
+    import torch
+
+    (source, read), (target, written) = padded(SOURCE, 1), padded(TARGET, 2)
+    if not model.config.is_encoder_decoder:
+        return model(torch.tensor(target), attention_mask=torch.tensor(written.astype(int))).logits
+    given = {"input_ids": torch.tensor(source), "attention_mask": torch.tensor(read.astype(int))}
+    return model(**given, decoder_input_ids=torch.tensor(target)).logits
+
+
+def main() -> None:
+    """Write the golden files of the cases that are named, or of all."""
+    for name in sys.argv[1:] or CASES:
+        model = theirs(name)
+        logits = last(their_logits(model).detach().numpy())
+        config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
+        config.pop("transformers_version", None)
+        held = {"config": config, "logits": [[f"{x:.7g}" for x in row] for row in logits.reshape(-1, VOCAB)]}
+        held["logits"] = [" ".join(row) for row in held["logits"]]
+        (GOLDEN / f"{name}.json").write_text(json.dumps(held, indent=1) + "\n")
+        print(name, np.abs(logits).max())
+
+
+if __name__ == "__main__":
+    main()
