@@ -115,7 +115,7 @@ def less(found: Findings, label: str, base: str) -> bool | None:
 
 def other_best(found: Findings, arch: str) -> int:
     """The place of the best depth under the recipe of the ablation; at 2 layers the recipes are one."""
-    names = [f"{arch} 2", *(f"{arch} {depth}, other rate" for depth in DEPTHS[1:])]
+    names = [f"{arch} 2", *(f"{arch} {depth} with other rate" for depth in DEPTHS[1:])]
     losses = [found.optimum(name, MIDDLE).loss.value for name in names]
     return losses.index(min(losses))
 
@@ -188,4 +188,4 @@ def label(run: RunConfig) -> str:
     if RATE is None or run.budget_flops != MIDDLE:
         return f"{arch} {depth}"
     chosen = isclose(run.optim.lr * run.model.decoder.d_model, rate(arch, depth))
-    return f"{arch} {depth}" if chosen else f"{arch} {depth}, other rate"
+    return f"{arch} {depth}" if chosen else f"{arch} {depth} with other rate"
