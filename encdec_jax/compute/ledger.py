@@ -201,7 +201,8 @@ class Pass:
     Attributes:
       tokens: that go through the blocks, by stream.
       pairs: of query and key, by edge: those that the mask shows, and all that are computed.
-      scored: positions whose logits are computed.
+      scored: positions of the target whose logits are computed.
+      scored_source: the same of the source's stream.
       merged: source tokens that merged attention projects to keys and values for the target, beside the source's own.
     """
 
@@ -209,6 +210,7 @@ class Pass:
     pairs: Pairs
     scored: float
     merged: float
+    scored_source: float = 0
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
             again = stream in param.sees[:i]  # merged attention projects the source's states for the target too
             n = param.flops * (passed.merged if again else passed.tokens[stream])
             if n:
-                yield Work(param.group, stream, n, n, remat, 0 if again else _idle(config, path, stream))
+                yield Work(param.group, stream, n, n, remat, 0 if again else _idle(config, path, stream, passed))
         if path[-1] == "q":  # the attention's scores, behind its first matrix
             for stream in param.sees:
                 own = [edge for edge in edges(config) if edge.path == path[:-1] and edge.query == stream]
@@ -253,12 +255,13 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
                 one = 4 * own[0].layers * own[0].heads * own[0].head_dim
                 mask, dense = (one * sum(kind) for kind in zip(*kinds, strict=True))
                 if dense:
-                    idle = _idle(config, path, stream)
+                    idle = _idle(config, path, stream, passed)
                     yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), idle)
     table = declared.get(("head", "table"), declared["embed", "table"])
-    n = 2 * table.size * passed.scored
-    if n:
-        yield Work("output head", "target", n, n)
+    heads: dict[StreamName, float] = {"source": passed.scored_source, "target": passed.scored}
+    for stream, scored in heads.items():
+        if n := 2 * table.size * scored:
+            yield Work("output head", stream, n, n)
 
 
 def flops(work: Iterable[Work]) -> Flops:
@@ -290,6 +293,8 @@ def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
         kinds: Pairs = {
             edge: (mask.get(edge, 0), of(held[edge.query] * held[edge.key]) * n) for edge, n in dense.items()
         }
+        if row.scored > row.target:
+            return Pass(tokens, kinds, tokens["target"], tokens["source"], tokens["source"])
         return Pass(tokens, kinds, of(held["scored"]) * rows * row.scored, tokens["source"])
 
     return part(False, mask), part(True, {})
@@ -302,13 +307,13 @@ def _update(work: Iterable[Work]) -> Flops:
     )
 
 
-def _idle(config: ModelConfig, path: tuple[str, ...], stream: StreamName) -> int:
+def _idle(config: ModelConfig, path: tuple[str, ...], stream: StreamName, passed: Pass) -> int:
     """Layers, of a block whose last layer's own pass over a stream nobody reads; else 0.
 
     Unrolled, no gradient reaches it; `lax.scan` carries one of zeros back through it.
     """
     plan = plans(config)[path[0]]
-    if plan.unread != stream or config.scan:
+    if plan.unread != stream or config.scan or passed.scored_source:
         return 0
     last, segment, _ = list(plan.slots())[-1]
     return segment.times if path[1 : 1 + len(last)] == last else 0

@@ -58,8 +58,8 @@ class ObjectiveConfig:
       mean_span: tokens of a masked span in the mean, at least 1 ('span_corruption', 'text_infilling', 'bart').
       prefix_fraction: share of a window that is the source, between 0 and 1 with the 'fraction' cut and 0 with the
         others.
-      source_loss: whether the source's positions predict too ('prefix_lm', 'fill_in_the_middle', 'seq2seq'), in one
-        causal stream.
+      source_loss: whether the source's positions predict too ('prefix_lm', 'fill_in_the_middle', 'seq2seq'), where they
+        see no more than what precedes them.
       sentences: those that 'gap_sentences' takes: that say most of the rest, or any.
       tuning: share of the training tokens, at its end, that is prefix language modelling with random cuts, in [0, 1):
         it makes what was trained on another objective comparable in the fair loss.

@@ -62,6 +62,12 @@ def geometry(run: RunConfig) -> Geometry:
     """
     data, objective, train = run.data, objective_of(run.objective), run.train
     row, tokens = objective.layout(run.model.choices, data), objective.window(data)
+    if row.scored > row.target and run.model.encoder is not None:
+        size, head = run.model.encoder.d_model, run.model.decoder.d_model
+        accepted = (
+            f"model.decoder.d_model = {head}, because the output head reads the source too (objective.source_loss)"
+        )
+        require(size == head, "model.encoder.d_model", size, accepted)
     return Geometry(
         layout=row,
         windows=train.batch_size,

@@ -17,7 +17,8 @@ class Batch(NamedTuple):
     Attributes:
       source: the source stream [rows, source], or None for one-stream architectures.
       target: the target stream [rows, target]; for one-stream architectures source and target joined.
-      labels: int32 [rows, scored], for the last `scored` positions of the target.
+      labels: int32 [rows, scored], for the last `scored` positions of the target; of a source that has its own stream
+        and predicts too, and behind it of the target, all of both.
       weights: float32 [rows, scored], of the loss.
     """
 
@@ -55,16 +56,20 @@ def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: S
     else:
         starts = row * layout.target + _starts(row, sources + targets)
         target_slot = (starts + sources)[reader] + place
-        slot = np.concatenate([starts[owner] + within, target_slot])
+        source_slot = starts[owner] + within
+        slot = np.concatenate([source_slot, target_slot])
         joined = (np.concatenate(both) for both in zip(tokens, inputs, strict=True))
         source, target = None, Stream(*(_scatter(values, slot, rows, layout.target) for values in joined))
-    predicted, weighed, where = segments.labels, np.ones(len(reader), np.float32), target_slot
-    if segments.source_labels is not None and segments.source_weights is not None:  # of one stream
-        predicted, where = np.concatenate([segments.source_labels, predicted]), slot
-        weighed = np.concatenate([segments.source_weights, weighed])
-    labels = _scatter(predicted, where, rows, layout.target)
-    weights = _scatter(weighed, where, rows, layout.target)
-    unscored = layout.target - layout.scored
+    labels = _scatter(segments.labels, target_slot, rows, layout.target)
+    weights = _scatter(np.ones(len(reader), np.float32), target_slot, rows, layout.target)
+    if segments.source_labels is not None or layout.scored > layout.target:
+        width = layout.source or layout.target
+        of_source = [_scatter(values, source_slot, rows, width) for values in segments.of_source]
+        if arch.own_stream:
+            labels, weights = (np.concatenate(two, axis=1) for two in zip(of_source, (labels, weights), strict=True))
+        else:
+            labels, weights = labels + of_source[0], weights + of_source[1]
+    unscored = labels.shape[1] - layout.scored
     return Batch(source, target, labels[:, unscored:], weights[:, unscored:])
 
 

@@ -69,9 +69,10 @@ def _summary(cache: TokenCache, run: RunConfig, batches: Batches, shown: list[Ba
     loss = sum(int((batch.weights > 0).sum()) for batch in shown)
     window = len(shown) * shape.update_tokens
     table = Table(title=f"{run.model.arch}, {described(run.objective)}, task {run.data.task}", show_header=False)
+    scored = f"the target's last {layout.scored}" if layout.scored <= layout.target else "all of them"
     facts = {
         "batch": f"{shape.windows} {unit} of {shape.window_tokens} tokens, in {batches.rows} rows",
-        "row": f"source {layout.source}, target {layout.target} tokens; logits for the target's last {layout.scored}",
+        "row": f"source {layout.source}, target {layout.target} tokens; logits for {scored}",
         "epoch": f"{batches.epoch} {unit}",
         "loss tokens": f"{loss / window:.1%} of the {unit}' tokens",
         "padding": f"{padding / positions:.1%} of the streams' positions",
@@ -100,8 +101,11 @@ def _row(batch: Batch, row: int, vocab: _Legend, title: str) -> Table:
     for name, stream in (("source", batch.source), ("target", batch.target)):
         if stream is not None:
             _add_stream(table, name, Stream(*(field[row] for field in stream)), vocab)
-    scored = batch.labels.shape[1]
-    segment, position = (field[row][-scored:] for field in (batch.target.segment, batch.target.position))
+    scored, both = batch.labels.shape[1], (batch.target, batch.source or batch.target)
+    segment, position = (
+        np.concatenate([getattr(stream, name)[row] for stream in both[::-1]])[-scored:]
+        for name in ("segment", "position")
+    )
     weights = batch.weights[row]
     for part in _runs(segment, weights):
         text = _decoded(batch.labels[row][part], vocab) if weights[part.start] else Text("(no loss)", style="dim")

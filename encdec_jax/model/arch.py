@@ -39,14 +39,19 @@ ARCHS: dict[str, Arch] = {
     "coordinated": Arch(True, True, "blocks", "layers", "merged"),
     "prefix_lm": Arch(False, True),
     "causal_lm": Arch(False, False),
+    "layerwise_causal": Arch(True, False, "embeddings", "layers", "sublayer"),
+    "causal_lm_top": Arch(True, False, "blocks", "final", "merged"),
 }
 SOURCES: dict[str, str] = {
     "enc_dec": "Vaswani et al. 2017; T5 (arXiv 1910.10683, section 2.1)",
     "enc_dec_causal": "T5Gemma's causal-encoder ablation (arXiv 2504.06225)",
-    "enc_dec_shared": "T5's shared encoder-decoder (section 3.2.2), with T5Gemma 2's merged attention",
+    "enc_dec_shared": "T5's shared encoder-decoder (section 3.2.2), with T5Gemma 2's merged attention; Zhang et al. "
+    "2022, PrefixLM TopOnly",
     "enc_dec_merged": "T5Gemma 2 (arXiv 2512.14856): merged attention to the final states of an encoder of its own",
     "layerwise": "Zhang et al. 2022 (arXiv 2202.00528), LayerWise",
     "coordinated": "He et al. 2018, layer-wise coordination: shared blocks, same-layer states",
     "prefix_lm": "Dong et al. 2019 (UniLM); T5, section 3.2.1; Zhang et al. 2022, PrefixLM",
     "causal_lm": "T5, section 3.2.1; Zhang et al. 2022, CausalLM",
+    "layerwise_causal": "Zhang et al. 2022, LayerWise, with a source that can predict itself (`objective.source_loss`)",
+    "causal_lm_top": "Zhang et al. 2022, CausalLM TopOnly: one stack, whose target reads the source's final states",
 }

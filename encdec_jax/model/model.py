@@ -47,7 +47,7 @@ class Model(nnx.Module):
         self.head = Node(subtree(tree, "head"), config, rngs) if "head" in tree else None
 
     def __call__(self, source: Stream | None, target: Stream, scored: int) -> Array:
-        """float32 logits [batch, scored, vocab] at the last `scored` positions of the target.
+        """float32 logits [batch, scored, vocab] at the last `scored` positions of the target, or of source and target.
 
         Args:
           source: the source stream [batch, source], for architectures that give it one of its own; else None.
@@ -59,12 +59,21 @@ class Model(nnx.Module):
     def states(self, source: Stream | None, target: Stream, scored: int, key: Array | None = None) -> tuple[Array, Aux]:
         """What `logits` takes, [batch, scored, d_model], and what sublayers add to the training loss or want logged.
 
+        Where more are scored than the target has, they are the last of the source's stream too, in front.
+
         `key` is a jax random key of what sublayers draw; None outside training.
         """
         keys = (None, None) if key is None else jax.random.split(key)
-        states, before = (None, Aux()) if source is None else self._encode(source, keys[0])
+        read = None if source is None else self._encode(source, keys[0])
+        states = None if read is None else self._memory(read)
         ran = self._decode(target, source, states, None, None, keys[1])
-        return normed(self.decoder, ran.x)[:, -scored:], before.joined(ran.aux)
+        last, of_source = normed(self.decoder, ran.x), scored - target.tokens.shape[1]
+        if read is None:
+            return last[:, -scored:], ran.aux
+        if of_source > 0:  # by the norm in front of the head, where the encoder ends without one
+            ends = self.encoder if self.encoder is not None and self.encoder.norm is not None else self.decoder
+            last = jnp.concatenate([normed(ends, read.x)[:, -of_source:], last], axis=1)
+        return last[:, -scored:], read.aux.joined(ran.aux)
 
     def encode(self, source: Stream) -> Array:
         """What the decoder reads of the source.
@@ -72,7 +81,7 @@ class Model(nnx.Module):
         Returns:
           [batch, source, width], or [layers, batch, source, width] where the decoder reads layer by layer.
         """
-        return self._encode(source)[0]
+        return self._memory(self._encode(source))
 
     def project_kv(self, source: Stream) -> KeyValues:
         """What decoding needs of the source: the decoder sublayers' keys and values of it, projected once.
@@ -127,7 +136,7 @@ class Model(nnx.Module):
         added = POSITIONS[position].embed(stack.position(position), self.config, stream, x.shape[-1])
         return x if added is None else x + added.astype(x.dtype)
 
-    def _encode(self, source: Stream, key: Array | None = None) -> tuple[Array, Aux]:
+    def _encode(self, source: Stream, key: Array | None = None) -> Ran:
         read = reading(self.config)
         assert read is not None
         stack = self.decoder if self.encoder is None else self.encoder
@@ -137,10 +146,15 @@ class Model(nnx.Module):
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
         views = self._views(stack, "source", source, source, None)
-        ran = stack(self._embed(stack, "source", source), "source", source, views, emit=emit, key=key)
+        return stack(self._embed(stack, "source", source), "source", source, views, emit=emit, key=key)
+
+    def _memory(self, ran: Ran) -> Array:
+        """What the decoder reads of the source's pass."""
+        read = reading(self.config)
+        assert read is not None
         if read.by_layer:
-            return ran.emitted, ran.aux
-        return (ran.x if read.merged and self.encoder is None else normed(stack, ran.x)), ran.aux
+            return ran.emitted
+        return ran.x if read.merged and self.encoder is None else normed(self.encoder or self.decoder, ran.x)
 
     def _decode(
         self,

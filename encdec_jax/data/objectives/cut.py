@@ -35,7 +35,7 @@ class Cut(Objective):
       prefix: None; 'half' of the inputs; 'fixed', that is `tokens`; or 'random', 1 to L - 1, all as likely.
       tokens: of the source, of 'fixed'.
       share: of the inputs that are source, of 'fraction'.
-      source_loss: the source's positions predict too, in one causal stream.
+      source_loss: the source's positions predict too, where they see no more than what precedes them.
     """
 
     prefix: Literal["half", "fixed", "random", "fraction"] | None
@@ -81,7 +81,8 @@ class Cut(Objective):
             return super().layout(arch, data)
         length, segments = data.length, self.lengths(data)
         if arch.own_stream:
-            return Layout(2, length, length, length, tuple((k, rest, 2 * share) for k, rest, share in segments))
+            kinds = tuple((k, rest, 2 * share) for k, rest, share in segments)
+            return Layout(2, length, length, self.scored(length, length), kinds)
         return Layout(1, 0, length, length, segments)
 
     def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:

@@ -31,7 +31,7 @@ class FillIn(Objective):
     middles of m and L - m tokens, so that together they fill a row.
 
     Attributes:
-      source_loss: the source's positions predict too, in one causal stream, as in the paper.
+      source_loss: the source's positions predict too, where they see no more than what precedes them, as in the paper.
     """
 
     source_loss: bool = False
@@ -67,7 +67,8 @@ class FillIn(Objective):
             return super().layout(arch, data)
         self.check(arch, data)
         segments = tuple((source, target, 2 * share) for source, target, share in self.lengths(data))
-        return Layout(2, data.length + 4, data.length + 2, data.length + 2, segments)
+        source, target = data.length + 4, data.length + 2
+        return Layout(2, source, target, self.scored(source, target), segments)
 
     def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
         """The windows' inputs, the middle apart."""

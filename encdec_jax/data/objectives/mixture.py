@@ -91,7 +91,8 @@ class Composed(Objective):
             for row, n, share in zip(rows, times, self.shares, strict=True)
             for s, t, number in row.segments
         )
-        return Layout(windows, source, target, target - unscored, segments)
+        scored = self.scored(source, target) if arch.own_stream else target - unscored
+        return Layout(windows, source, target, scored, segments)
 
     @abstractmethod
     def chosen(self, places: np.ndarray, seed: int, frame: Frame) -> np.ndarray:
@@ -144,14 +145,8 @@ def _joined(views: Sequence[Segments]) -> Segments:
     joined = Segments(*(np.concatenate([view[i] for view in views]) for i in range(5)))
     if all(view.source_labels is None for view in views):
         return joined
-    labels, weights = zip(*map(_scored, views), strict=True)
+    labels, weights = zip(*(view.of_source for view in views), strict=True)
     return joined._replace(source_labels=np.concatenate(labels), source_weights=np.concatenate(weights))
-
-
-def _scored(view: Segments) -> tuple[np.ndarray, np.ndarray]:
-    if view.source_labels is None or view.source_weights is None:
-        return np.zeros_like(view.source), np.zeros(len(view.source), np.float32)
-    return view.source_labels, view.source_weights
 
 
 def _ordered(segments: Segments, order: np.ndarray) -> Segments:

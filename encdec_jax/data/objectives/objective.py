@@ -47,6 +47,13 @@ class Segments(NamedTuple):
     source_labels: np.ndarray | None = None
     source_weights: np.ndarray | None = None
 
+    @property
+    def of_source(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the source's positions predict, and with which weights: 0 where they predict nothing."""
+        if self.source_labels is None or self.source_weights is None:
+            return np.zeros_like(self.source), np.zeros(len(self.source), np.float32)
+        return self.source_labels, self.source_weights
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -56,7 +63,8 @@ class Layout:
       windows: windows of text in a row.
       source: length of the source stream; 0 where the source has none of its own.
       target: length of the target stream.
-      scored: last positions of the target for which logits are computed.
+      scored: last positions of the target for which logits are computed; where more than it has, it is all of them, and
+        behind the source's, which stand first.
       segments: (source tokens, target tokens, expected number a row) of each kind of segment in a row.
     """
 
@@ -73,7 +81,7 @@ class Layout:
         target = sum(number * tokens for _, tokens, number in self.segments)
         if not self.source:
             source, target = 0.0, source + target
-        scored = target - (self.target - self.scored)
+        scored = target + (source if self.scored > self.target else 0) - max(self.target - self.scored, 0)
         return _share(source, self.source), _share(target, self.target), _share(scored, self.scored)
 
 
@@ -189,10 +197,14 @@ class Objective(ABC):
         segments = self.lengths(data)
         if arch.own_stream:
             source, target = max(kind[0] for kind in segments), max(kind[1] for kind in segments)
-            return Layout(1, source, target, target, segments)
+            return Layout(1, source, target, self.scored(source, target), segments)
         row = max(source + target for source, target, _ in segments)
         unscored = 0 if self.scores_source else min(source for source, _, _ in segments)
         return Layout(1, 0, row, row - unscored, segments)
+
+    def scored(self, source: int, target: int) -> int:
+        """Positions with logits, of a row of two streams of so many tokens."""
+        return source + target if self.scores_source else target
 
     @abstractmethod
     def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
@@ -263,10 +275,10 @@ def check_scored_source(arch: Arch) -> None:
     """Check that the positions of a source can predict what follows them.
 
     Raises:
-      UserError: they see it, or get no logits.
+      UserError: they see it.
     """
-    accepted = "false, because only one causal stream predicts its source: the others see it"
-    require(not arch.own_stream and not arch.source_open, "objective.source_loss", True, accepted)
+    accepted = "false, because the source sees all of itself: only a causal one can predict what follows"
+    require(not arch.source_open, "objective.source_loss", True, accepted)
 
 
 def with_source_loss(segments: Segments) -> Segments:

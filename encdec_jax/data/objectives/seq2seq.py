@@ -27,7 +27,8 @@ class Seq2Seq(Objective):
     """A pair's source and target; the target's inputs are its labels shifted right behind `START`.
 
     Attributes:
-      source_loss: the source's positions predict too, in one causal stream (Zhang et al. 2022, arXiv 2202.00528).
+      source_loss: the source's positions predict too, where they see no more than what precedes them (Zhang et al.
+        2022, arXiv 2202.00528).
     """
 
     source_loss: bool = False
@@ -54,7 +55,7 @@ class Seq2Seq(Objective):
         self.check(arch, data)
         source, target = data.source_length, data.target_length
         if arch.own_stream:
-            return Layout(1, source, target, target, self.lengths(data))
+            return Layout(1, source, target, self.scored(source, target), self.lengths(data))
         return Layout(1, 0, source + target, source + target, self.lengths(data))
 
     def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:

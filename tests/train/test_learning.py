@@ -1,0 +1,58 @@
+"""Every architecture learns from the shipped text."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from data.fake import FakeCache
+from support import parameters
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data.batches import Batches
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.corpus import documents
+from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.model import graph
+from encdec_jax.model.presets import preset
+from encdec_jax.train.axes import decay_mask
+from encdec_jax.train.config import OptimConfig, TrainConfig
+from encdec_jax.train.optimizer import optimizer
+from encdec_jax.train.schedule import hyper
+from encdec_jax.train.step import State, make_update, several
+
+UPDATES = 60
+pytestmark = pytest.mark.slow
+
+
+@cache
+def shipped() -> FakeCache:
+    texts = [doc["targets"] for doc in documents("bible_en", "train")[:2]]
+    return FakeCache({"train": {"targets": [[*ByteVocab().encode(text), 1] for text in texts]}})
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_its_loss_falls(arch: str) -> None:
+    """Below that of the best guess that reads nothing: the frequencies of the bytes."""
+    run = RunConfig(
+        preset(arch, d_model=32, dec_layers=2, vocab_size=259),
+        DataConfig(length=32),
+        ObjectiveConfig("prefix_lm"),
+        OptimConfig(lr=1e-2),
+        TrainConfig(batch_size=32, tokens=UPDATES * 32 * 32),
+    )
+    params = parameters(run.model)
+    optim = optimizer(run.optim, decay_mask(params))
+    state = State(jnp.int32(0), params, optim.init(params))
+    batches = Batches(shipped(), run).chunk(0, UPDATES)
+    update = jax.jit(several(make_update(run, graph(run.model), optim), UPDATES))
+    _, metrics = update(state, batches, hyper(run.optim, UPDATES), UPDATES)
+    counts = np.bincount(np.asarray(batches.labels).reshape(-1), minlength=259)
+    shares = counts[counts > 0] / counts.sum()
+    guess = -(shares * np.log(shares)).sum()
+    assert metrics.loss[0] > guess
+    assert metrics.loss[-10:].mean() < guess
