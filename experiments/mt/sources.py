@@ -49,7 +49,7 @@ def main() -> None:
         cache, trainer = TokenCache.open(run.data.task, run.data.vocab), Trainer(run)
         batch, nbytes = eval_batch(cache, run.model.choices, run.data, run.evaluate)
         own, others = (
-            bits_per_byte(trainer.held_out_bits(params, rows), nbytes)[0] for rows in (batch, mispaired(cache, run))
+            bits_per_byte(trainer.held_out_bits(params, of), nbytes)[0] for of in (batch, mispaired(cache, run))
         )
         rows.append({"run_id": identity, "own": own, "others": others})
         print(
