@@ -27,7 +27,7 @@ from encdec_jax.sweep.algebra import axis, grid, override, zipped
 from encdec_jax.train.config import OptimConfig, TrainConfig
 
 QUESTION = "At equal training FLOPs on a little text: how deep should a causal LM and an encoder-decoder be?"
-BASELINE = "causal_lm 2"
+BASELINE = "causal_lm 02"
 ORDER = "listed"  # cheap stages first: what is done at any time is a table that can be read
 
 DEPTHS = (2, 4, 8, 24)  # layers in all: of one stack, or half of them in the encoder and half in the decoder
@@ -35,6 +35,7 @@ ARCHS = ("causal_lm", "enc_dec")
 BUDGETS = (1e11, 3e11, 9e11, 2.7e12, 8.1e12)  # training FLOPs, attention as its mask requires
 MIDDLE = 9e11  # with three seeds of the middle size, and with both recipes
 SPREAD = (0.4, 1.0, 2.5)  # sizes, over the one that is expected to be about the best
+OTHER = " with other rate"  # behind the labels of the ablation
 TUNED, TRIED = (2, 8, 24), (0.0875, 0.175, 0.35, 0.7)  # stage 0: depths, and learning rates x d_model
 RATE: dict[str, tuple[float, float]] | None = None  # arch -> c, p of c (2 / depth)^p / d_model; None: only stage 0
 
@@ -52,6 +53,11 @@ CONFOUNDERS = {
 }
 
 
+def named(arch: str, depth: int) -> str:
+    """The label of a depth, so that labels stand in the order of depths."""
+    return f"{arch} {depth:02}"
+
+
 def gap(found: Findings, label: str, other: str, budget: float) -> Interval:
     """Best loss of a label minus that of another at a budget, bits per byte."""
     one, two = found.optimum(label, budget), found.optimum(other, budget)
@@ -60,25 +66,25 @@ def gap(found: Findings, label: str, other: str, budget: float) -> Interval:
 
 def best(found: Findings, arch: str, budget: float) -> int:
     """The depth whose best size has the least loss."""
-    return min(DEPTHS, key=lambda depth: found.optimum(f"{arch} {depth}", budget).loss.value)
+    return min(DEPTHS, key=lambda depth: found.optimum(named(arch, depth), budget).loss.value)
 
 
 PREDICTIONS = [
     Prediction(
         "at 9e11 FLOPs a causal LM of 24 layers is worse than one of 4, by more than 0.1 bits per byte",
-        lambda found: gap(found, "causal_lm 24", "causal_lm 4", MIDDLE).above(0.1),
+        lambda found: gap(found, "causal_lm 24", "causal_lm 04", MIDDLE).above(0.1),
     ),
     Prediction(
         "at 9e11 FLOPs an encoder-decoder of 12 + 12 layers is worse than one of 2 + 2, by more than 0.1",
-        lambda found: gap(found, "enc_dec 24", "enc_dec 4", MIDDLE).above(0.1),
+        lambda found: gap(found, "enc_dec 24", "enc_dec 04", MIDDLE).above(0.1),
     ),
     Prediction(
         "at 9e11 FLOPs an encoder-decoder of 2 + 2 layers is better than one of 1 + 1",
-        lambda found: gap(found, "enc_dec 4", "enc_dec 2", MIDDLE).below(0),
+        lambda found: gap(found, "enc_dec 04", "enc_dec 02", MIDDLE).below(0),
     ),
     Prediction(
         "at 9e11 FLOPs causal LMs of 2 and 4 layers are within 0.05 of each other",
-        lambda found: within(gap(found, "causal_lm 4", "causal_lm 2", MIDDLE), 0.05),
+        lambda found: within(gap(found, "causal_lm 04", "causal_lm 02", MIDDLE), 0.05),
     ),
     Prediction(
         "the best of the depths is no smaller at 8.1e12 FLOPs than at 1e11, for both architectures (point estimates)",
@@ -86,7 +92,7 @@ PREDICTIONS = [
     ),
     Prediction(
         "what 24 layers cost a causal LM against 4 is less at 8.1e12 FLOPs than at 1e11",
-        lambda found: less(found, "causal_lm 24", "causal_lm 4"),
+        lambda found: less(found, "causal_lm 24", "causal_lm 04"),
     ),
     Prediction(
         "at 9e11 FLOPs the other recipe's best depth is the same or next to it, for both (point estimates)",
@@ -115,7 +121,7 @@ def less(found: Findings, label: str, base: str) -> bool | None:
 
 def other_best(found: Findings, arch: str) -> int:
     """The place of the best depth under the recipe of the ablation; at 2 layers the recipes are one."""
-    names = [f"{arch} 2", *(f"{arch} {depth} with other rate" for depth in DEPTHS[1:])]
+    names = [named(arch, 2), *(named(arch, depth) + OTHER for depth in DEPTHS[1:])]
     losses = [found.optimum(name, MIDDLE).loss.value for name in names]
     return losses.index(min(losses))
 
@@ -186,6 +192,6 @@ def label(run: RunConfig) -> str:
     arch, stacks = run.model.arch, (run.model.encoder, run.model.decoder)
     depth = sum(stack.n_layers for stack in stacks if stack)
     if RATE is None or run.budget_flops != MIDDLE:
-        return f"{arch} {depth}"
+        return named(arch, depth)
     chosen = isclose(run.optim.lr * run.model.decoder.d_model, rate(arch, depth))
-    return f"{arch} {depth}" if chosen else f"{arch} {depth} with other rate"
+    return named(arch, depth) if chosen else named(arch, depth) + OTHER
