@@ -57,10 +57,15 @@ setup(
         "data": ["importlib_resources", "seqio", "tensorflow", "tensorflow-datasets", "tensorflow-text"],
         # Vocabularies of Hugging Face, and the metrics of tasks.
         "tasks": ["rouge-score", "sacrebleu", "tokenizers"],
+        # Runs and tokens in S3, Google Cloud Storage or Azure.
+        "bucket": ["obstore"],
         "dev": [
+            "flask",
+            "flask-cors",
             "hypothesis",
             "ipykernel",
             "kubernetes-validate",
+            "moto[s3]",
             "mypy",
             "nbmake",
             "pandas",

@@ -5,26 +5,56 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from encdec_jax.errors import UserError
+from encdec_jax.errors import UserError, require
+
+SCHEMES = ("s3", "gs", "az")  # of buckets
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def runs_root() -> Path:
     """Folder of all runs: the environment's ENCDEC_RUNS, or ./runs."""
-    return expanded(environment("ENCDEC_RUNS") or "runs")
+    own = environment("ENCDEC_RUNS")
+    require(bucket_url("ENCDEC_RUNS") is None, "ENCDEC_RUNS", own, "a folder that all machines see")
+    return expanded(own or "runs")
 
 
 def cache_root() -> Path:
     """Folder of token and compilation caches: the environment's ENCDEC_CACHE, or encdec_jax in the user's cache.
 
+    Where ENCDEC_CACHE is a bucket, this is where its tokens are copied to.
+
     Raises:
       UserError: none of ENCDEC_CACHE, XDG_CACHE_HOME and a home folder is known.
     """
-    own = environment("ENCDEC_CACHE")
-    return expanded(own) if own else expanded(environment("XDG_CACHE_HOME") or "~/.cache") / "encdec_jax"
+    own, url = environment("ENCDEC_CACHE"), bucket_url("ENCDEC_CACHE")
+    return expanded(own) if own and url is None else _copies(url)
+
+
+def bucket_url(name: str) -> str | None:
+    """The bucket that a variable of the environment names, and where in it; None where it names a folder, or nothing.
+
+    Raises:
+      UserError: it names neither.
+    """
+    value = environment(name)
+    if value is None or (found := _URL.match(value)) is None:
+        return None
+    sound = re.fullmatch(r"(" + "|".join(SCHEMES) + r")://[A-Za-z0-9._-]+(/[^?#@:]*)?", value)
+    accepted = f"a folder, or a bucket as {', '.join(f'{one}://NAME/PLACE' for one in SCHEMES)}, without keys in it"
+    require(sound is not None, name, f"{found[1]}://..." if re.search("[@?]", value) else value, accepted)
+    return value.rstrip("/")
+
+
+def _copies(url: str | None) -> Path:
+    """Folder on this machine's disk of what is made here, or copied from a bucket."""
+    own = expanded(environment("XDG_CACHE_HOME") or "~/.cache") / "encdec_jax"
+    return own if url is None else own / "buckets" / quote(url, safe="")
 
 
 def compilation_cache() -> str:
@@ -41,8 +71,10 @@ def expanded(path: str) -> Path:
     """A path as a user gave it, with ~ for the home folder where no shell has put that in.
 
     Raises:
-      UserError: the home folder is not known.
+      UserError: the home folder is not known, or it is a URL: only ENCDEC_RUNS and ENCDEC_CACHE may be buckets.
     """
+    accepted = "a path on this machine; buckets stand in ENCDEC_RUNS and ENCDEC_CACHE alone: copy it here first"
+    require(_URL.match(path) is None, "path", path, accepted)
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -1,6 +1,10 @@
 """One setting for every test: the CPU as 8 devices, and compilations that are quick and kept between runs."""
 
 import os
+import subprocess
+import sys
+import urllib.request
+import uuid
 
 import hypothesis
 import pytest
@@ -25,3 +29,40 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("ENCDEC_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3 server on loopback, in a process of its own; skips where obstore or moto is absent."""
+    pytest.importorskip("obstore")
+    pytest.importorskip("moto")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", _SERVER], text=True, **pipes) as server:
+        address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        urllib.request.urlopen(urllib.request.Request(f"{address}/runs", method="PUT"))
+        yield address
+        server.kill()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch, tmp_path):
+    """The URL of an empty place in a bucket, for which the environment has keys; local copies go to the test's own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    for name, value in {
+        "ACCESS_KEY_ID": "not-a-key",
+        "SECRET_ACCESS_KEY": "very-secret",
+        "REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return f"s3://runs/{uuid.uuid4().hex}"

@@ -21,6 +21,7 @@ ORDER = (
     "errors",
     "ranges",
     "files",
+    "bucket",
     "script",
     "cpus",
     "resolve",

@@ -15,6 +15,7 @@ include.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -31,9 +32,10 @@ import numpy as np
 from encdec_jax.data import corpus
 from encdec_jax.data.hidden import LOCK
 from encdec_jax.data.origin import Origin, changed, shipped
+from encdec_jax.data.remote import lacking, present, refresh, upload
 from encdec_jax.data.shards import Sharded, Values
-from encdec_jax.data.stamps import damage, stamp
-from encdec_jax.data.vocab import Vocab, vocab_in
+from encdec_jax.data.stamps import stamp
+from encdec_jax.data.vocab import MODEL_FILE, Vocab, vocab_in
 from encdec_jax.data.writing import PROGRESS, Making, Splits, making, thrown_away
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, write_json
@@ -42,8 +44,15 @@ FORMAT = 1
 
 
 def cache_folder(task: str, vocab: str) -> Path:
-    """Where the tokens of a task in a vocabulary are, or would be."""
-    return cache_root() / "tokens" / f"{quote(task, safe='')}-{quote(vocab, safe='')}"  # no two tasks in one
+    """Where the tokens of a task in a vocabulary are, or would be; a bucket's manifest is copied there, once."""
+    folder = cache_root() / "tokens" / f"{quote(task, safe='')}-{quote(vocab, safe='')}"  # no two tasks in one
+    _refreshed(folder)
+    return folder
+
+
+@functools.cache
+def _refreshed(folder: Path) -> None:
+    refresh(folder)
 
 
 def manifest_of(task: str, vocab: str) -> dict[str, Any] | None:
@@ -83,6 +92,7 @@ class TokenCache:
           UserError: there is none, it is damaged, or what it was made from has changed.
         """
         folder = cache_folder(task, vocab)
+        refresh(folder)
         if not (folder / "manifest.json").exists():
             raise UserError(f"data.task = {task!r} has no tokens in {folder}: first {_command(task, vocab)}")
         manifest = read_json(folder / "manifest.json")
@@ -90,7 +100,13 @@ class TokenCache:
             raise _damaged(folder, "manifest.json was changed", task, vocab)
         if (manifest["format"], manifest["task"], manifest["vocab"]) != (FORMAT, task, vocab):
             raise _damaged(folder, "manifest.json is of another task, vocabulary or version", task, vocab)
-        if (wrong := damage(folder, manifest["files"])) is not None:
+        try:
+            wrong = lacking(folder, manifest["files"])
+            if MODEL_FILE in manifest["files"]:
+                present(folder / MODEL_FILE, manifest["files"])
+        except OSError as error:
+            raise UserError(f"can't read {folder}: {error.strerror or error}") from error
+        if wrong is not None:
             raise _damaged(folder, wrong, task, vocab)
         what = _changed(task, manifest["source"])
         if what is not None:
@@ -105,7 +121,7 @@ class TokenCache:
           UserError: the cache has no such split or feature.
         """
         dtype, paths = np.dtype(self.manifest["dtype"]), self._paths(split, feature, "bin")
-        return _opened(paths, self._starts(paths, dtype), dtype)
+        return self._opened(paths, self._starts(paths, dtype), dtype)
 
     def offsets(self, split: str, feature: str) -> Values:
         """Where each document starts, and the end of the last: int64 [documents + 1].
@@ -118,7 +134,13 @@ class TokenCache:
         ends = [start - place for place, start in enumerate(starts)]  # each file holds the end of its last document too
         ends[-1] += 1
         of_tokens = self._paths(split, feature, "bin")
-        return _opened(paths, ends, dtype, self._starts(of_tokens, np.dtype(self.manifest["dtype"]))[:-1])
+        return self._opened(paths, ends, dtype, self._starts(of_tokens, np.dtype(self.manifest["dtype"]))[:-1])
+
+    def _opened(self, paths: list[Path], starts: list[int], dtype: np.dtype, base: list[int] | None = None) -> Values:
+        here = functools.partial(present, files=self.manifest["files"])
+        if len(paths) == 1:
+            return np.memmap(here(paths[0]), dtype, mode="r")
+        return Sharded(paths, starts, dtype, base, here)
 
     def _paths(self, split: str, feature: str, ending: str) -> list[Path]:
         require(split in self.splits, "split", split, "one of " + ", ".join(self.splits))
@@ -128,10 +150,6 @@ class TokenCache:
     def _starts(self, paths: list[Path], dtype: np.dtype) -> list[int]:
         sizes = (self.manifest["files"][path.name]["bytes"] // dtype.itemsize for path in paths)
         return [0, *itertools.accumulate(sizes)]
-
-
-def _opened(paths: list[Path], starts: list[int], dtype: np.dtype, base: list[int] | None = None) -> Values:
-    return np.memmap(paths[0], dtype, mode="r") if len(paths) == 1 else Sharded(paths, starts, dtype, base)
 
 
 def names(split: str, feature: str, ending: str, files: Collection[str]) -> list[str]:
@@ -174,6 +192,7 @@ def write_cache(
                 manifest = _manifest(task, vocab, features, made) | {"source": source()}
                 write_json(made.folder / "manifest.json", manifest)
                 stamp(made.folder, made.files)
+                upload(made.folder, folder, made.files)
                 _put(made.folder, folder)
     except OSError as error:
         raise UserError(f"can't write {folder}: {error.strerror or error}") from error

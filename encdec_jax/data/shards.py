@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,18 @@ class Sharded:
       starts: where each file's values start in the whole, and the end of the last: [files + 1].
       dtype: of the values.
       base: what is added to each file's values, [files]; None for nothing.
+      here: called with a file's path before it is opened; gives where it is.
     """
 
     def __init__(
-        self, paths: Sequence[Path], starts: Sequence[int], dtype: np.dtype, base: Sequence[int] | None = None
+        self,
+        paths: Sequence[Path],
+        starts: Sequence[int],
+        dtype: np.dtype,
+        base: Sequence[int] | None = None,
+        here: Callable[[Path], Path] = lambda path: path,
     ):
+        self._here = here
         self._paths, self._starts = paths, np.asarray(starts, np.int64)
         self.dtype = np.dtype(dtype)
         self._base = None if base is None else np.asarray(base, np.int64)
@@ -68,7 +75,7 @@ class Sharded:
 
     def _values(self, file: int, places: np.ndarray | slice) -> np.ndarray:
         if file not in self._open:
-            self._open[file] = np.memmap(self._paths[file], self.dtype, mode="r")
+            self._open[file] = np.memmap(self._here(self._paths[file]), self.dtype, mode="r")
         found = np.asarray(self._open[file][places])
         return found if self._base is None else found + self._base[file]
 

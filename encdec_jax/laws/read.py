@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.files import expanded
 
 SUFFIXES = (".csv", ".parquet")
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -40,7 +41,7 @@ def read(source: Any) -> pl.DataFrame:
         another encoding; two separators that fit; a frame of another kind.
     """
     if isinstance(source, str | Path):
-        return _file(Path(source))
+        return _file(expanded(str(source)))
     if isinstance(source, pl.LazyFrame):
         try:
             return source.collect()

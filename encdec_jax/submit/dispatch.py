@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import runs_root
+from encdec_jax.files import expanded, runs_root
 from encdec_jax.ranges import COUNT
 from encdec_jax.submit import jobset, slurm
 from encdec_jax.submit.queue import queued
@@ -148,7 +148,7 @@ def logs(run: str) -> list[Path]:
     Raises:
       UserError: there is no such run, or nothing is known to have worked on it.
     """
-    folder = Path(run) if "/" in run else _find(runs_root(), run)
+    folder = expanded(run) if "/" in run else _find(runs_root(), run)
     require(folder is not None and folder.is_dir(), "run", run, f"the id of a run below {runs_root()}, or its folder")
     assert folder is not None
     files = [folder / name for name in ("error.previous.txt", "error.txt") if (folder / name).exists()]

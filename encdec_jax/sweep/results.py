@@ -13,7 +13,7 @@ from encdec_jax.config import EXECUTION, RunConfig
 from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
-from encdec_jax.files import atomic_write
+from encdec_jax.files import atomic_write, expanded
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
@@ -198,7 +198,7 @@ def load(source: str | Path | Experiment) -> pl.DataFrame:
     Raises:
       UserError: the file is missing, is not Parquet, or lacks columns.
     """
-    path = source.root if isinstance(source, Experiment) else Path(source)
+    path = source.root if isinstance(source, Experiment) else expanded(str(source))
     path = path / TABLE if path.is_dir() else path
     try:
         table = pl.read_parquet(io.BytesIO(path.read_bytes()))  # its name may hold a pattern's signs

@@ -9,6 +9,7 @@ from flax import nnx
 
 from encdec_jax.config import RunConfig, read_run
 from encdec_jax.errors import UserError
+from encdec_jax.files import expanded
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.trainer import Trainer
@@ -26,7 +27,7 @@ def restore(folder: str | Path, update: int | None = None) -> tuple[RunConfig, n
     Raises:
       UserError: the folder holds no run, or no checkpoint of it that is whole.
     """
-    folder = Path(folder)
+    folder = expanded(str(folder))
     run = read_run(folder / "config.json")
     found = Checkpoints(folder / "checkpoints").read(Trainer(replace(run, mesh=MeshConfig())).abstract, update)
     if found is None:
