@@ -93,16 +93,23 @@ def _on_own_rows(function: Callable[..., Any]) -> Callable[..., Any]:
     if prod(mesh.shape.get(axis, 1) for axis in ROWS) == 1:
         return function
 
+    def scattered(leaf: Array) -> Array:  # the table's second dimension is d_model; a bias has none
+        if leaf.ndim < 2:
+            return jax.lax.psum(leaf, ROWS)
+        return jax.lax.psum_scatter(jax.lax.psum(leaf, data), fsdp, scatter_dimension=1, tiled=True)
+
     def own(head: nnx.State, *batch: Array) -> Any:
         value, other, by_head, by_states = function(head, *batch)
-        scattered = jax.lax.psum_scatter(jax.lax.psum(by_head, data), fsdp, scatter_dimension=1, tiled=True)
-        return *jax.lax.psum((value, other), ROWS), scattered, by_states
+        return *jax.lax.psum((value, other), ROWS), jax.tree.map(scattered, by_head), by_states
 
-    rows, one = PartitionSpec(ROWS), PartitionSpec()
-    out = (one, one, PartitionSpec(None, fsdp), rows)
-    return jax.shard_map(
-        own, mesh=mesh, in_specs=(one, rows, rows, rows), out_specs=out, axis_names=set(ROWS), check_vma=False
-    )
+    def whole(head: nnx.State, *batch: Array) -> Any:
+        rows, one = PartitionSpec(ROWS), PartitionSpec()
+        out = (one, one, jax.tree.map(lambda leaf: PartitionSpec(None, fsdp) if leaf.ndim > 1 else one, head), rows)
+        return jax.shard_map(
+            own, mesh=mesh, in_specs=(one, rows, rows, rows), out_specs=out, axis_names=set(ROWS), check_vma=False
+        )(head, *batch)
+
+    return whole
 
 
 def _add(one: Any, other: Any) -> Any:

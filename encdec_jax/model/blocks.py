@@ -125,15 +125,16 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
     """
     check_positions(config)
     arch, decoder = config.choices, config.decoder
+    final_norm = config.norm != "post" if config.final_norm is None else config.final_norm
     found = {}
     if config.encoder is not None:
         scope = Scope(config, config.encoder, "encoder", ("source",), config.encoder.d_model)
         # Where layers are read one by one, nobody reads what the encoder ends with.
-        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers" and config.norm != "post")
+        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers" and final_norm)
     both: tuple[StreamName, ...] = ("source", "target") if arch.shared == "blocks" else ("target",)
     scope = Scope(config, decoder, "decoder", both, (config.encoder or decoder).d_model)
     unread: StreamName | None = "source" if arch.reads == "layers" and arch.joins == "merged" else None
-    found["decoder"] = Plan(scope, _layers(scope), final_norm=config.norm != "post", unread=unread)
+    found["decoder"] = Plan(scope, _layers(scope), final_norm, unread=unread)
     return found
 
 

@@ -10,7 +10,7 @@ from encdec_jax.model.arch import ARCHS, Arch
 from encdec_jax.ranges import Range, check_ranges
 from encdec_jax.resolve import execution, later
 
-Activation: TypeAlias = Literal["swiglu", "gelu", "gelu_exact", "relu", "relu2", "geglu"]
+Activation: TypeAlias = Literal["swiglu", "gelu", "gelu_exact", "relu", "relu2", "silu", "geglu", "geglu_exact"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ModelConfig:
       rope_theta: the base of RoPE's wavelengths, in tokens, at least 1.
       local_theta: the same in layers with a window (Gemma 3, arXiv 2503.19786); at least 1, or 0 for `rope_theta`.
       mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's), or exact, ReLU, its square
-        (arXiv 2109.08668), or GEGLU, whose GELU has its tanh form (T5 v1.1).
+        (arXiv 2109.08668), SiLU, or GEGLU, whose GELU has its tanh form (T5 v1.1), or is exact (ModernBERT).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
       tie: which of source embedding, target embedding and output head are one table.
       scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.
@@ -79,9 +79,9 @@ class ModelConfig:
       base_width: at least 0. 0 for the standard parametrization; else the d_model at which muP's is the same as the
         standard one, so that `optim.lr` is the learning rate of that width and carries over to others
         (`encdec_jax.train.transfer`).
-      norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (then no stack has a
-        final norm: Vaswani et al. 2017), or in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
-      norm_kind: RMSNorm, or LayerNorm with a bias.
+      norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (Vaswani et al. 2017), or
+        in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
+      norm_kind: RMSNorm, or LayerNorm with a bias, or without one.
       norm_epsilon: above 0. What is added to the mean square under every norm's root.
       zero_centred: learned scales of norms are held less 1, and begin at 0 (Gemma).
       position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1); ALiBi
@@ -103,6 +103,13 @@ class ModelConfig:
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
       position_rows: at least 1. Of learned absolute positions; a token behind them has a loss that is no number.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
+      attention_bias: which projections of attention have a bias: none, those of queries, keys and values (Qwen 2, arXiv
+        2407.10671), or the output's too (GPT-2).
+      mlp_bias: whether the matrices of MLPs have one.
+      logit_bias: whether logits have one (Marian).
+      final_norm: whether each stack's last states are normalised; null for all but where norms are behind the sum. What
+        is read layer by layer never is.
+      embedding_norm: whether what goes into each stack is normalised, positions added (BART, arXiv 1910.13461).
     """
 
     arch: str
@@ -119,7 +126,7 @@ class ModelConfig:
     attention: Literal["auto", "plain", "splash", "cudnn"] = later("auto", execution=True)
     base_width: Annotated[int, Range(0, 2**20)] = later(0)
     norm: Literal["pre", "post", "sandwich"] = "pre"
-    norm_kind: Literal["rms", "layer"] = later("rms")
+    norm_kind: Literal["rms", "layer", "layer_unbiased"] = later("rms")
     position: Literal["rope", "t5", "alibi", "learned", "sinusoidal", "none"] = "rope"
     cross_position: Literal["same", "rope", "none"] = later("same")
     block: str = later("standard")
@@ -136,6 +143,11 @@ class ModelConfig:
     norm_epsilon: Annotated[float, Range(0, 1, above=True)] = later(1e-6)
     zero_centred: bool = later(False)
     local_theta: Annotated[float, Range(0)] = later(0.0)
+    attention_bias: Literal["none", "qkv", "all"] = later("none")
+    mlp_bias: bool = later(False)
+    logit_bias: bool = later(False)
+    final_norm: bool | None = later(None)
+    embedding_norm: bool = later(False)
 
     @property
     def choices(self) -> Arch:

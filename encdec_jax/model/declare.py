@@ -15,7 +15,7 @@ from encdec_jax.model.blocks import BlockSpec, Plan, plans
 from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
-from encdec_jax.model.param import StreamName, Tree, stacked
+from encdec_jax.model.param import Param, StreamName, Tree, stacked, subtree
 from encdec_jax.model.parts import norms, tables
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
@@ -39,11 +39,14 @@ def model(config: ModelConfig) -> Tree:
     if config.tie in ("inputs", "none"):
         head = tables.declare(vocab, width, "output head", ("target",))
         tree["head"] = {"table": replace(head, matmul=True)}
+    if config.logit_bias:
+        bias = Param((vocab,), ("vocab",), "bias", 1, width, "output head", ("target",), matmul=False)
+        subtree(tree, "head" if "head" in tree else "embed")["logit_bias"] = bias
     return tree
 
 
 def stack(plan: Plan) -> Tree:
-    """A stack of blocks, its final norm where it has one, and what its positions need."""
+    """A stack of blocks, the norms of what goes in and comes out where it has them, and what its positions need."""
     tree: Tree = {}
     for path, segment, spec in plan.slots():
         node = stacked(block(spec, plan.scope), segment.times, segment.shared)
@@ -53,8 +56,11 @@ def stack(plan: Plan) -> Tree:
             inner = tree.setdefault("blocks", {})
             assert isinstance(inner, dict)
             inner[path[1]] = node
+    norm = norms.declare(plan.scope.config, plan.scope.size.d_model, plan.scope.streams)
     if plan.final_norm:
-        tree["norm"] = norms.declare(plan.scope.config, plan.scope.size.d_model, plan.scope.streams)
+        tree["norm"] = norm
+    if plan.scope.config.embedding_norm:
+        tree["embedding_norm"] = norm
     places = {name: POSITIONS[name].declare(plan.scope) for name in plan.positions()}
     if any(places.values()):
         tree["positions"] = {name: place for name, place in places.items() if place}

@@ -15,7 +15,7 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.kernels import Pattern, join_patterns, pattern
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
-from encdec_jax.model.parts import tables
+from encdec_jax.model.parts import norms, tables
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
@@ -134,7 +134,8 @@ class Model(nnx.Module):
         table = (self.source_embed or self.embed) if name == "source" else self.embed
         x, position = tables.embed(table, stream.tokens), self.config.position
         added = POSITIONS[position].embed(stack.position(position), self.config, stream, x.shape[-1])
-        return x if added is None else x + added.astype(x.dtype)
+        x = x if added is None else x + added.astype(x.dtype)
+        return x if stack.embedding_norm is None else norms.apply(stack.embedding_norm, x)
 
     def _encode(self, source: Stream, key: Array | None = None) -> Ran:
         read = reading(self.config)

@@ -35,6 +35,10 @@ class Node(nnx.Module):
         """A parameter in float32."""
         return getattr(self, name)[...]
 
+    def biased(self, name: str, x: Array) -> Array:
+        """`x` plus a parameter along its last dimensions, where the declaration has one of that name."""
+        return x + self.weight(name) if hasattr(self, name) else x
+
     def node(self, name: str) -> Node:
         """A node below this one."""
         below: Any = getattr(self, name)

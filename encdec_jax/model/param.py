@@ -62,6 +62,12 @@ class Param:
         return 2 * self.size * self.rate
 
 
+def bias(of: Param, dims: int = 1) -> Param:
+    """The bias of a matrix: added to its outputs, which are its last dimensions."""
+    axes = tuple("norm" if axis == "embed" else axis for axis in of.axes[-dims:])
+    return replace(of, shape=of.shape[-dims:], axes=axes, role="bias", fan_in=1, matmul=False, std=None)
+
+
 Tree: TypeAlias = dict[str, Union[Param, "Tree"]]
 
 

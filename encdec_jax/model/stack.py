@@ -55,13 +55,15 @@ class Ran(NamedTuple):
 
 
 class Stack(nnx.Module):
-    """Blocks with stacked parameters; a final norm and parameters of positions where the declaration has them."""
+    """Blocks with stacked parameters; norms of both ends and parameters of positions where the declaration has them."""
 
     def __init__(self, tree: Tree, plan: Plan, config: ModelConfig, rngs: nnx.Rngs) -> None:
         self.config = nnx.static(config)
         self.plan = nnx.static(plan)
         self.blocks = Node(subtree(tree, "blocks"), config, rngs)
         self.norm = Node(subtree(tree, "norm"), config, rngs) if "norm" in tree else None
+        normed = "embedding_norm" in tree
+        self.embedding_norm = Node(subtree(tree, "embedding_norm"), config, rngs) if normed else None
         self.positions = Node(subtree(tree, "positions"), config, rngs) if "positions" in tree else None
 
     def __call__(

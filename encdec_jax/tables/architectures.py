@@ -129,6 +129,9 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield "scales of norms less 1"
     if config.score_scale:
         yield f"scores times {config.score_scale:g}"
+    if config.attention_bias != "none" or config.mlp_bias:
+        places = {"attention": config.attention_bias != "none", "MLPs": config.mlp_bias}
+        yield "biases: " + " and ".join(place for place, held in places.items() if held)
     yield f"embedding: {config.embedding}"
     yield f"tied: {config.tie}"
 

@@ -40,8 +40,13 @@ def test_chunks_hold_what_a_device_may() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "positions"),
-    [({}, 3), ({"tie": "none", "base_width": 4}, 1), ({"dtype": "bfloat16"}, 4)],
-    ids=["tied", "muP, of its own", "bfloat16"],
+    [
+        ({}, 3),
+        ({"tie": "none", "base_width": 4}, 1),
+        ({"dtype": "bfloat16"}, 4),
+        ({"tie": "none", "logit_bias": True}, 3),
+    ],
+    ids=["tied", "muP, of its own", "bfloat16", "with a bias"],
 )
 def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypatch) -> None:
     """To 1e-6 in float32, to its rounding in bfloat16; 3 does not divide the 8 positions."""
@@ -66,9 +71,10 @@ def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypa
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 1, 8)], ids=str)
 def test_chunks_on_a_mesh_are_one_devices_batch(shape, monkeypatch) -> None:
-    data = stack(*[batch("prefix_lm")] * 2)
-    alone, one = train(run_config("prefix_lm"), data)
-    run = run_config("prefix_lm", MeshConfig(*shape))
+    data, run = stack(*[batch("prefix_lm")] * 2), run_config("prefix_lm")
+    run = replace(run, model=replace(run.model, logit_bias=True))
+    alone, one = train(run, data)
+    run = replace(run, mesh=MeshConfig(*shape))
     in_chunks(monkeypatch, run, 3)
     sharded, several = train(run, data)
     np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sublayers  # noqa: F401  (registers them)
 from flax import nnx
-from support import SMALL, concat, example, logits, model_config, parameters, stream, tokens
+from support import SMALL, concat, example, logits, model_config, stream, tokens
+from support import parameters as drawn
 from traced import abstract_batch, computed
 
 from encdec_jax.compute.ledger import SCORES, count
@@ -39,6 +41,13 @@ def model(arch: str, size: StackConfig = DEEP, **changes: object) -> ModelConfig
 
 
 T5 = {"score_scale": 1.0, "embedding": "plain"}
+BIASED = {
+    "attention_bias": "all",
+    "mlp_bias": True,
+    "norm_kind": "layer",
+    "norm_epsilon": 1e-5,
+    "embedding": "unscaled",
+}
 
 CONFIGS = {
     "windows": model("enc_dec", LOCAL),
@@ -95,7 +104,42 @@ CONFIGS = {
     "sinusoids and RedLLM's norms": model(
         "enc_dec", SMALL, position="sinusoidal", mlp="geglu", tie="inputs", qk_norm=True, v_norm=True, mixed_norm=True
     ),
+    "GPT-2": model("causal_lm", SMALL, position="learned", position_rows=S + T, mlp="gelu", **BIASED),
+    "BART": model(
+        "enc_dec",
+        SMALL,
+        position="learned",
+        position_rows=S + T,
+        mlp="gelu_exact",
+        norm="post",
+        embedding_norm=True,
+        logit_bias=True,
+        **BIASED,
+    ),
+    "biases, merged, a final norm behind post-norm": model(
+        "enc_dec_shared", SMALL, norm="post", final_norm=True, mlp="silu", **BIASED
+    ),
+    "biases, layer by layer": model("coordinated", LOCAL, embedding_norm=True, tie="none", logit_bias=True, **BIASED),
+    "biases of queries, keys and values, no final norm": model(
+        "layerwise", SMALL, attention_bias="qkv", final_norm=False
+    ),
+    "LayerNorm without biases": model(
+        "prefix_lm", SMALL, norm_kind="layer_unbiased", mlp="geglu_exact", mlp_bias=True, embedding_norm=True
+    ),
 }
+
+
+@cache
+def parameters(config: ModelConfig) -> nnx.State:
+    """As drawn, but for scales and biases, which begin as ones and zeros: of them no part could be missed."""
+    params = drawn(config)
+    noise = np.random.default_rng(7)
+    for _, leaf in nnx.to_flat_state(params):
+        if leaf.role in ("vector", "bias"):
+            leaf[...] += jnp.asarray(0.2 * noise.standard_normal(leaf.shape), jnp.float32)
+    return params
+
+
 every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -180,7 +224,7 @@ def test_the_ledger_is_what_the_step_computes(config: ModelConfig, scan: bool) -
     objective = ObjectiveConfig("causal_lm" if config.arch == "causal_lm" else "prefix_lm")
     train = RunConfig(config, DataConfig(length=S + T), objective, train=TrainConfig(batch_size=2))
     ledger = count(train)
-    params, batch = jax.eval_shape(partial(parameters, config)), abstract_batch(train)
+    params, batch = jax.eval_shape(partial(drawn, config)), abstract_batch(train)
     passed = flops(lambda params, batch: forward(graph(config), params, batch, row_nats)[0], params, batch)
     assert passed == ledger.forward.dense
     found, counted = computed(train), ledger.train_flops.dense

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
-from encdec_jax.model.param import Param, StreamName, Tree
+from encdec_jax.model.param import Param, StreamName, Tree, bias
 from encdec_jax.model.parts.norms import declare_scale, rms, scaled
 from encdec_jax.model.parts.positions import CosSin, apply_rope
 from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
@@ -44,7 +44,7 @@ class Attention:
         return tuple(key for _, key, _ in sorted(found, key=lambda kind: kind[0]))
 
     def declare(self, scope: Scope) -> Tree:
-        """Its four matrices, and scales of queries and keys where they are normalised with some."""
+        """Its four matrices, their biases, and scales of queries and keys where they are normalised with some."""
         size, config, group = scope.size, scope.config, self.group(scope)
         d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
         memory = d if self.own else scope.memory
@@ -54,12 +54,16 @@ class Attention:
         queries = tuple(dict.fromkeys(one.query for one in self.reads))
         normed = config.qk_norm or config.qk_scaled_norm
         std = None if normed or not config.score_scale else (d * dim) ** -0.5 / config.score_scale
-        tree: Tree = {
+        four = {
             "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries, std=std),
             "k": key,
             "v": key,
             "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
         }
+        tree: Tree = {**four}
+        if config.attention_bias != "none":
+            biased = ("q", "k", "v", "o") if config.attention_bias == "all" else ("q", "k", "v")
+            tree |= {f"{name}_bias": bias(four[name], 1 if name == "o" else 2) for name in biased}
         if config.qk_scaled_norm:
             tree["q_scale"] = declare_scale(config, dim, d, queries)
             tree["k_scale"] = declare_scale(config, dim, d, self.projected())
@@ -92,19 +96,19 @@ class Attention:
         mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap)
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
-        return Out(jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")), new)
+        return Out(node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o"))), new)
 
 
 def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
     """Queries [batch, queries, n_heads, head_dim] of x [batch, queries, d_model], rotated by RoPE's (cos, sin)."""
-    q = jnp.einsum("btd,dhk->bthk", x, node.weight("q"))
+    q = node.biased("q_bias", jnp.einsum("btd,dhk->bthk", x, node.weight("q")))
     return apply_rope(_normed(node, "q_scale", q), cos_sin)
 
 
 def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
-    k = jnp.einsum("bsd,dhk->bshk", y, node.weight("k"))
-    v = jnp.einsum("bsd,dhk->bshk", y, node.weight("v"))
+    k = node.biased("k_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("k")))
+    v = node.biased("v_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("v")))
     if node.config.v_norm:
         v = rms(v, node.config.norm_epsilon).astype(v.dtype)
     return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)

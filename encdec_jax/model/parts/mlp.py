@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from encdec_jax.model.config import Activation
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jax, jax_version
-from encdec_jax.model.param import Param, Tree
+from encdec_jax.model.param import Param, Tree, bias
 from encdec_jax.model.parts.sublayer import Residuals, Scope
 from encdec_jax.model.seen import Out, Seen
 
@@ -27,12 +27,12 @@ class Kind(NamedTuple):
     Attributes:
       of: its activation.
       gated: whether the activation multiplies a second product (Shazeer, arXiv 2002.05202).
-      kept: numbers a token and unit of d_ff that the backward pass keeps.
+      kept: numbers a token and unit of d_ff that the backward pass keeps; a boolean is a quarter of one.
     """
 
     of: Callable[[Array], Array]
     gated: bool
-    kept: int
+    kept: float
 
 
 def _tanh(x: Array) -> Array:
@@ -54,9 +54,11 @@ def kind(name: Activation) -> Kind:
         "swiglu": Kind(lambda x: jax.nn.silu(x), True, 6),
         "gelu": Kind(_tanh, False, tanh),
         "gelu_exact": Kind(_exact, False, 4),
-        "relu": Kind(lambda x: jax.nn.relu(x), False, 3),
-        "relu2": Kind(_square, False, 4),
+        "relu": Kind(lambda x: jax.nn.relu(x), False, 1.25),
+        "relu2": Kind(_square, False, 2.25),
+        "silu": Kind(lambda x: jax.nn.silu(x), False, 4),
         "geglu": Kind(_tanh, True, tanh + 2),
+        "geglu_exact": Kind(_exact, True, 6),
     }[name]
 
 
@@ -71,12 +73,14 @@ class MLP:
         return "MLPs"
 
     def declare(self, scope: Scope) -> Tree:
-        """Its two or three matrices."""
+        """Its two or three matrices, and their biases."""
         d, d_ff, sees = scope.size.d_model, scope.size.d_ff, scope.streams
         up = Param((d, d_ff), ("embed", "mlp"), "matrix", d, d, self.group(scope), sees)
         down = Param((d_ff, d), ("mlp", "embed"), "matrix", d_ff, d, self.group(scope), sees)
-        gate: Tree = {"gate": up} if kind(scope.config.mlp).gated else {}
-        return {**gate, "up": up, "down": down}
+        gate = {"gate": up} if kind(scope.config.mlp).gated else {}
+        matrices = {**gate, "up": up, "down": down}
+        biases = {f"{name}_bias": bias(one) for name, one in matrices.items()} if scope.config.mlp_bias else {}
+        return {**matrices, **biases}
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """The products and what the activation's derivative reads."""
@@ -87,6 +91,9 @@ class MLP:
         """x [batch, length, d_model], transformed; the shape stays."""
         from encdec_jax.model.product import product
 
-        mlp, up = kind(node.config.mlp), product(x, node.weight("up"))
-        inner = mlp.of(product(x, node.weight("gate"))) * up if mlp.gated else mlp.of(up)
-        return Out(product(inner, node.weight("down")))
+        def of(name: str, x: Array) -> Array:
+            return node.biased(f"{name}_bias", product(x, node.weight(name)))
+
+        mlp, up = kind(node.config.mlp), of("up", x)
+        inner = mlp.of(of("gate", x)) * up if mlp.gated else mlp.of(up)
+        return Out(of("down", inner))

@@ -32,7 +32,8 @@ def apply(node: Node, x: Array) -> Array:
     if node.config.norm_kind == "rms":
         return scaled(node, "scale", x)
     centred = x.astype(jnp.float32) - x.astype(jnp.float32).mean(axis=-1, keepdims=True)
-    return (rms(centred, node.config.norm_epsilon) * scale(node, "scale") + node.exact("bias")).astype(x.dtype)
+    y = rms(centred, node.config.norm_epsilon) * scale(node, "scale")
+    return (y + node.exact("bias") if node.config.norm_kind == "layer" else y).astype(x.dtype)
 
 
 def scaled(node: Node, name: str, x: Array) -> Array:

@@ -44,6 +44,7 @@ def logits(node: Node, x: Array) -> Array:
     config = node.config
     scale = logit_scale(config)
     found = found if scale == 1 else found * scale
+    found = node.biased("logit_bias", found)
     return config.logit_cap * jnp.tanh(found / config.logit_cap) if config.logit_cap else found
 
 
