@@ -17,7 +17,9 @@ def predictions(experiment: Experiment, findings: Findings) -> Section:
       UserError: a prediction's check is at fault.
     """
     rows = [[prediction.score(findings), prediction.text] for prediction in experiment.predictions]
-    note = "Registered in sweep.py before the runs. Undecided: the intervals do not tell."
+    note = (
+        "Registered in sweep.py before the runs. Undecided: the intervals don't tell, or are of a noise not estimated."
+    )
     return Section("Predictions", note if rows else "", ("verdict", "prediction"), rows, "None was registered.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,6 +120,19 @@ class Findings:
         trust(upto, measured, extrapolate)
         points, draws = (laws[0].fit.law, laws[1].fit.law), (laws[0].draws, laws[1].draws)
         return crossover(label, points, draws, (measured[0], upto), upto > measured[1])
+
+    @property
+    def claimed(self) -> Findings:
+        """Without what rests on a noise that nobody estimated: intervals are then those of held-out windows alone."""
+        known = {label for label, noise in self.noise.items() if noise.estimated}
+        both = known if self.baseline in known else set()
+        return replace(
+            self,
+            optima=tuple(one for one in self.optima if one.label in known),
+            laws=tuple(one for one in self.laws if one.label in known),
+            comparisons=tuple(one for one in self.comparisons if one.label in both),
+            crossovers=tuple(one for one in self.crossovers if one.label in both),
+        )
 
     @property
     def _there(self) -> str:

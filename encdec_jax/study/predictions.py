@@ -40,13 +40,13 @@ class Prediction:
     check: Callable[[Findings], bool | None]
 
     def score(self, findings: Findings) -> Verdict:
-        """Whether the prediction held.
+        """Whether the prediction held, by what rests on an estimated noise (`Findings.claimed`): else it is undecided.
 
         Raises:
           UserError: the check itself is at fault: it raises, or gives something other than a truth value or None.
         """
         try:
-            outcome = self.check(findings)
+            outcome = self.check(findings.claimed)
         except Undecided:
             return "undecided"
         except Exception as error:

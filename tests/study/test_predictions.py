@@ -27,6 +27,23 @@ def test_predictions_are_scored(check, verdict):
     assert Prediction("text", check).score(FINDINGS) == verdict
 
 
+@pytest.mark.parametrize(("seeds", "verdict"), [((0,), "undecided"), ((0, 1), "held")])
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda f: f.comparison("enc_dec", 1e12).gap.above(0),
+        lambda f: f.optimum("causal_lm", 1e11).loss.above(1),
+        lambda f: f.law("enc_dec").slope.below(1),
+        lambda f: not f.crossover("enc_dec").beyond,
+    ],
+)
+def test_nothing_is_decided_by_a_noise_that_nobody_estimated(seeds, verdict, check):
+    """Two single runs of a study that had just begun decided a prediction, beside the words that nothing is claimed."""
+    truths = {"causal_lm": Truth(), "enc_dec": Truth(scale=3.0)}
+    single = analyze(study(truths, ratios=(1.0,), seeds=seeds, noise=0.005, window=0.01), "causal_lm")
+    assert Prediction("text", check).score(single) == verdict
+
+
 @pytest.mark.parametrize("check", [lambda f: f.nothing, lambda f: "yes", lambda f: 1 / 0])
 def test_a_check_at_fault_is_named(check):
     with pytest.raises(UserError, match="prediction 'enc_dec wins'"):
