@@ -37,7 +37,7 @@ MIDDLE = 9e11  # with three seeds of the middle size, and with both recipes
 SPREAD = (0.4, 1.0, 2.5)  # sizes, over the one that is expected to be about the best
 OTHER = " with other rate"  # behind the labels of the ablation
 TUNED, TRIED = (2, 8, 24), (0.0875, 0.175, 0.35, 0.7)  # stage 0: depths, and learning rates x d_model
-RATE: dict[str, tuple[float, float]] | None = None  # arch -> c, p of c (2 / depth)^p / d_model; None: only stage 0
+RATE: dict[str, tuple[float, float]] | None = {"causal_lm": (0.35, 0.5), "enc_dec": (0.35, 0.25)}  # c, p of stage 0
 
 CONFOUNDERS = {
     "learning rate": "stage 0 tunes it for either architecture at 2, 8 and 24 layers; removed by the ablation: at the"
