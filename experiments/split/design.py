@@ -125,9 +125,9 @@ def _seeds(reading: Reading) -> list[RunConfig]:
 
 STAGES: dict[str, Callable[[Reading], list[RunConfig]]] = {
     "middle": lambda reading: _equal(reading, SIXTHS, (MIDDLE,), 6, SMALL),
+    "seeds": _seeds,
     "tokens": _tokens,
     "sizes": lambda reading: _equal(reading, SIXTHS, (16, 32), 6, SMALL),
-    "seeds": _seeds,
     "rates": _rates,
     "larger": lambda reading: _equal(reading, SIXTHS, (32, 24, 48), 6, 3 * SMALL),
     "deeper": lambda reading: _equal(reading, TWELFTHS, (32, 24, 48), 12, 9 * SMALL),

@@ -35,4 +35,4 @@ PREDICTIONS = [
 
 
 def runs() -> Iterator[RunConfig]:
-    yield from DESIGN["Reading"](0, ("middle", "tokens", "sizes", "seeds", "rates", "larger", "deeper")).runs()
+    yield from DESIGN["Reading"](0, ("middle", "seeds", "tokens", "sizes", "rates", "larger", "deeper")).runs()

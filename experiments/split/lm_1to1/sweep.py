@@ -41,4 +41,4 @@ PREDICTIONS = [
 
 
 def runs() -> Iterator[RunConfig]:
-    yield from DESIGN["Reading"](128, ("middle", "tokens", "sizes", "seeds", "rates", "larger", "deeper")).runs()
+    yield from DESIGN["Reading"](128, ("middle", "seeds", "tokens", "sizes", "rates", "larger", "deeper")).runs()

@@ -37,4 +37,4 @@ PREDICTIONS = [
 
 
 def runs() -> Iterator[RunConfig]:
-    yield from DESIGN["Reading"](192, ("middle", "tokens", "sizes", "seeds")).runs()
+    yield from DESIGN["Reading"](192, ("middle", "seeds", "tokens", "sizes")).runs()
