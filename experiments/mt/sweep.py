@@ -16,12 +16,14 @@ from itertools import chain
 from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.errors import Undecided
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.laws.interval import Interval
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.optima import Optimum
 from encdec_jax.study.predictions import Prediction
 from encdec_jax.sweep.algebra import axis, grid, override, zipped
 from encdec_jax.train.config import OptimConfig, TrainConfig
@@ -74,9 +76,17 @@ CONFOUNDERS = {
 }
 
 
+def optimum(found: Findings, label: str, budget: float) -> Optimum:
+    """The best size of a label at a budget, once all its sizes are done."""
+    one = found.optimum(label, budget)
+    if len(one.isoflop.curve.n) < len(SPREAD):
+        raise Undecided(f"sizes of {label} at {budget:.3g} FLOPs are missing")
+    return one
+
+
 def gap(found: Findings, label: str, other: str, budget: float) -> Interval:
     """Best loss of a label minus that of another at a budget, bits per byte."""
-    one, two = found.optimum(label, budget), found.optimum(other, budget)
+    one, two = optimum(found, label, budget), optimum(found, other, budget)
     return Interval.of(one.loss.value - two.loss.value, one.draws.loss - two.draws.loss)
 
 
@@ -84,7 +94,7 @@ def wider(found: Findings, label: str, other: str, last: float, first: float) ->
     """Whether a gap is larger at one budget than at another."""
     gaps = []
     for budget in (last, first):
-        one, two = found.optimum(label, budget), found.optimum(other, budget)
+        one, two = optimum(found, label, budget), optimum(found, other, budget)
         gaps.append((one.loss.value - two.loss.value, one.draws.loss - two.draws.loss))
     (end, end_draws), (start, start_draws) = gaps
     return Interval.of(end - start, end_draws - start_draws).above(0)
