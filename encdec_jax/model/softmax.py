@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from encdec_jax.model.kernels import Pattern, cudnn, splash
+from encdec_jax.model.product import mixed, scored
 
 HIDDEN = -1e30  # the score of a key that may not be seen: finite, so that a row of padding stays finite
 
@@ -52,7 +53,7 @@ def attention(
     # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
     q = jnp.moveaxis(q * scale, 2, 1).reshape(b, kv, h // kv * t, d)
     k, v = jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1)
-    scores = jnp.einsum("bkqd,bksd->bkqs", q, k, preferred_element_type=jnp.float32)
+    scores = scored(q, k)
     if cap:
         scores = cap * jnp.tanh(scores / cap)
     if bias is not None:
@@ -60,5 +61,4 @@ def attention(
     scores = jnp.where(jnp.tile(mask, (1, h // kv, 1))[:, None], scores, HIDDEN)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     total = weights.sum(axis=-1, keepdims=True)
-    mixed = jnp.einsum("bkqs,bksd->bkqd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return jnp.moveaxis((mixed / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)
+    return jnp.moveaxis((mixed(weights.astype(v.dtype), v) / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)
