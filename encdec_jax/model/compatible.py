@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
-from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.parts.positions import POSITIONS, rotated
 from encdec_jax.model.sees import fused
 
 
@@ -30,13 +30,21 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
     """
     for edge in edges:
         position = POSITIONS[edge.reads.position]
-        whole = not (position.pairs and edge.head_dim % 2)
-        require(whole, f"model.{edge.path[0]}.head_dim", edge.head_dim, "an even number: RoPE turns pairs")
+        turned = rotated(config, edge.head_dim)
+        if position.pairs and config.rope_share == 1:
+            require(turned % 2 == 0, f"model.{edge.path[0]}.head_dim", turned, "an even number: RoPE turns pairs")
+        elif position.pairs:
+            accepted = f"a share of head_dim = {edge.head_dim} that is an even number, at least 2: RoPE turns pairs"
+            require(turned >= 2 and turned % 2 == 0, "model.rope_share", config.rope_share, accepted)
         if config.attention == "splash":
             accepted = "'plain' or 'auto', because splash attention "
             known = fused(edge.reads.sees) is not None
             require(known, "model.attention", "splash", accepted + "has no sliding windows here")
             require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
+    fused_alone = config.attention in ("splash", "cudnn")
+    for name, asked in (("score_cap", config.score_cap > 0), ("sinks", config.sinks)):
+        accepted = f"'plain' or 'auto', because fused attention has no {name} (model.{name})"
+        require(not (fused_alone and asked), "model.attention", config.attention, accepted)
     reads = config.choices.joins is None or config.block != "standard" or any(not edge.own for edge in edges)
     size = config.decoder
     accepted = f"at most {size.n_layers}, the layers there are: none would read the source"

@@ -110,6 +110,16 @@ class ModelConfig:
       final_norm: whether each stack's last states are normalised; null for all but where norms are behind the sum. What
         is read layer by layer never is.
       embedding_norm: whether what goes into each stack is normalised, positions added (BART, arXiv 1910.13461).
+      rope_share: above 0. Of head_dim, what RoPE turns: its first numbers, rounded down (GPT-NeoX, arXiv 2204.06745).
+      rope_scaling: how RoPE reaches beyond the positions it was trained on, but in layers with `local_theta`: 'linear',
+        every wavelength times `rope_factor` (arXiv 2306.15595); 'llama3', those that turn less than once in
+        `rope_original` positions, and in part those below 4 times (arXiv 2407.21783); 'yarn', the same by YaRN's ramp,
+        from 32 times to once, with cosines and sines times 0.1 ln(rope_factor) + 1 (arXiv 2309.00071).
+      rope_factor: above 1 where RoPE is scaled, else 1.
+      rope_original: positions, at least 1 for 'llama3' and 'yarn', else 0.
+      sinks: whether each head of each attention has a learned score of a key that gives nothing (gpt-oss; arXiv
+        2309.17453). Plain attention alone.
+      tied_kv: one projection gives keys and values ('skv' of arXiv 2109.10686); norms and RoPE come after it.
     """
 
     arch: str
@@ -148,6 +158,12 @@ class ModelConfig:
     logit_bias: bool = later(False)
     final_norm: bool | None = later(None)
     embedding_norm: bool = later(False)
+    rope_share: Annotated[float, Range(0, 1, above=True)] = later(1.0)
+    rope_scaling: Literal["none", "linear", "llama3", "yarn"] = later("none")
+    rope_factor: Annotated[float, Range(1)] = later(1.0)
+    rope_original: Annotated[int, Range(0, 2**30)] = later(0)
+    sinks: bool = later(False)
+    tied_kv: bool = later(False)
 
     @property
     def choices(self) -> Arch:
@@ -195,7 +211,20 @@ class ModelConfig:
         require(not plain, "model.embedding", self.embedding, "'scaled', which muP is written for (model.base_width)")
         theta = self.local_theta
         require(theta == 0 or theta >= 1, "model.local_theta", theta, "at least 1, or 0 for model.rope_theta")
+        self._check_rope()
         buckets = self.position_buckets
         require(buckets % 4 == 0, "model.position_buckets", buckets, "a multiple of 4")
         accepted = f"more than model.position_buckets = {buckets}"
         require(self.position_range > buckets, "model.position_range", self.position_range, accepted)
+
+    def _check_rope(self) -> None:
+        scaling, factor, original = self.rope_scaling, self.rope_factor, self.rope_original
+        turns = "rope" in (self.position, self.cross_position)
+        accepted = f"'none', because nothing is turned with model.position = {self.position!r}"
+        require(turns or scaling == "none", "model.rope_scaling", scaling, accepted)
+        require(turns or self.rope_share == 1, "model.rope_share", self.rope_share, accepted.replace("'none'", "1"))
+        accepted = "1, because model.rope_scaling is 'none'" if scaling == "none" else "above 1"
+        require((factor > 1) == (scaling != "none"), "model.rope_factor", factor, accepted)
+        reads = scaling in ("llama3", "yarn")
+        accepted = "at least 1" if reads else f"0, because model.rope_scaling is {scaling!r}"
+        require((original > 0) == reads, "model.rope_original", original, accepted)

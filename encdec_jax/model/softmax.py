@@ -21,6 +21,7 @@ def attention(
     bias: Array | None = None,
     scale: float | None = None,
     cap: float = 0.0,
+    sinks: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention, grouped where there are fewer key heads than query heads.
 
@@ -36,6 +37,7 @@ def attention(
       bias: added to the scores, float32 [batch, n_heads, queries, keys].
       scale: that the scores are multiplied by, head_dim^-0.5 if None.
       cap: c, where scores z become c tanh(z / c) before the bias is added; 0 for none. Plain alone.
+      sinks: scores of one more key a head, whose value is 0: float32 [n_heads]; None for none. Plain alone.
 
     Returns:
       [batch, queries, n_heads, head_dim]. The row of a query that may see nothing is finite and meaningless.
@@ -45,9 +47,11 @@ def attention(
     if isinstance(mask, Pattern):
         assert bias is None, "splash attention takes no bias"
         assert not cap, "splash attention takes no cap here"
+        assert sinks is None, "splash attention takes no sinks here"
         return splash(q, k, v, mask, scale).astype(k.dtype)
     if kernel == "cudnn":
         assert not cap, "cuDNN's attention takes no cap"
+        assert sinks is None, "cuDNN's attention takes no sinks"
         return cudnn(q, k, v, mask, scale, bias)
     kv = k.shape[2]
     # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
@@ -59,6 +63,13 @@ def attention(
     if bias is not None:
         scores = scores + bias.reshape(scores.shape)
     scores = jnp.where(jnp.tile(mask, (1, h // kv, 1))[:, None], scores, HIDDEN)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = weights.sum(axis=-1, keepdims=True)
+    most = scores.max(axis=-1, keepdims=True)
+    if sinks is None:
+        weights = jnp.exp(scores - jax.lax.stop_gradient(most))
+        total = weights.sum(axis=-1, keepdims=True)
+    else:
+        sink = jnp.repeat(sinks.reshape(kv, h // kv), t, axis=1)[None, :, :, None]
+        most = jax.lax.stop_gradient(jnp.maximum(most, sink))
+        weights = jnp.exp(scores - most)
+        total = weights.sum(axis=-1, keepdims=True) + jnp.exp(sink - most)
     return jnp.moveaxis((mixed(weights.astype(v.dtype), v) / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)

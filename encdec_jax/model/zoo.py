@@ -68,17 +68,19 @@ def efficient(name: str) -> Named:
     """A model of Tay et al. 2021 (arXiv 2109.10686) by its name: a size, and what differs from it.
 
     'nl' layers of both stacks, 'el' of the encoder, 'dl' of the decoder, 'ff' d_ff, 'dm' d_model, 'kv' head_dim, 'nh'
-    heads, each with the number behind it, taken as it stands.
+    heads, each with the number behind it, taken as it stands; 'skv' for keys and values of one projection.
 
     Raises:
-      UserError: it is no such name, or shares heads ('sh') or ties keys to values ('skv'), which no part here does.
+      UserError: it is no such name, or shares heads ('sh'), which no part here does.
     """
     size, *changes = name.removeprefix(EFFICIENT).split("-")
     require(size in SIZES, "preset", name, f"{EFFICIENT} and one of {', '.join(SIZES)}")
     stack, published = SIZES[size]
     found: dict[str, int] = {}
     for change in changes:
-        require(change not in ("sh", "skv"), "preset", name, f"no {change!r}: there is no part that shares so here")
+        require(change != "sh", "preset", name, "no 'sh': there is no part that shares heads here")
+        if change == "skv" and changes.count(change) == 1:
+            continue
         key, digits = change[:2], change[2:]
         accepted = f"behind the size {', '.join(LETTERS)} with a number, each once, as in {EFFICIENT}small-el16-dl8"
         fits = key in LETTERS and key not in found and re.fullmatch("[1-9][0-9]{0,8}", digits) is not None
@@ -89,6 +91,7 @@ def efficient(name: str) -> Named:
     shape = {field: found[key] for key, field in LETTERS.items() if field and key in found}
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
+    config = replace(config, tied_kv="skv" in changes)
     return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS, PARITY)
 
 

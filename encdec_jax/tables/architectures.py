@@ -129,6 +129,10 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield "scales of norms less 1"
     if config.score_scale:
         yield f"scores times {config.score_scale:g}"
+    if config.rope_share != 1 or config.rope_scaling != "none":
+        scaled = "" if config.rope_scaling == "none" else f" {config.rope_scaling} x {config.rope_factor:g}"
+        yield f"RoPE: {config.rope_share:.0%} of a head{scaled}"
+    yield from (name for name, held in (("sinks", config.sinks), ("keys are values", config.tied_kv)) if held)
     if config.attention_bias != "none" or config.mlp_bias:
         places = {"attention": config.attention_bias != "none", "MLPs": config.mlp_bias}
         yield "biases: " + " and ".join(place for place, held in places.items() if held)

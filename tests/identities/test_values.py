@@ -123,6 +123,19 @@ CONFIGS = {
     "biases of queries, keys and values, no final norm": model(
         "layerwise", SMALL, attention_bias="qkv", final_norm=False
     ),
+    "a part of each head turns, by llama3's rule": model(
+        "enc_dec", replace(SMALL, head_dim=8), rope_share=0.75, rope_scaling="llama3", rope_factor=4.0, rope_original=6
+    ),
+    "YaRN, sinks": model(
+        "enc_dec_shared", SMALL, rope_scaling="yarn", rope_factor=3.0, rope_original=4, rope_theta=20.0, sinks=True
+    ),
+    "sinks and caps, one stream": model(
+        "prefix_lm", SMALL, rope_scaling="linear", rope_factor=2.0, sinks=True, score_cap=2.0
+    ),
+    "keys and values of one projection": model("enc_dec", SMALL, tied_kv=True, attention_bias="all"),
+    "keys and values of one projection, merged, with sinks": model(
+        "coordinated", SMALL, tied_kv=True, sinks=True, attention_bias="qkv", v_norm=True, position="none"
+    ),
     "LayerNorm without biases": model(
         "prefix_lm", SMALL, norm_kind="layer_unbiased", mlp="geglu_exact", mlp_bias=True, embedding_norm=True
     ),

@@ -11,8 +11,9 @@ from flax import nnx
 from support import SMALL, example, logits, model_config, parameters, tokens
 
 from encdec_jax.errors import UserError
+from encdec_jax.model.declare import edges
 from encdec_jax.model.parts.mlp import kind
-from encdec_jax.model.parts.positions import buckets, slopes
+from encdec_jax.model.parts.positions import apply_rope, buckets, rope, slopes
 from encdec_jax.model.softmax import attention
 
 
@@ -45,6 +46,52 @@ def test_scores_are_scaled_then_capped_then_biased():
     found = attention(one, keys, values, jnp.ones((1, 1, 2), bool), bias=bias, scale=1.0, cap=5.0)[0, 0, 0, 0]
     scores = 5 * np.tanh(np.array([12.0, -4.0]) / 5) + [0.5, 0]
     np.testing.assert_allclose(found, 1 / (1 + np.exp(scores[1] - scores[0])), rtol=1e-6)
+
+
+def test_a_sink_is_a_key_that_gives_nothing():
+    """Each head of a group has its own: as one more key with that score and a value of 0."""
+    draw = np.random.default_rng(0).standard_normal
+    q, k, v = (jnp.asarray(draw(shape), jnp.float32) for shape in ((1, 3, 4, 6), (1, 5, 2, 6), (1, 5, 2, 6)))
+    sinks, mask = jnp.asarray([0.5, -2.0, 3.0, 40.0]), jnp.ones((1, 3, 5), bool)
+    found = attention(q, k, v, mask, scale=0.7, sinks=sinks)
+    scores = 0.7 * np.einsum("qhd,shd->hqs", q[0], np.repeat(k[0], 2, axis=1))
+    both = np.concatenate([scores, np.broadcast_to(sinks[:, None, None], (4, 3, 1))], axis=2)
+    shares = np.exp(both) / np.exp(both).sum(axis=2, keepdims=True)
+    wanted = np.einsum("hqs,shd->qhd", shares[:, :, :5], np.repeat(v[0], 2, axis=1))
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-5, atol=1e-7)
+
+
+SCALED = {  # transformers 5's frequencies and factors for head_dim 16, theta 500, factor 8, 50 positions
+    "llama3": (
+        [1, 0.414189816, 0.0685529858, 0.0121561559, 0.00559017016, 0.0025707141, 0.00118217699, 0.000543639821],
+        1,
+    ),
+    "yarn": (
+        [1, 0.325736493, 0.0881142616, 0.0121561559, 0.00559017016, 0.0025707141, 0.00118217699, 0.000543639821],
+        1.2079441541679836,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_scaled_rope_turns_as_another_librarys(kind):
+    config = model_config("causal_lm", rope_scaling=kind, rope_factor=8.0, rope_original=50)
+    frequency, factor = SCALED[kind]
+    cos, sin = rope(jnp.ones((1, 1), jnp.int32), 16, 500.0, config)
+    np.testing.assert_allclose(cos[0, 0, 0], factor * np.cos(frequency), rtol=1e-6)
+    np.testing.assert_allclose(sin[0, 0, 0], factor * np.sin(frequency), rtol=1e-5)
+    linear = replace(config, rope_scaling="linear", rope_original=0)
+    one, other = rope(jnp.full((1, 1), 8), 16, 500.0, linear), rope(jnp.ones((1, 1)), 16, 500.0)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_rope_turns_the_first_numbers_of_a_head():
+    x = jnp.arange(1.0, 9.0).reshape(1, 1, 1, 8)
+    turn = rope(jnp.full((1, 1), 3), 4, 100.0)
+    found = apply_rope(x, turn)
+    np.testing.assert_array_equal(found[..., 4:], x[..., 4:])
+    np.testing.assert_array_equal(found[..., :4], apply_rope(x[..., :4], turn))
+    assert np.abs(found[..., :4] - x[..., :4]).min() > 0.01
 
 
 def test_a_position_behind_the_learned_ones_is_no_number():
@@ -92,9 +139,18 @@ def test_windows_have_a_base_of_rope_of_their_own():
         ({"local_theta": 0.5}, "model.local_theta = 0.5 is not accepted: at least 1, or 0"),
         ({"norm_epsilon": 0.0}, "model.norm_epsilon = 0.0 is not accepted"),
         ({"position_buckets": 6}, "model.position_buckets = 6 is not accepted: a multiple of 4"),
+        ({"rope_share": 0.5}, "model.rope_share = 0.5 is not accepted: a share of head_dim = 6"),
+        ({"rope_share": 0.5, "position": "t5"}, "model.rope_share = 0.5 is not accepted: 1, because nothing"),
+        ({"rope_scaling": "linear", "rope_factor": 2.0, "position": "none"}, "model.rope_scaling = 'linear' is not"),
+        ({"rope_scaling": "linear"}, "model.rope_factor = 1.0 is not accepted: above 1"),
+        ({"rope_factor": 2.0}, "model.rope_factor = 2.0 is not accepted: 1, because"),
+        ({"rope_scaling": "yarn", "rope_factor": 2.0}, "model.rope_original = 0 is not accepted: at least 1"),
+        ({"rope_scaling": "linear", "rope_factor": 2.0, "rope_original": 9}, "model.rope_original = 9 is not"),
+        ({"score_cap": 3.0, "attention": "splash"}, "model.attention = 'splash' is not accepted: 'plain' or 'auto'"),
+        ({"sinks": True, "attention": "cudnn"}, "model.attention = 'cudnn' is not accepted: 'plain' or 'auto'"),
         ({"position_range": 32}, "model.position_range = 32 is not accepted"),
     ],
 )
 def test_parts_that_do_not_go_together(changes, message):
     with pytest.raises(UserError, match=message):
-        model_config("enc_dec", **changes)
+        edges(model_config("enc_dec", **changes))

@@ -66,7 +66,7 @@ def test_a_name_says_what_differs() -> None:
         assert named(EFFICIENT + one).config == named(EFFICIENT + other).config
 
 
-WRONG = ["el8-el9", "el0", "el", "nl4-el4", "xx3", "nl4-", "el1.5", "el-4", "EL4", "sh", "skv"]
+WRONG = ["el8-el9", "el0", "el", "nl4-el4", "xx3", "nl4-", "el1.5", "el-4", "EL4", "sh", "skv4", "skv-skv"]
 
 
 @pytest.mark.parametrize(

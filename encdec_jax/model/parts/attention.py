@@ -44,7 +44,7 @@ class Attention:
         return tuple(key for _, key, _ in sorted(found, key=lambda kind: kind[0]))
 
     def declare(self, scope: Scope) -> Tree:
-        """Its four matrices, their biases, and scales of queries and keys where they are normalised with some."""
+        """Its matrices, of which keys and values may share one; their biases, sinks, and scales of queries and keys."""
         size, config, group = scope.size, scope.config, self.group(scope)
         d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
         memory = d if self.own else scope.memory
@@ -57,13 +57,15 @@ class Attention:
         four = {
             "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries, std=std),
             "k": key,
-            "v": key,
+            **({} if config.tied_kv else {"v": key}),
             "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
         }
         tree: Tree = {**four}
         if config.attention_bias != "none":
-            biased = ("q", "k", "v", "o") if config.attention_bias == "all" else ("q", "k", "v")
+            biased = [name for name in four if name != "o" or config.attention_bias == "all"]
             tree |= {f"{name}_bias": bias(four[name], 1 if name == "o" else 2) for name in biased}
+        if config.sinks:
+            tree["sinks"] = Param((h,), ("heads",), "bias", 1, d, group, queries, matmul=False)
         if config.qk_scaled_norm:
             tree["q_scale"] = declare_scale(config, dim, d, queries)
             tree["k_scale"] = declare_scale(config, dim, d, self.projected())
@@ -93,7 +95,8 @@ class Attention:
             kv = project_kv(node, seen.norm(seen.states), view.key)
         config = node.config
         scale, cap = config.score_scale or None, config.score_cap
-        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap)
+        sinks = node.exact("sinks") if config.sinks else None
+        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap, sinks)
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
         return Out(node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o"))), new)
@@ -108,7 +111,7 @@ def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
 def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
     k = node.biased("k_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("k")))
-    v = node.biased("v_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("v")))
+    v = k if node.config.tied_kv else node.biased("v_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("v")))
     if node.config.v_norm:
         v = rms(v, node.config.norm_epsilon).astype(v.dtype)
     return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, log2
+from math import ceil, floor, log, log2, pi
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,21 +54,21 @@ class Position:
 
 
 class Rotary(Position):
-    """RoPE (Su et al., arXiv 2104.09864), by the base `model.rope_theta`."""
+    """RoPE (Su et al., arXiv 2104.09864), by the base `model.rope_theta`, scaled as `model.rope_scaling` says."""
 
     pairs = True
 
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """As `Position.turn`."""
-        return rope(stream.position, head_dim, config.rope_theta)
+        return rope(stream.position, rotated(config, head_dim), config.rope_theta, config)
 
 
 class LocalRotary(Rotary):
-    """RoPE by the base `model.local_theta`, in layers with a window."""
+    """RoPE by the base `model.local_theta`, in layers with a window; not scaled (Gemma 3)."""
 
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """As `Position.turn`."""
-        return rope(stream.position, head_dim, config.local_theta)
+        return rope(stream.position, rotated(config, head_dim), config.local_theta)
 
 
 class Learned(Position):
@@ -164,17 +164,48 @@ def slopes(heads: int) -> np.ndarray:
     return np.concatenate([first, between]).astype(np.float32)
 
 
-def rope(position: Array, head_dim: int, theta: float) -> CosSin:
-    """Cosines and sines of RoPE, each float32 [batch, length, 1, head_dim / 2]."""
-    frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+def rotated(config: ModelConfig, head_dim: int) -> int:
+    """Numbers of a head that RoPE turns."""
+    return int(head_dim * config.rope_share)
+
+
+def rope(position: Array, n: int, theta: float, config: ModelConfig | None = None) -> CosSin:
+    """Cosines and sines of RoPE over n numbers, each float32 [batch, length, 1, n / 2]; scaled as `config` says."""
+    frequency = theta ** (-jnp.arange(0, n, 2, dtype=jnp.float32) / n)
+    length = 1.0
+    if config is not None and config.rope_scaling != "none":
+        slower, length = scaling(config, n, theta)
+        frequency = frequency * jnp.asarray(slower)
     angle = position[:, :, None, None].astype(jnp.float32) * frequency
-    return jnp.cos(angle), jnp.sin(angle)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return (cos, sin) if length == 1 else (cos * length, sin * length)
+
+
+def scaling(config: ModelConfig, n: int, theta: float) -> tuple[np.ndarray, float]:
+    """What `model.rope_scaling` multiplies RoPE's n / 2 frequencies by, float32, and cosines and sines."""
+    kind, factor, original = config.rope_scaling, config.rope_factor, config.rope_original
+    pair = np.arange(n // 2)
+    if kind == "linear":
+        return np.full(n // 2, 1 / factor, np.float32), 1.0
+    turns = original * theta ** (-2 * pair / n) / (2 * pi)  # within the positions of before
+    if kind == "llama3":
+        kept = np.clip((turns - 1) / (4 - 1), 0, 1)
+        return (kept + (1 - kept) / factor).astype(np.float32), 1.0
+
+    def turning(times: float) -> float:
+        """The pair that turns so many times, between two of them."""
+        return n * log(original / (times * 2 * pi)) / (2 * log(theta))
+
+    first, last = max(floor(turning(32)), 0), min(ceil(turning(1)), n - 1)
+    kept = 1 - np.clip((pair - first) / max(last - first, 1e-3), 0, 1)
+    return (kept + (1 - kept) / factor).astype(np.float32), 0.1 * log(factor) + 1
 
 
 def apply_rope(x: Array, cos_sin: CosSin | None) -> Array:
-    """Rotate the halves of each head of x [batch, length, heads, head_dim] against each other."""
+    """Rotate two halves of each head of x [batch, length, heads, head_dim], or of its first numbers, by each other."""
     if cos_sin is None:
         return x
     cos, sin = cos_sin
-    a, b = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    n = cos.shape[-1]
+    a, b, *still = jnp.split(x, 2 if x.shape[-1] == 2 * n else (n, 2 * n), axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin, *still], axis=-1).astype(x.dtype)
