@@ -119,7 +119,11 @@ def maxtext(config: ModelConfig, row: Layout) -> Parts:
     counts as causal.
     """
     attention = 4.0 * sum(
-        a.edge.layers * a.edge.heads * a.edge.head_dim * a.pairs / (2 if a.edge.own and a.edge.reads.sees.halved else 1)
+        a.edge.layers
+        * a.edge.heads
+        * a.edge.head_dim
+        * a.pairs
+        / (2 if a.edge.key == a.edge.query and a.edge.reads.sees.halved else 1)
         for a in _attentions(config, row)
     )
     weights = _products(config, row, attention=True) + _products(config, row, attention=False)
@@ -200,7 +204,7 @@ def _attentions(config: ModelConfig, row: Layout) -> Iterator[_HeadPairs]:
         first = (edge.path, edge.query) not in seen
         seen.add((edge.path, edge.query))
         queries, keys = length[edge.query], length[edge.key]
-        yield _HeadPairs(edge, queries if first else 0, keys, queries * keys)
+        yield _HeadPairs(edge, queries if first else 0, 0 if edge.kept else keys, queries * keys)
 
 
 def _products(config: ModelConfig, row: Layout, *, attention: bool) -> float:

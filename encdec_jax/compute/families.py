@@ -71,7 +71,7 @@ def families(archs: Sequence[str], splits: Sequence[Fraction] | None = None) -> 
     for arch in archs:
         require(arch in ARCHS, "families", arch, "one of " + ", ".join(ARCHS))
     require(len(set(archs)) == len(archs), "families", ",".join(archs), "each architecture once")
-    free = [arch for arch in archs if ARCHS[arch].own_encoder and ARCHS[arch].reads != "layers"]
+    free = [arch for arch in archs if ARCHS[arch].own_encoder and not ARCHS[arch].by_layer]
     if splits is not None:
         require(bool(free), "split", _texts(splits), "none, because no family here has layers to split")
         require(len(set(splits)) == len(splits) > 0, "split", _texts(splits), "each share of the layers once")

@@ -203,6 +203,7 @@ class Pass:
       pairs: of query and key, by edge: those that the mask shows, and all that are computed.
       scored: positions of the target whose logits are computed.
       scored_source: the same of the source's stream.
+      left_out: paths of blocks that it does not go through.
       merged: source tokens that merged attention projects to keys and values for the target, beside the source's own.
     """
 
@@ -211,6 +212,7 @@ class Pass:
     scored: float
     merged: float
     scored_source: float = 0
+    left_out: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
     """The products of a forward pass; none of no FLOPs."""
     declared = dict(leaves(model(config)))
     for path, param in declared.items():
-        if not param.matmul or path[0] == "head":
+        if not param.matmul or path[0] == "head" or any(path[: len(out)] == out for out in passed.left_out):
             continue
         # The last product of a block only adds to the residual: no gradient needs its output, so none recomputes it.
         remat = () if path[-1] == "down" else ("full",)

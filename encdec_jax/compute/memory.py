@@ -246,7 +246,8 @@ def _layer(
                 none += keys * plan.scope.memory * (8 + c)
             if len(looks) > 1:
                 none += d * (keys * c + (8 * (keys - n) if layerwise else 0))
-            projected = size.head_dim * c * (heads * n + 2 * kv_heads * keys)
+            made = rows * sum(length[edge.key] for edge in looks if not edge.kept)
+            projected = size.head_dim * c * (heads * n + 2 * kv_heads * made)
             none += projected + size.head_dim * heads * n * (4 + c)
             none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
             dots += projected + n * d * c

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products
 from encdec_jax.errors import require
-from encdec_jax.model.blocks import source_stream
+from encdec_jax.model.blocks import plans, source_stream
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges
+from encdec_jax.model.param import StreamName
 
 # Of one number. Quantised types without the scales that go with them, which are as many as an implementation likes.
 BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5}
@@ -38,10 +39,10 @@ class CacheBytes:
 def prefill(config: ModelConfig, source: int) -> Flops:
     """FLOPs of taking up one source of `source` tokens; no logits.
 
-    One-stream architectures run it through their stack. The others run it through the encoder (or through the shared
-    blocks) and project what the decoder reads to keys and values, once for each decoder layer: decoding never touches
-    the source's states again. In 'coordinated' those keys and values are the ones that the source's own pass has
-    made, so that nothing is projected twice, as in training it is.
+    One-stream architectures run it through their stack, as far as layers make keys. The others run it through the
+    encoder (or through the shared blocks) and project what the decoder reads to keys and values, once for each decoder
+    layer: decoding never touches the source's states again. In 'coordinated' those keys and values are the ones that
+    the source's own pass has made, so that nothing is projected twice, as in training it is.
 
     Args:
       config: of the model.
@@ -55,7 +56,10 @@ def prefill(config: ModelConfig, source: int) -> Flops:
     own = [edge for edge in edges(config) if edge.query == edge.key == stream]
     pairs: Pairs = {edge: (edge.pairs(source, 0), source * source) for edge in own}
     merged = source if any(edge.reads.states == "final" for edge in edges(config)) else 0
-    return flops(products(config, Pass({"source": 0, "target": 0, stream: source}, pairs, scored=0, merged=merged)))
+    behind = plans(config)["decoder"].behind() if stream == "target" else ()
+    left_out = tuple(("decoder", *path) for path in behind)
+    tokens: dict[StreamName, float] = {"source": 0, "target": 0, stream: source}
+    return flops(products(config, Pass(tokens, pairs, scored=0, merged=merged, left_out=left_out)))
 
 
 def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
@@ -93,7 +97,7 @@ def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> Ca
     require(dtype in BYTES, "dtype", dtype, "one of " + ", ".join(BYTES))
     own = cross = 0.0
     for edge in edges(config):
-        if edge.query == "target":
+        if edge.query == "target" and not edge.kept:
             numbers = 2 * edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target)
             own, cross = (own + numbers, cross) if edge.own else (own, cross + numbers)
     return CacheBytes(round(own * BYTES[dtype]), round(cross * BYTES[dtype]))

@@ -14,20 +14,26 @@ class Arch:
       own_stream: the source is a stream of its own, not the first part of the target's.
       source_open: every source token sees all of its source (else only what precedes it).
       shared: what encoder and decoder have in common: the embeddings, or all blocks too.
-      reads: which source states the decoder attends to: the encoder's final ones, or those of the same layer.
+      reads: which source states the decoder attends to: the encoder's final ones, those of the same layer, or both,
+        added: a residual connection from each encoder layer to its decoder layer.
       joins: how it attends to them: a cross-attention sublayer of its own, or keys merged into self-attention.
     """
 
     own_stream: bool
     source_open: bool
     shared: Literal["embeddings", "blocks"] | None = None
-    reads: Literal["final", "layers"] | None = None
+    reads: Literal["final", "layers", "both"] | None = None
     joins: Literal["sublayer", "merged"] | None = None
 
     @property
     def own_encoder(self) -> bool:
         """Whether the source has blocks of its own."""
         return self.own_stream and self.shared != "blocks"
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether each decoder layer reads states of its own."""
+        return self.reads in ("layers", "both")
 
 
 ARCHS: dict[str, Arch] = {
@@ -41,6 +47,7 @@ ARCHS: dict[str, Arch] = {
     "causal_lm": Arch(False, False),
     "layerwise_causal": Arch(True, False, "embeddings", "layers", "sublayer"),
     "causal_lm_top": Arch(True, False, "blocks", "final", "merged"),
+    "enc_dec_residual": Arch(True, True, "embeddings", "both", "sublayer"),
 }
 SOURCES: dict[str, str] = {
     "enc_dec": "Vaswani et al. 2017; T5 (arXiv 1910.10683, section 2.1)",
@@ -54,4 +61,6 @@ SOURCES: dict[str, str] = {
     "causal_lm": "T5, section 3.2.1; Zhang et al. 2022, CausalLM",
     "layerwise_causal": "Zhang et al. 2022, LayerWise, with a source that can predict itself (`objective.source_loss`)",
     "causal_lm_top": "Zhang et al. 2022, CausalLM TopOnly: one stack, whose target reads the source's final states",
+    "enc_dec_residual": "Return of the Encoder (arXiv 2501.16273): residual connections from encoder layers to the "
+    "decoder's, in a form of ours, because the paper's was not to be had",
 }

@@ -87,6 +87,17 @@ class Plan:
         for number, (segment, block) in enumerate(whole):
             yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
 
+    def brief(self) -> int:
+        """Segments up to the last in which a layer makes keys of its own pass: what taking up a source computes."""
+        numbers = range(len(self.segments), 0, -1)
+        own = (any(attends(spec, "target", own=True) for spec in self.segments[n - 1].period) for n in numbers)
+        return next((n for n, found in zip(numbers, own, strict=True) if found), 0)
+
+    def behind(self) -> tuple[tuple[str, ...], ...]:
+        """Paths below the stack of the blocks behind those."""
+        held = sum(len(segment.period) for segment in self.segments[: self.brief()])
+        return tuple(path for path, _, _ in list(self.slots())[held:])
+
     def positions(self) -> tuple[str, ...]:
         """Names of the positions that enter the stack: with the embeddings, and by what its sublayers look at."""
         reads = [one for _, _, block in self.slots() for sub in block for one in sub.layer.reads]
@@ -94,21 +105,31 @@ class Plan:
 
 
 class SourceRead(NamedTuple):
-    """How a decoder reads the source's stream: states of the same layer, or final ones; joined to its own keys."""
+    """How a decoder reads the source's stream: states of the same layer, or final ones; joined to its own keys.
 
-    by_layer: bool
+    Attributes:
+      every: of the encoder's layers, as many as the decoder has, evenly spaced, are read; 0 where final states are.
+      merged: with its own keys in one softmax.
+      residual: the last layer's states are added to each.
+    """
+
+    every: int
     merged: bool
+    residual: bool = False
 
 
 def reading(config: ModelConfig) -> SourceRead | None:
     """How the decoder reads the source; None where the source has no stream of its own."""
     arch = config.choices
-    return SourceRead(arch.reads == "layers", arch.joins == "merged") if arch.own_stream else None
+    if not arch.own_stream:
+        return None
+    every = (config.encoder or config.decoder).n_layers // config.decoder.n_layers if arch.by_layer else 0
+    return SourceRead(every, arch.joins == "merged", arch.reads == "both")
 
 
 def attends(spec: BlockSpec, stream: StreamName, own: bool) -> int:
-    """Sublayers of a block with keys of a stream's own states, or with keys of others."""
-    return sum(any((one.states == "own") == own for one in looks(sub.layer, stream)) for sub in spec)
+    """Sublayers of a block with keys of a stream's own states, or of states that another pass has made."""
+    return sum(any(one.states == "own" if own else one.memory for one in looks(sub.layer, stream)) for sub in spec)
 
 
 def source_stream(config: ModelConfig) -> StreamName:
@@ -130,7 +151,7 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
     if config.encoder is not None:
         scope = Scope(config, config.encoder, "encoder", ("source",), config.encoder.d_model)
         # Where layers are read one by one, nobody reads what the encoder ends with.
-        found["encoder"] = Plan(scope, _layers(scope), final_norm=arch.reads != "layers" and final_norm)
+        found["encoder"] = Plan(scope, _layers(scope), final_norm=not arch.by_layer and final_norm)
     both: tuple[StreamName, ...] = ("source", "target") if arch.shared == "blocks" else ("target",)
     scope = Scope(config, decoder, "decoder", both, (config.encoder or decoder).d_model)
     unread: StreamName | None = "source" if arch.reads == "layers" and arch.joins == "merged" else None
@@ -143,7 +164,7 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     config, size = scope.config, scope.size
     arch = config.choices
     from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
-    states: States = "layer" if arch.reads == "layers" else "final"
+    states: States = "layer" if arch.by_layer else "final"
     window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
     position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
     own = [Reads(name, name, "own", _own(config, name, window), position) for name in scope.streams]
@@ -165,7 +186,31 @@ def stepped(scope: Scope, layer: int) -> BlockSpec:
     return (Sub("step", Step()), *standard(scope, layer))
 
 
-BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard, "stepped": stepped}
+def yoco(scope: Scope, layer: int) -> BlockSpec:
+    """YOCO (arXiv 2405.05254): the second half of the layers reads keys and values that its first layer makes, once.
+
+    The first half is standard, and may have windows. What the keys are made of has a norm of its own in the paper, and
+    here that of the first reader: a difference of one vector, which the keys' matrix can take up.
+
+    Raises:
+      UserError: the source has a stream of its own, or there are less than 2 layers.
+    """
+    config, n = scope.config, scope.size.n_layers
+    require(
+        not config.choices.own_stream, "model.block", "yoco", "'standard', because two streams go through the model"
+    )
+    require(n >= 2, "model.decoder.n_layers", n, "at least 2, because one half makes what the other reads")
+    if layer < n // 2:
+        return standard(scope, layer)
+    own = Reads("target", "target", "own", _own(config, "target", 0), config.position)
+    attention = Attention((own,), keeps=True) if layer == n // 2 else Attention((own._replace(states="kept"),))
+    return _sub(config, "attn", attention), _sub(config, "mlp", MLP())
+
+
+BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard, "stepped": stepped, "yoco": yoco}
+BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, and where it is from
+    "yoco": ("causal_lm", "YOCO (arXiv 2405.05254): the second half of the layers reads one set of keys and values"),
+}
 
 
 def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:

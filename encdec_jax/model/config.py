@@ -192,6 +192,10 @@ class ModelConfig:
                 self.encoder.n_layers,
                 f"model.decoder.n_layers = {self.decoder.n_layers}, because {self.arch} reads layer by layer",
             )
+        if self.choices.reads == "both":
+            layers, times = self.encoder.n_layers, self.decoder.n_layers
+            accepted = f"a multiple of model.decoder.n_layers = {times}, whose layers read evenly spaced ones"
+            require(layers % times == 0, "model.encoder.n_layers", layers, accepted)
         if self.choices.joins == "merged":
             accepted = f"model.decoder.d_model = {self.decoder.d_model}, because {self.arch} joins keys of both"
             same = self.encoder.d_model == self.decoder.d_model

@@ -77,7 +77,7 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
             if name is not None:
                 around[name] = norms.declare(scope.config, scope.size.d_model, streams)
         node: Tree = {sub.name: sub.layer.declare(scope)}
-        if any(reads.states != "own" for reads in sub.layer.reads[:1]):  # drawn before its norms: seeds draw as ever
+        if any(reads.memory for reads in sub.layer.reads[:1]):  # drawn before its norms: seeds draw as ever
             tree |= node | around
         else:
             tree |= around | node
@@ -104,8 +104,8 @@ def _edges(side: str, plan: Plan) -> Iterator[Edge]:
     for path, segment, spec in plan.slots():
         for sub in spec:
             layer = sub.layer
-            own = any(reads.states == "own" for reads in layer.reads)
-            memory = size.d_model if own else scope.memory
+            apart = all(reads.memory for reads in layer.reads)
+            memory = scope.memory if apart else size.d_model
             for stream in scope.streams:
                 for reads in layer.reads:
                     if reads.query == stream:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.sees import Sees
 
-States = Literal["own", "final", "layer"]
+States = Literal["own", "kept", "final", "layer"]
 
 
 class Reads(NamedTuple):
@@ -17,8 +17,8 @@ class Reads(NamedTuple):
     Attributes:
       query: the stream whose queries look.
       key: the stream whose keys they look at.
-      states: which of its states the keys are made of: those of the query's own pass, the final ones of the stack that
-        reads the stream, or that stack's of the same layer.
+      states: which of its states the keys are made of: those of the query's own pass, by this layer ('own') or by one
+        before it ('kept'); the final ones of the stack that reads the stream, or that stack's of the same layer.
       sees: which keys a query sees.
       position: how positions enter: a name of `encdec_jax.model.parts.positions.POSITIONS`.
     """
@@ -28,6 +28,11 @@ class Reads(NamedTuple):
     states: States
     sees: Sees
     position: str
+
+    @property
+    def memory(self) -> bool:
+        """Whether another pass has made the states."""
+        return self.states in ("final", "layer")
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,18 @@ class Edge:
 
     @property
     def own(self) -> bool:
-        """Whether keys are of the query's own pass."""
+        """Whether this layer makes keys of the query's own pass."""
         return self.reads.states == "own"
+
+    @property
+    def kept(self) -> bool:
+        """Whether a layer before this one has made the keys."""
+        return self.reads.states == "kept"
 
     def pairs(self, source: float, target: float) -> float:
         """Pairs of query and key that the mask shows in one segment of `source` and `target` tokens."""
         sees = self.reads.sees
-        if not self.own:
+        if self.key != self.query:
             return sees.across(target, source)
         if self.query == "source":
             return sees.within(source, 0)

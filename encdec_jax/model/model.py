@@ -93,16 +93,17 @@ class Model(nnx.Module):
           [sublayers, batch, source, n_kv_heads, head_dim].
         """
         read = reading(self.config)
-        if read is None or (read.by_layer and read.merged):
+        if read is None or (read.every and read.merged):
             stream: StreamName = "target" if read is None else "source"
             views = self._views(self.decoder, stream, source, source, None)
-            return self.decoder(self._embed(self.decoder, stream, source), stream, source, views, emit="keys").emitted
+            x = self._embed(self.decoder, stream, source)
+            return self.decoder(x, stream, source, views, emit="keys", brief=read is None).emitted
         size = self.config.decoder
 
         def cos_sin(position: str) -> tuple[Array, Array] | None:
             return POSITIONS[position].turn(self.config, source, size.head_dim)
 
-        return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=read.by_layer)
+        return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=read.every > 0)
 
     def decode(
         self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
@@ -142,7 +143,7 @@ class Model(nnx.Module):
         assert read is not None
         stack = self.decoder if self.encoder is None else self.encoder
         emit: Emit | None = None
-        if read.by_layer:
+        if read.every:
             # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
@@ -153,8 +154,9 @@ class Model(nnx.Module):
         """What the decoder reads of the source's pass."""
         read = reading(self.config)
         assert read is not None
-        if read.by_layer:
-            return ran.emitted
+        if read.every:
+            layers = ran.emitted if read.every == 1 else ran.emitted[read.every - 1 :: read.every]
+            return layers + ran.x if read.residual else layers
         return ran.x if read.merged and self.encoder is None else normed(self.encoder or self.decoder, ran.x)
 
     def _decode(
@@ -167,7 +169,7 @@ class Model(nnx.Module):
         key: Array | None = None,
     ) -> Ran:
         read = reading(self.config)
-        by_layer = read is not None and read.by_layer and states is not None
+        by_layer = read is not None and read.every > 0 and states is not None
         views = self._views(self.decoder, "target", target, source, cache)
         emit: Emit | None = None if cache is None else "keys"
         x = self._embed(self.decoder, "target", target)
@@ -196,13 +198,13 @@ class Model(nnx.Module):
         for reads in sorted(looked, key=lambda one: one.states == "own"):
             own = reads.states == "own"
             slots = query if cache is None else cache.stream
-            key = slots if own else source
+            key = slots if reads.key == reads.query else source
             assert key is not None
             position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"
             known = fused(reads.sees)
             assert plain or known is not None
             masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
-            if own or cache is None:  # cached keys are rotated already; the stream's own are not
+            if own or (reads.memory and cache is None):  # cached and kept keys are rotated already
                 turned = query if own else key
                 turns.append((position.turn(config, turned, size.head_dim), turned))
             held = stack.position(reads.position)

@@ -69,6 +69,7 @@ class Seen(NamedTuple):
       states: of the source, which it reads [batch, source, width]; None where there are none, or they are projected.
       memory: keys and values of those states, projected already.
       cache: the slots that self-attention sees instead of the stream alone.
+      kept: keys and values that a layer before this one kept; None where none did.
       norm: what states that it reads go through.
       key: a random key for each of the sublayer's uses, by a number; None outside training. It follows from the run's
         seed, the update, the microbatch, the stream and the layer, so that a restarted run draws the same.
@@ -81,6 +82,7 @@ class Seen(NamedTuple):
     states: Array | None
     memory: KeyValues | None
     cache: KVCache | None
+    kept: KeyValues | None
     norm: Callable[[Array], Array]
     key: Callable[[int], Array] | None = None
 
@@ -91,6 +93,7 @@ class Out(NamedTuple):
     Attributes:
       y: in the shape of its input.
       new: keys and values that it made of the stream's own states.
+      kept: keys and values for the layers behind this one.
       loss: to be added to the training loss, in nats a loss token, float32 []; None for none.
       numbers: to be logged, float32 [], by name: means over the batch. Those of one name are averaged over layers.
     """
@@ -99,3 +102,4 @@ class Out(NamedTuple):
     new: KeyValues | None = None
     loss: Array | None = None
     numbers: Mapping[str, Array] = {}
+    kept: KeyValues | None = None

@@ -78,6 +78,7 @@ class Stack(nnx.Module):
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
+        brief: bool = False,
         key: Array | None = None,
     ) -> Ran:
         """All layers, without the final norm.
@@ -92,14 +93,15 @@ class Stack(nnx.Module):
           cache: `cache.kv` has a leading axis that counts the sublayers with keys of the stream's own.
           by_layer: each layer reads its own states.
           emit: also give what goes into each layer, what comes out of it, or the keys and values it projected.
+          brief: leave out the layers behind the last that has keys of the stream's own.
           key: of what sublayers draw; None outside training.
 
         Returns:
           the last layer's states, and what is emitted, stacked in the order of the layers: states
           [layers, batch, length, d_model] or `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim]; else None.
         """
-        found, aux, at, first = [], Aux(), Cursor(), 0
-        for segment, nodes in self._segments():
+        found, aux, at, first, kept = [], Aux(), Cursor(), 0, None
+        for segment, nodes in list(self._segments())[: self.plan.brief() if brief else None]:
             graphs, stacked, shared = _split(nodes)
             own, reading = (sum(attends(spec, stream, kind) for spec in segment.period) for kind in (True, False))
             n = len(segment.period)
@@ -111,8 +113,16 @@ class Stack(nnx.Module):
                 at.take(None if cache is None else cache.kv, segment.times, own, "own"),
             )
 
-            def body(x: Array, layer: Any, segment: Any = segment, graphs: Any = graphs, shared: Any = shared) -> Any:
+            def body(
+                x: Array,
+                layer: Any,
+                segment: Any = segment,
+                graphs: Any = graphs,
+                shared: Any = shared,
+                kept: Any = kept,
+            ) -> Any:
                 held, number, of_layer, memories, caches = layer
+                made: KeyValues | None = None
                 memories, caches = iter(memories or ()), iter(caches or ())
                 emitted: list[Any] = []
                 aux = Aux()
@@ -133,6 +143,7 @@ class Stack(nnx.Module):
                             states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
                             memory=next(memories, None) if reading else None,
                             cache=None if cache is None or kv is None else cache._replace(kv=kv),
+                            kept=made or kept,
                             norm=memory_norm(node, sub),
                             key=None if key is None else partial(folded, key, number + i, place),
                         )
@@ -140,12 +151,14 @@ class Stack(nnx.Module):
                         sums = {name: jnp.stack([value, jnp.ones_like(value)]) for name, value in out.numbers.items()}
                         aux = aux.joined(Aux(out.loss, sums))
                         new += [] if out.new is None else [out.new]
+                        made = out.kept or made
                     x = by_rows(x)
                     emits: dict[Emit | None, list[Any]] = {"inputs": [before], "outputs": [x], "keys": new}
                     emitted += emits.get(emit, [])
-                return x, (emitted, aux)
+                return x, (emitted, aux, made)
 
-            x, (emitted, more) = self._each(remat(body, self.config), x, layers, segment.times)
+            x, (emitted, more, made) = self._each(remat(body, self.config), x, layers, segment.times)
+            kept = kept if made is None else jax.tree.map(lambda leaf: leaf[-1], made)
             found.append(_interleaved(emitted))
             aux = aux.joined(jax.tree.map(lambda leaf: leaf.sum(axis=0), more))
             first += n * segment.times
@@ -175,7 +188,7 @@ class Stack(nnx.Module):
                 for i, spec in enumerate(segment.period):
                     node = nnx.merge(graphs[i], held[i], shared[i])
                     for sub in spec:
-                        for reads in [one for one in sub.layer.reads if one.states != "own"][:1]:
+                        for reads in [one for one in sub.layer.reads if one.memory][:1]:
                             normed = memory_norm(node, sub)(of_layer[i] if of_layer else states)
                             new.append(project_kv(node.node(sub.name), normed, cos_sin(reads.position)))
                 return None, new

@@ -180,6 +180,15 @@ NAMED: dict[str, Named] = {
         330e6,
         lacks=(*T5_LACKS, "biases of the MLPs"),
     ),
+    "roe-330m-residual": Named(
+        ModelConfig("enc_dec_residual", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
+        "arXiv 2501.16273, a variant of roe-330m; its form is ours (unverified)",
+        lacks=(*T5_LACKS, "biases of the MLPs"),
+    ),
+    "yoco-3b": Named(
+        ModelConfig("causal_lm", 100_288, StackConfig(26, 3072, 24, 8, 128, 8192, window=1024), block="yoco"),
+        "arXiv 2405.05254 (YOCO-3B, sliding windows); the shape is from memory (unverified)",
+    ),
     "t5gemma2-270m-270m": Named(
         ModelConfig(
             "enc_dec_merged",

@@ -1,4 +1,4 @@
-"""docs/architectures.md: every architecture with a drawing of its mask, and every published model that has a name here.
+"""docs/architectures.md: drawings of what sees what, and every published model that has a name here.
 
 python tools/architectures.py
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS, SOURCES
+from encdec_jax.model.blocks import BLOCK_SOURCES
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.param import leaves
 from encdec_jax.model.presets import preset
@@ -18,7 +19,7 @@ from encdec_jax.model.streams import streams
 from encdec_jax.model.zoo import EFFICIENT, NAMED, SIZES, Named, named
 
 SOURCE, TARGET = 4, 5  # tokens of a drawing
-MARKS = {"own": "#", "final": "F", "layer": "L"}
+MARKS = {"own": "#", "kept": "K", "final": "F", "layer": "L"}
 HEAD = f"""\
 # Architectures and published models
 
@@ -29,6 +30,10 @@ Written by `python tools/architectures.py`; `tests/tables/test_architectures.py`
 The names of `model.arch`. Each row of a drawing is a query, each column a key: {SOURCE} tokens of a source, then
 {TARGET} of a target. `#` is a key of the query's own pass, `F` one made of the final states of the stack that reads the
 source, `L` one made of that stack's states of the same layer, `.` a key that is not seen."""
+KINDS = """\
+## Kinds of layers
+
+Names of `model.block` that change who sees whom, here in the last layer: `K` is a key that a layer before has made."""
 MODELS = """\
 ## Published models
 
@@ -40,7 +45,8 @@ not in `parameters`. Beside what a source publishes stands the difference, and w
 
 def page() -> str:
     """The page, ending with a line break."""
-    parts = [HEAD, *(_architecture(name) for name in ARCHS), MODELS, _table()]
+    kinds = (_kind(name, *source) for name, source in BLOCK_SOURCES.items())
+    parts = [HEAD, *(_architecture(name) for name in ARCHS), KINDS, *kinds, MODELS, _table()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,11 +75,20 @@ def _architecture(name: str) -> str:
     sees = "sees all of itself" if arch.source_open else "sees what precedes it"
     said = f"The source is {own} and {sees}."
     if arch.own_stream:
-        read = {"final": "the final states", "layers": "the states of the same layer"}[arch.reads or "final"]
+        read = {
+            "final": "the final states",
+            "layers": "the states of the same layer",
+            "both": "the sum of the last states and a layer's",
+        }[arch.reads or "final"]
         how = {"sublayer": "by cross-attention", "merged": "by keys merged into self-attention"}[arch.joins or "merged"]
         said += f" Encoder and decoder share {arch.shared}; the decoder reads {read}, {how}."
     drawn = drawing(preset(name, d_model=64, dec_layers=2, vocab_size=256))
     return f"### {name}\n\n{SOURCES[name]}. {said}\n\n```\n{drawn}\n```"
+
+
+def _kind(name: str, arch: str, source: str) -> str:
+    drawn = drawing(preset(arch, d_model=64, dec_layers=4, vocab_size=256, block=name))
+    return f"### {name}, of {arch}\n\n{source}.\n\n```\n{drawn}\n```"
 
 
 def _table() -> str:

@@ -61,6 +61,16 @@ def test_whatever_blocks_are_made_of(arch: str) -> None:
     inference_agrees(model_config(arch, **changes))
 
 
+def test_keys_that_half_of_the_layers_share() -> None:
+    """YOCO: one of the upper layers' keys is held, and a source goes no further up than the layer that makes them."""
+    config = model_config("causal_lm", decoder=replace(SMALL, n_layers=6), block="yoco")
+    inference_agrees(config)
+    inference_agrees(replace(config, scan=False))
+    plain = replace(config, block="standard")
+    assert cache_bytes(config, SOURCE, CAPACITY, "int8").own * 6 == cache_bytes(plain, SOURCE, CAPACITY, "int8").own * 4
+    assert prefill(config, SOURCE).mask * 6 == prefill(plain, SOURCE).mask * 4
+
+
 def test_unequal_depths() -> None:
     inference_agrees(model_config("enc_dec", encoder=DEEPER))
 

@@ -90,6 +90,11 @@ CONFIGS = {
         "enc_dec_merged", position="tests' own", cross_position="none"
     ),
     "one layer in six reads": model("enc_dec", replace(SMALL, n_layers=6, cross_every=6)),
+    "residual connections from encoder to decoder": replace(
+        model("enc_dec_residual", SMALL, cross_position="none"), encoder=replace(SMALL, n_layers=4)
+    ),
+    "YOCO": model("causal_lm", replace(SMALL, n_layers=6, window=3), block="yoco"),
+    "YOCO, a prefix, an odd depth": model("prefix_lm", DEEP, block="yoco", norm="sandwich", qk_scaled_norm=True),
     "T5 1.0": model("enc_dec", SMALL, mlp="relu", position="t5", position_buckets=8, position_range=9, **T5),
     "T5's positions and soft-caps, merged": model(
         "enc_dec_shared", SMALL, position="t5", score_cap=2.0, logit_cap=3.0, score_scale=0.3

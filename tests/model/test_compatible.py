@@ -14,7 +14,7 @@ from encdec_jax.model.declare import edges
 ODD = replace(SMALL, head_dim=5)
 REFUSED = [
     ({"block": "nonsense"}, "model.block = 'nonsense' is not accepted: one of standard"),
-    ({"position": "nonsense"}, "model.position = 'nonsense' is not accepted: one of rope, t5"),
+    ({"position": "nonsense"}, "model.position = 'nonsense' is not accepted: one of rope, "),
     ({"cross_position": "nonsense"}, "model.cross_position = 'nonsense' is not accepted: one of rope"),
     ({"decoder": ODD}, "model.decoder.head_dim = 5 is not accepted: an even number"),
     ({"encoder": ODD}, "model.encoder.head_dim = 5 is not accepted: an even number"),
@@ -22,6 +22,7 @@ REFUSED = [
     ({"decoder": replace(SMALL, window=3), "attention": "splash"}, "model.attention = 'splash'.*windows"),
     ({"position": "tests' own", "attention": "splash"}, "model.attention = 'splash'.*bias"),
     ({"decoder": replace(SMALL, cross_every=3)}, "model.decoder.cross_every = 3 is not accepted: at most 2"),
+    ({"block": "yoco"}, "model.block = 'yoco' is not accepted: 'standard', because two streams"),
     ({"decoder": replace(SMALL, n_layers=4, distinct=2, window=3, global_every=4)}, "model.decoder.distinct = 2"),
 ]
 
@@ -37,6 +38,13 @@ def test_merged_keys_may_lack_positions_only_if_they_are_made_for_the_target_alo
     assert edges(model_config("enc_dec_merged", cross_position="none"))
     with pytest.raises(UserError, match=r"model\.cross_position = 'none' is not accepted: 'same', because coordinated"):
         model_config("coordinated", cross_position="none")
+
+
+def test_depths_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(UserError, match=r"model\.encoder\.n_layers = 3 is not accepted: a multiple of model\.decoder\."):
+        model_config("enc_dec_residual", encoder=replace(SMALL, n_layers=3))
+    with pytest.raises(UserError, match=r"model\.decoder\.n_layers = 1 is not accepted: at least 2"):
+        edges(model_config("causal_lm", decoder=replace(SMALL, n_layers=1), block="yoco"))
 
 
 def test_merged_keys_have_one_width() -> None:

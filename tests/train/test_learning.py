@@ -17,6 +17,7 @@ from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.corpus import documents
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.blocks import BLOCK_SOURCES
 from encdec_jax.model.model import graph
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
@@ -35,11 +36,14 @@ def shipped() -> FakeCache:
     return FakeCache({"train": {"targets": [[*ByteVocab().encode(text), 1] for text in texts]}})
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_its_loss_falls(arch: str) -> None:
+KINDS = [*((arch, "standard") for arch in ARCHS), *((arch, block) for block, (arch, _) in BLOCK_SOURCES.items())]
+
+
+@pytest.mark.parametrize(("arch", "block"), KINDS)
+def test_its_loss_falls(arch: str, block: str) -> None:
     """Below that of the best guess that reads nothing: the frequencies of the bytes."""
     run = RunConfig(
-        preset(arch, d_model=32, dec_layers=2, vocab_size=259),
+        preset(arch, d_model=32, dec_layers=2, vocab_size=259, block=block),
         DataConfig(length=32),
         ObjectiveConfig("prefix_lm"),
         OptimConfig(lr=1e-2),

@@ -17,6 +17,7 @@ from train.stepping import batch, run_config, stack, start, train
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.blocks import BLOCK_SOURCES
 from encdec_jax.model.model import graph
 from encdec_jax.train.config import MeshConfig, OptimConfig
 from encdec_jax.train.schedule import hyper
@@ -72,6 +73,16 @@ def test_sharded_is_one_device(arch, mesh):
     sizes = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(sharded)}
     assert sizes == {8}
     close(alone.params, sharded.params, 2e-4)  # Adam amplifies rounding: 2 updates of up to 1e-2 a parameter
+
+
+@pytest.mark.parametrize(("arch", "block"), [(arch, block) for block, (arch, _) in BLOCK_SOURCES.items()])
+def test_sharded_is_one_device_whatever_layers_are_made_of(arch, block):
+    data, run = stack(*two(arch)), run_config(arch)
+    run = replace(run, model=replace(run.model, block=block))
+    alone, one = train(run, data)
+    sharded, several = train(replace(run, mesh=MeshConfig(2, 2, 2)), data)
+    np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
+    close(alone.params, sharded.params, 2e-4)
 
 
 def test_mesh_divides_what_it_is_to_divide():

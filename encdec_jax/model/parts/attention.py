@@ -25,9 +25,11 @@ class Attention:
 
     Attributes:
       reads: what the queries of each stream look at, their own keys first; several of one stream share one softmax.
+      keeps: layers behind this one may read its keys and values.
     """
 
     reads: tuple[Reads, ...]
+    keeps: bool = False
 
     @property
     def own(self) -> bool:
@@ -36,15 +38,15 @@ class Attention:
 
     def group(self, scope: Scope) -> str:
         """The part of the ledger that it is counted under."""
-        return f"{scope.side} self-attention" if self.own else "cross-attention"
+        return "cross-attention" if all(one.memory for one in self.reads) else f"{scope.side} self-attention"
 
     def projected(self) -> tuple[StreamName, ...]:
         """The streams whose states become keys, once a kind of states."""
-        found = dict.fromkeys((one.states != "own", one.key, one.states) for one in self.reads)
+        found = dict.fromkeys((one.memory, one.key, one.states) for one in self.reads if one.states != "kept")
         return tuple(key for _, key, _ in sorted(found, key=lambda kind: kind[0]))
 
     def declare(self, scope: Scope) -> Tree:
-        """Its matrices, of which keys and values may share one; their biases, sinks, and scales of queries and keys."""
+        """Its matrices, of which keys and values may share one or be kept for it; biases, sinks, and scales."""
         size, config, group = scope.size, scope.config, self.group(scope)
         d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
         memory = d if self.own else scope.memory
@@ -56,8 +58,8 @@ class Attention:
         std = None if normed or not config.score_scale else (d * dim) ** -0.5 / config.score_scale
         four = {
             "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries, std=std),
-            "k": key,
-            **({} if config.tied_kv else {"v": key}),
+            **({"k": key} if self.projected() else {}),
+            **({"v": key} if self.projected() and not config.tied_kv else {}),
             "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
         }
         tree: Tree = {**four}
@@ -68,7 +70,8 @@ class Attention:
             tree["sinks"] = Param((h,), ("heads",), "bias", 1, d, group, queries, matmul=False)
         if config.qk_scaled_norm:
             tree["q_scale"] = declare_scale(config, dim, d, queries)
-            tree["k_scale"] = declare_scale(config, dim, d, self.projected())
+            if self.projected():
+                tree["k_scale"] = declare_scale(config, dim, d, self.projected())
         return tree
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
@@ -90,6 +93,9 @@ class Attention:
                 kv = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(seen.memory, kv, strict=True)))
         elif seen.memory is not None:
             kv = seen.memory
+        elif not self.projected():
+            assert seen.kept is not None
+            kv = seen.kept
         else:
             assert seen.states is not None
             kv = project_kv(node, seen.norm(seen.states), view.key)
@@ -99,7 +105,8 @@ class Attention:
         mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap, sinks)
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
-        return Out(node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o"))), new)
+        y = node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")))
+        return Out(y, new, kept=kv if self.keeps else None)
 
 
 def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
