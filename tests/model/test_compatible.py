@@ -41,7 +41,9 @@ def test_merged_keys_may_lack_positions_only_if_they_are_made_for_the_target_alo
 
 
 def test_depths_that_do_not_go_together_are_refused() -> None:
-    with pytest.raises(UserError, match=r"model\.encoder\.n_layers = 3 is not accepted: a multiple of model\.decoder\."):
+    with pytest.raises(
+        UserError, match=r"model\.encoder\.n_layers = 3 is not accepted: a multiple of model\.decoder\."
+    ):
         model_config("enc_dec_residual", encoder=replace(SMALL, n_layers=3))
     with pytest.raises(UserError, match=r"model\.decoder\.n_layers = 1 is not accepted: at least 2"):
         edges(model_config("causal_lm", decoder=replace(SMALL, n_layers=1), block="yoco"))
