@@ -31,7 +31,7 @@ class History:
 
     Attributes:
       run_id, label: of the run.
-      budget: training FLOPs; NaN of a run that was not matched.
+      budget: training FLOPs; infinite of a run that was not matched.
       flops: training FLOPs spent, [points], rising.
       loss: mean training loss between a point and the one before, of the run's own objective, nats a token, [points].
       scored: the fair loss on the way, where the run was scored: training FLOPs spent and bits per byte, each [scored].
@@ -66,7 +66,7 @@ def histories(experiment: Experiment, table: pl.DataFrame) -> list[History]:
             raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
         if points:
             step, loss = thin(*np.array(points, float).T)
-            budget = float("nan") if budget is None else budget
+            budget = float("inf") if budget is None else budget
             at, bits = np.array(scores, float).reshape(-1, 2).T
             share = total / updates
             found.append(History(identity, label, budget, step * share, loss, (at * share, bits)))

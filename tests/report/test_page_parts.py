@@ -15,7 +15,7 @@ from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only, parted
 from encdec_jax.report.figures import frontier
 from encdec_jax.report.learning import histories, thin, watched
-from encdec_jax.report.pictures import point_tips
+from encdec_jax.report.pictures import learnings, point_tips
 from encdec_jax.study.findings import analyze
 
 TABLE = study({"causal_lm": Truth()}, noise=0.01)
@@ -121,6 +121,19 @@ def test_histories_are_read_where_they_are(tmp_path, monkeypatch):
     (folder / "metrics.jsonl").write_text("{\n")
     with pytest.raises(UserError, match="is damaged"):
         histories(study_of, TABLE)
+
+
+def test_curves_of_runs_without_a_budget_are_drawn_together(tmp_path, monkeypatch):
+    """No budget equals itself as NaN: a study with runs that were not matched had no report."""
+    monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
+    unmatched = TABLE.with_columns(budget_flops=pl.lit(None, pl.Float64)).filter(pl.col("label") == "causal_lm")
+    for identity, updates in unmatched.head(2).select("run_id", "updates").iter_rows():
+        folder = experiment(TABLE).run_folder(identity)
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text(f'{{"step": 10, "loss": 5.0}}\n{{"step": {updates}, "loss": 3.0}}\n')
+    found = histories(experiment(TABLE), unmatched.head(2))
+    (picture,) = learnings(analyze(TABLE, "causal_lm"), found)
+    assert picture.svg.count("no budget") == 1
 
 
 def test_the_ledger_shown_is_that_of_the_run_closest_to_the_best_size():
