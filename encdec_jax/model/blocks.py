@@ -21,8 +21,9 @@ from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.depth import Step
 from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.parts.sides import SideVectors
 from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
-from encdec_jax.model.sees import Causal, Full, Prefix, Sees
+from encdec_jax.model.sees import Causal, Full, Opened, Prefix, Sees
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,33 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
     return _sub(config, "attn", attention), _sub(config, "mlp", MLP())
 
 
-BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {"standard": standard, "stepped": stepped, "yoco": yoco}
+def palm(scope: Scope, layer: int) -> BlockSpec:
+    """PALM (arXiv 2304.04052): a second attention, to the source alone, and vectors that tell source from target.
+
+    Its positions are 'separate'. Unverified, and so ours: the second attention stands behind the first one, its keys are
+    made of the layer's own states, and tokens of the source look at them as those of the target do.
+
+    Raises:
+      UserError: the source is not the open part of one stream.
+    """
+    config, arch = scope.config, scope.config.choices
+    accepted = "'standard', because the source is no part of the target's stream that sees all of itself"
+    require(arch.source_open and not arch.own_stream, "model.block", "palm", accepted)
+    to_source = Reads("target", "target", "own", Opened(), config.position)
+    attention, *rest = standard(scope, layer)
+    sides = (Sub("sides", SideVectors()),) if layer == 0 else ()
+    return (*sides, attention, _sub(config, "partial", Attention((to_source,))), *rest)
+
+
+BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {
+    "standard": standard,
+    "stepped": stepped,
+    "yoco": yoco,
+    "palm": palm,
+}
 BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, and where it is from
     "yoco": ("causal_lm", "YOCO (arXiv 2405.05254): the second half of the layers reads one set of keys and values"),
+    "palm": ("prefix_lm", "PALM (arXiv 2304.04052): a second attention in each layer, to the source and itself"),
 }
 
 

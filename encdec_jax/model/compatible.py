@@ -20,6 +20,10 @@ def check_positions(config: ModelConfig) -> None:
     for name, position in (("position", config.position), ("cross_position", config.cross_position)):
         known = position in POSITIONS or (name, position) == ("cross_position", "same")
         require(known, f"model.{name}", position, "one of " + ", ".join(POSITIONS))
+    placed = config.choices.source_open or not POSITIONS[config.position].restarts
+    require(
+        placed, "model.position", config.position, f"another, because {config.arch} does not tell source from target"
+    )
 
 
 def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:

@@ -85,7 +85,8 @@ class ModelConfig:
       norm_epsilon: above 0. What is added to the mean square under every norm's root.
       zero_centred: learned scales of norms are held less 1, and begin at 0 (Gemma).
       position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1); ALiBi
-        (arXiv 2108.12409); a learned or a sinusoidal vector that is added to embeddings; or not at all. Biases are of
+        (arXiv 2108.12409); a learned or a sinusoidal vector that is added to embeddings, or a sinusoidal one of a
+        position that begins anew behind the source ('separate'); or not at all. Biases are of
         self-attention alone.
       cross_position: the same of cross-attention and of merged keys of the source, if it is not as `position`.
       qk_scaled_norm: RMSNorm of queries and keys over head_dim with a learned scale for either (Qwen 3).
@@ -137,7 +138,7 @@ class ModelConfig:
     base_width: Annotated[int, Range(0, 2**20)] = later(0)
     norm: Literal["pre", "post", "sandwich"] = "pre"
     norm_kind: Literal["rms", "layer", "layer_unbiased"] = later("rms")
-    position: Literal["rope", "t5", "alibi", "learned", "sinusoidal", "none"] = "rope"
+    position: Literal["rope", "t5", "alibi", "learned", "sinusoidal", "separate", "none"] = "rope"
     cross_position: Literal["same", "rope", "none"] = later("same")
     block: str = later("standard")
     qk_scaled_norm: bool = later(False)

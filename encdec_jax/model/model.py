@@ -21,7 +21,7 @@ from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
 from encdec_jax.model.sees import fused
 from encdec_jax.model.stack import Aux, Emit, Ran, Stack, normed
-from encdec_jax.model.streams import Stream
+from encdec_jax.model.streams import Stream, restarted
 
 
 class Model(nnx.Module):
@@ -131,10 +131,12 @@ class Model(nnx.Module):
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
         return tables.logits(self.head or self.embed, states)
 
-    def _embed(self, stack: Stack, name: StreamName, stream: Stream) -> Array:
+    def _embed(self, stack: Stack, name: StreamName, stream: Stream, around: Stream | None = None) -> Array:
+        """Embeddings of a stream, with its positions; `around` is the stream that its source is in, if not this one."""
         table = (self.source_embed or self.embed) if name == "source" else self.embed
         x, position = tables.embed(table, stream.tokens), self.config.position
-        added = POSITIONS[position].embed(stack.position(position), self.config, stream, x.shape[-1])
+        placed = restarted(stream, around or stream) if POSITIONS[position].restarts else stream
+        added = POSITIONS[position].embed(stack.position(position), self.config, placed, x.shape[-1])
         x = x if added is None else x + added.astype(x.dtype)
         return x if stack.embedding_norm is None else norms.apply(stack.embedding_norm, x)
 
@@ -172,7 +174,7 @@ class Model(nnx.Module):
         by_layer = read is not None and read.every > 0 and states is not None
         views = self._views(self.decoder, "target", target, source, cache)
         emit: Emit | None = None if cache is None else "keys"
-        x = self._embed(self.decoder, "target", target)
+        x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream))
         return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, key=key)
 
     def _views(

@@ -81,6 +81,23 @@ class Prefix(Sees):
         return _square(opened, self.window) + self.across(closed, opened) + _triangle(closed, self.window)
 
 
+@dataclass(frozen=True)
+class Opened(Sees):
+    """The open keys, and the query's own, so that a query in front of no source sees something."""
+
+    fused: ClassVar[Fused | None] = None
+    halved: ClassVar[bool] = True
+
+    def mask(self, query: Stream, key: Stream) -> Array:
+        """As `Sees.mask`."""
+        self_ = query.position[:, :, None] == key.position[:, None, :]
+        return super().mask(query, key) & (key.open[:, None, :] | self_)
+
+    def within(self, opened: float, closed: float) -> float:
+        """As `Sees.within`."""
+        return _square(opened, self.window) + self.across(closed, opened) + closed
+
+
 def fused(sees: Sees) -> Fused | None:
     """What splash attention calls the pattern; None where it does not know it."""
     return None if sees.window else sees.fused

@@ -58,6 +58,12 @@ def mask(query: Stream, key: Stream) -> Array:
     return same & (key.open[:, None, :] | ordered) & (key.segment[:, None, :] != 0)
 
 
+def restarted(stream: Stream, around: Stream) -> Stream:
+    """The same tokens, those that are not open at positions without the open ones of their segment `around` them."""
+    same = (stream.segment[:, :, None] == around.segment[:, None, :]) & around.open[:, None, :]
+    return stream._replace(position=stream.position - same.sum(axis=2) * ~stream.open)
+
+
 def opened(stream: Stream) -> Stream:
     """The same stream, every token open: how a decoder sees a source that precedes it whole."""
     return stream._replace(open=stream.segment != 0)

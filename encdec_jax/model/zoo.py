@@ -189,6 +189,11 @@ NAMED: dict[str, Named] = {
         ModelConfig("causal_lm", 100_288, StackConfig(26, 3072, 24, 8, 128, 8192, window=1024), block="yoco"),
         "arXiv 2405.05254 (YOCO-3B, sliding windows); the shape is from memory (unverified)",
     ),
+    "palm-base": Named(
+        ModelConfig("prefix_lm", T5_VOCAB, BASE, mlp="gelu", norm_kind="layer", position="separate", block="palm"),
+        "arXiv 2304.04052 (PALM); the shape is T5 base's decoder, the paper's was not to be had (unverified)",
+        lacks=("dropout in training",),
+    ),
     "t5gemma2-270m-270m": Named(
         ModelConfig(
             "enc_dec_merged",

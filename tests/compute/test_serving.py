@@ -66,6 +66,7 @@ def test_keys_that_half_of_the_layers_share() -> None:
     config = model_config("causal_lm", decoder=replace(SMALL, n_layers=6), block="yoco")
     inference_agrees(config)
     inference_agrees(replace(config, scan=False))
+    inference_agrees(model_config("prefix_lm", block="palm", position="separate"))
     plain = replace(config, block="standard")
     assert cache_bytes(config, SOURCE, CAPACITY, "int8").own * 6 == cache_bytes(plain, SOURCE, CAPACITY, "int8").own * 4
     assert prefill(config, SOURCE).mask * 6 == prefill(plain, SOURCE).mask * 4

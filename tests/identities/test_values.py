@@ -95,6 +95,8 @@ CONFIGS = {
     ),
     "YOCO": model("causal_lm", replace(SMALL, n_layers=6, window=3), block="yoco"),
     "YOCO, a prefix, an odd depth": model("prefix_lm", DEEP, block="yoco", norm="sandwich", qk_scaled_norm=True),
+    "PALM": model("prefix_lm", SMALL, block="palm", position="separate", norm_kind="layer", mlp="gelu"),
+    "separate positions, two streams": model("enc_dec", SMALL, position="separate"),
     "T5 1.0": model("enc_dec", SMALL, mlp="relu", position="t5", position_buckets=8, position_range=9, **T5),
     "T5's positions and soft-caps, merged": model(
         "enc_dec_shared", SMALL, position="t5", score_cap=2.0, logit_cap=3.0, score_scale=0.3

@@ -45,6 +45,13 @@ def test_depths_that_do_not_go_together_are_refused() -> None:
         UserError, match=r"model\.encoder\.n_layers = 3 is not accepted: a multiple of model\.decoder\."
     ):
         model_config("enc_dec_residual", encoder=replace(SMALL, n_layers=3))
+    for arch in ("causal_lm", "enc_dec"):
+        with pytest.raises(UserError, match=r"model\.block = 'palm' is not accepted: 'standard', because the source"):
+            edges(model_config(arch, block="palm"))
+    with pytest.raises(
+        UserError, match=r"model\.position = 'separate' is not accepted: another, because causal_lm does"
+    ):
+        edges(model_config("causal_lm", position="separate"))
     with pytest.raises(UserError, match=r"model\.decoder\.n_layers = 1 is not accepted: at least 2"):
         edges(model_config("causal_lm", decoder=replace(SMALL, n_layers=1), block="yoco"))
 

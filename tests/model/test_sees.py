@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from encdec_jax.model.blocks import segments
-from encdec_jax.model.sees import Causal, Full, Prefix, Sees
+from encdec_jax.model.sees import Causal, Full, Opened, Prefix, Sees
 from encdec_jax.model.streams import Stream, mask, opened
 
 WINDOWS = (0, 1, 2, 3, 5, 20)
-PATTERNS = [kind(window) for kind in (Full, Causal, Prefix) for window in WINDOWS]
+PATTERNS = [kind(window) for kind in (Full, Causal, Prefix) for window in WINDOWS] + [Opened()]
 
 
 def rows(opened: int, closed: int, first: int = 0) -> Stream:

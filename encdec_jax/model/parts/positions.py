@@ -29,6 +29,7 @@ class Position:
 
     pairs = False  # whether it turns pairs of numbers: head_dim is even
     biased = False  # whether scores get a bias, which splash attention does not take
+    restarts = False  # whether embeddings' positions begin anew behind a source that is open
     crosses = True  # whether `model.cross_position` 'same' gives it to cross-attention; merged keys always have it
 
     def declare(self, scope: Scope) -> Tree:
@@ -97,6 +98,12 @@ class Sinusoidal(Position):
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)[:, :, : width // 2]], axis=-1)
 
 
+class Separate(Sinusoidal):
+    """The same, counted from 0 in an open source and again in its target (PALM, arXiv 2304.04052)."""
+
+    restarts = True
+
+
 class Bucketed(Position):
     """T5's relative bias: a number for each head and bucket of distances (arXiv 1910.10683, section 2.1)."""
 
@@ -141,6 +148,7 @@ POSITIONS: dict[str, Position] = {
     "alibi": Linear(),
     "learned": Learned(),
     "sinusoidal": Sinusoidal(),
+    "separate": Separate(),
     "none": Position(),
 }
 
