@@ -211,8 +211,8 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
 def palm(scope: Scope, layer: int) -> BlockSpec:
     """PALM (arXiv 2304.04052): a second attention, to the source alone, and vectors that tell source from target.
 
-    Its positions are 'separate'. Unverified, and so ours: the second attention stands behind the first one, its keys are
-    made of the layer's own states, and tokens of the source look at them as those of the target do.
+    Its positions are 'separate'. Unverified, and so ours: the second attention stands behind the first one, its keys
+    are made of the layer's own states, and tokens of the source look at them as those of the target do.
 
     Raises:
       UserError: the source is not the open part of one stream.
