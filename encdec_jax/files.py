@@ -18,10 +18,12 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def runs_root() -> Path:
-    """Folder of all runs: the environment's ENCDEC_RUNS, or ./runs."""
-    own = environment("ENCDEC_RUNS")
-    require(bucket_url("ENCDEC_RUNS") is None, "ENCDEC_RUNS", own, "a folder that all machines see")
-    return expanded(own or "runs")
+    """Folder of all runs: the environment's ENCDEC_RUNS, or ./runs.
+
+    Where ENCDEC_RUNS is a bucket, this is where what is read of it is copied to (`encdec_jax.sweep.replica`).
+    """
+    own, url = environment("ENCDEC_RUNS"), bucket_url("ENCDEC_RUNS")
+    return expanded(own or "runs") if url is None else _copies(url) / "runs"
 
 
 def cache_root() -> Path:
@@ -58,8 +60,12 @@ def _copies(url: str | None) -> Path:
 
 
 def compilation_cache() -> str:
-    """Folder of compiled programs: the environment's JAX_COMPILATION_CACHE_DIR, or jit in the `cache_root`."""
-    return environment("JAX_COMPILATION_CACHE_DIR") or str(cache_root() / "jit")
+    """Folder of compiled programs: the environment's JAX_COMPILATION_CACHE_DIR, or jit in the `cache_root`.
+
+    Where that is of a bucket, in the user's cache.
+    """
+    root = cache_root() if bucket_url("ENCDEC_CACHE") is None else _copies(None)
+    return environment("JAX_COMPILATION_CACHE_DIR") or str(root / "jit")
 
 
 def environment(name: str) -> str | None:

@@ -43,18 +43,20 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from encdec_jax.files import write_json
     from encdec_jax.study.forecast import forecast
     from encdec_jax.study.health import check
     from encdec_jax.study.predictions import FORECASTS, fields, registered
     from encdec_jax.sweep import results
     from encdec_jax.sweep.experiment import load
+    from encdec_jax.sweep.replica import pull_whole, put_json
 
     experiment = load(options.folder)
     before = registered(experiment.root)
     left = _not_begun(experiment)
     table = results.ended(experiment) if options.source is None else results.load(options.source)
     own = options.source is None and experiment.health is not None
+    if own:
+        pull_whole(experiment.root, table["run_id"])
     made = forecast(
         table,
         _planned(experiment, left),
@@ -81,7 +83,7 @@ def _predict(options: argparse.Namespace) -> int:
         "runs": {identity: fields(one) for identity, one in kept.items()},
     }
     if kept != before:
-        write_json(path, value)
+        put_json(path, value)
     if options.json:
         print(json.dumps(value, indent=1, sort_keys=True))
         return 0

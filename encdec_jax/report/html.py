@@ -11,7 +11,6 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from encdec_jax.files import atomic_write
 from encdec_jax.report import (
     answer,
     choices,
@@ -34,6 +33,7 @@ from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment, load, place
+from encdec_jax.sweep.replica import pull_whole, put
 
 REPORT = "report.html"
 SCORES = "suffix_bits.npy"
@@ -63,6 +63,7 @@ def write_report(folder: Path, labels: str = "") -> Path:
     table = results.collect(experiment)
     if table.is_empty() and (folder / results.TABLE).is_file():
         table = results.load(folder)
+    pull_whole(experiment.root, table.filter(pl.col("status").is_in(("done", "diverged")))["run_id"])
     findings = study(experiment, table)
     chosen = parted(labels, findings.labels)
     scored = score(registered(experiment.root), table)
@@ -73,7 +74,7 @@ def write_report(folder: Path, labels: str = "") -> Path:
     figure = pictures.png(only(findings, chosen), experiment.question) if findings.optima else None
     results.put_figure(experiment, figure, table)
     path = experiment.root / REPORT
-    atomic_write(path, page)
+    put(path, page)
     return path
 
 

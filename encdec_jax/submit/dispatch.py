@@ -19,6 +19,7 @@ from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import holders
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.launch import check_writable, prepare
+from encdec_jax.sweep.replica import pull_folder, pull_run
 from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import forgive, run_state
 
@@ -151,6 +152,9 @@ def logs(run: str) -> list[Path]:
     folder = expanded(run) if "/" in run else _find(runs_root(), run)
     require(folder is not None and folder.is_dir(), "run", run, f"the id of a run below {runs_root()}, or its folder")
     assert folder is not None
+    pull_run(folder)
+    for part in ("logs", "submissions"):
+        pull_folder(folder.parent / part)
     files = [folder / name for name in ("error.previous.txt", "error.txt") if (folder / name).exists()]
     root, identity = folder.parent, folder.name
     for submission in submissions(root, "slurm"):

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import compilation_cache, expanded
+from encdec_jax.files import bucket_url, compilation_cache, expanded
 from encdec_jax.sweep.claim import TTL, Lease, claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.replica import holding, pull, pull_run
+from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.train.fence import Fence
@@ -80,6 +82,7 @@ def work(experiment: Experiment, identities: Sequence[str], stop: Callable[[], b
 def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease | None]:
     """The place of the first run that is free, and a claim on it; else whether to wait for those that are held."""
     held = None
+    pull(experiment.root)
     for place, identity in enumerate(identities):
         folder = experiment.run_folder(identity)
         if run_state(folder).ended:
@@ -87,7 +90,7 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
         lease = claim(folder, _vanish)
         if lease is None:
             held = folder
-        elif run_state(folder).ended:  # in between
+        elif _ended(folder):  # in between
             with lease:
                 continue
         else:
@@ -96,6 +99,11 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
         return _END, None
     print(f"{held}: waiting at most {PATIENCE:.0f} s for {held_by(held)}", file=sys.stderr, flush=True)
     return _WAIT, None
+
+
+def _ended(folder: Path) -> bool:
+    pull_run(folder)
+    return run_state(folder).ended
 
 
 def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], lease: Lease | None) -> int:
@@ -108,7 +116,10 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
     fence = Fence() if lease is None else Fence(lease.number, lease.check, lease.progressed)
     print(f"run {identity} begins, on {jax.device_count()} devices", flush=True)
     try:
-        summary = train(experiment.runs[identity], folder, stop=stop, fence=fence)
+        if holding(folder) is not None and jax.process_count() > 1:
+            raise UserError(f"ENCDEC_RUNS = {bucket_url('ENCDEC_RUNS')!r} is not accepted: {ONE}")
+        with scratch(experiment.runs[identity], folder, lease) as here:
+            summary = train(experiment.runs[identity], here, stop=stop, fence=fence)
     except Exception as error:
         traceback.print_exc()
         alone = jax.process_count() == 1

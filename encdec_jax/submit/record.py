@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json, write_json
+from encdec_jax.files import read_json
+from encdec_jax.sweep.replica import put_json
 
 FOLDER = "submissions"
 
@@ -51,7 +52,7 @@ def write_submission(root: Path, submission: Submission) -> None:
       UserError: the folder can't be written to.
     """
     name = f"{submission.launcher}-{submission.job.replace('/', '.')}.json"
-    write_json(root / FOLDER / name, asdict(submission))
+    put_json(root / FOLDER / name, asdict(submission))
 
 
 def submissions(root: Path, launcher: str) -> Iterator[Submission]:

@@ -19,6 +19,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
 from encdec_jax.submit.gang import DONE, FAILED, SAVED, chosen
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.replica import pull, put, remove
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
 
@@ -55,6 +56,7 @@ def supervise(experiment: Experiment, identities: Sequence[str], start: Sequence
 
 
 def _left(experiment: Experiment, identities: Sequence[str]) -> list[str]:
+    pull(experiment.root, fresh=True)
     return [identity for identity in identities if not run_state(experiment.run_folder(identity)).ended]
 
 
@@ -65,14 +67,15 @@ def _deadly(experiment: Experiment, left: Sequence[str], code: int) -> bool:
         if not folder.exists():
             continue
         tokens, path = run_state(folder).tokens, folder / "killed.txt"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{tokens}\n")
-        if path.read_text(encoding="utf-8").split()[-DEATHS:] == [str(tokens)] * DEATHS:
+        before = path.read_text(encoding="utf-8").split() if path.exists() else []
+        deaths = [*before, str(tokens)][-DEATHS:]
+        put(path, "".join(f"{one}\n" for one in deaths))
+        if deaths == [str(tokens)] * DEATHS:
             how = f"signal {code - 128}" if code > 128 else f"exit code {code}"
             error = UserError(
                 f"killed {DEATHS} times at {tokens} tokens, last by {how}: out of memory? See encdec logs {identity}"
             )
-            path.unlink()
+            remove(path)
             write_error(folder, error)
             return True
         return False

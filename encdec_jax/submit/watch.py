@@ -16,6 +16,7 @@ from encdec_jax.submit.record import Queued
 from encdec_jax.sweep.claim import last_beat, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import RunState, run_state
 
 _TAIL = 4096  # bytes at the end of timing.jsonl that hold its last lines
@@ -93,6 +94,7 @@ def watched(experiment: Experiment) -> list[Watched]:
     Raises:
       UserError: runs were submitted to a cluster that does not answer.
     """
+    pull(experiment.root)
     waiting = queued(experiment)
     return [_watched(experiment, identity, waiting.get(identity)) for identity in experiment.runs]
 

@@ -30,16 +30,17 @@ from typing import Literal
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.holder import Holder
+from encdec_jax.sweep.replica import holding
 
 BEAT = 15.0  # seconds between heartbeats
 LIFE = 120.0  # seconds without a heartbeat after which a holder no longer trusts its own lease
 TTL = 180.0  # seconds without a change after which others take it; NFS may show a heartbeat a minute late
 IDLE = 3600.0  # seconds without progress after which the heart stops: longer than any compilation or scoring
-_LOOK = 1.0  # seconds between two looks of the holder at its own lease
+LOOK = 1.0  # seconds between two looks of the holder at its own lease
 
 Condition = Literal["free", "held", "stale"]
 
-_watched: dict[Path, tuple[int, float]] = {}  # lease -> its modification time, and since when it has had that
+_watched: dict[Path, tuple[object, float]] = {}  # lease -> its state, and since when it has been in that
 
 
 class Lease:
@@ -52,7 +53,7 @@ class Lease:
     def __init__(self, path: Path, number: int, lost: Callable[[], None]) -> None:
         self.number = number
         self._path, self._next, self._lost = path, number + 1, lost
-        self._beaten = self._moved = _awake()
+        self._beaten = self._moved = awake()
         self._one = threading.RLock()
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -71,7 +72,7 @@ class Lease:
     def check(self) -> None:
         """To be called before each write that matters: calls `lost` if the run is no longer this process's."""
         with self._one:
-            now, successor = _awake(), self._path.with_name(f"{self._next}.json")
+            now, successor = awake(), self._path.with_name(f"{self._next}.json")
             if now - self._beaten > LIFE and now - self._moved < IDLE and _create(successor):
                 self._path, self._next, self._beaten = successor, self._next + 1, now  # nobody had come in between
             elif successor.exists() or not self._path.exists():
@@ -79,15 +80,15 @@ class Lease:
 
     def progressed(self) -> None:
         """To be called whenever the run has made progress."""
-        self._moved = _awake()
+        self._moved = awake()
 
     def _beat(self) -> None:
-        while not self._released.wait(min(_LOOK, BEAT)):
+        while not self._released.wait(min(LOOK, BEAT)):
             try:
                 self.check()
             except OSError:  # a disk's hiccup; who wants to write will hear of it
                 continue
-            now = _awake()
+            now = awake()
             if now - self._beaten >= BEAT and now - self._moved < IDLE and _touch(self._path, None):
                 self._beaten = now
 
@@ -109,8 +110,13 @@ def claim(folder: Path, lost: Callable[[], None]) -> Lease | None:
     Raises:
       UserError: the folder can't be written to.
     """
+    store = holding(folder)
+    if store is not None:
+        from encdec_jax.sweep.tenancy import take
+
+        return take(folder, store, lost)
     last = _last(folder)
-    if last is not None and not last.released and not last.dead and not _unchanged(last):
+    if last is not None and taken(last):
         return None
     number = last.number + 1 if last else 1
     path = _path(folder, number)
@@ -134,7 +140,7 @@ def condition(folder: Path) -> Condition:
     last = _last(folder)
     if last is None or last.released:
         return "free"
-    return "stale" if last.dead or abs(time() - last.changed / 1e9) > TTL else "held"
+    return "stale" if last.dead or abs(time() - last.hour) > TTL else "held"
 
 
 def last_holder(folder: Path) -> Holder | None:
@@ -146,11 +152,15 @@ def last_holder(folder: Path) -> Holder | None:
 def last_beat(folder: Path) -> float | None:
     """Seconds since the heart of the run's holder last beat, by this machine's clock; None where nobody holds it."""
     last = _last(folder)
-    return None if last is None or last.released else time() - last.changed / 1e9
+    return None if last is None or last.released else time() - last.hour
 
 
 def holders(folder: Path) -> list[Holder]:
     """The processes that ever claimed the run and wrote their names."""
+    if holding(folder) is not None:
+        from encdec_jax.sweep.tenancy import all_holders
+
+        return all_holders(folder)
     found = (_holder(path.read_bytes()) for path in (folder / "leases").glob("*.json"))
     return [holder for holder in found if holder is not None]
 
@@ -160,7 +170,7 @@ def held_by(folder: Path) -> str:
     last = _last(folder)
     if last is None or last.released:
         return "nobody"
-    age = time() - last.changed / 1e9
+    age = time() - last.hour
     if last.dead:
         when = "which has ended"
     elif age < -TTL:
@@ -171,26 +181,46 @@ def held_by(folder: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
+    """A lease, as it was found.
+
+    Attributes:
+      path: of its file.
+      number: of the claim.
+      state: another with each heartbeat.
+      hour: of the last heartbeat, by whatever clock; seconds since the epoch.
+      released: by its holder.
+      holder: None while the lease is being written.
+    """
+
     path: Path
     number: int
-    changed: int  # nanoseconds since the epoch, by whatever clock; 0 when released
+    state: object
+    hour: float
+    released: bool
     holder: Holder | None
 
     @property
-    def released(self) -> bool:
-        return self.changed == 0
-
-    @property
     def dead(self) -> bool:
+        """Whether the holder has ended for certain."""
         return self.holder is not None and self.holder.dead
+
+
+def taken(last: Held) -> bool:
+    """Whether a run is another's: by a lease that is not released, whose holder is not dead, and that was not watched
+    by this process for `TTL` without a heartbeat."""
+    return not last.released and not last.dead and not _unchanged(last)
 
 
 def _path(folder: Path, number: int) -> Path:
     return folder / "leases" / f"{number}.json"
 
 
-def _last(folder: Path) -> _Held | None:
+def _last(folder: Path) -> Held | None:
+    if holding(folder) is not None:
+        from encdec_jax.sweep.tenancy import last_seen
+
+        return last_seen(folder)
     try:
         names = [name.removesuffix(".json") for name in os.listdir(folder / "leases")]
         number = max((int(name) for name in names if name.isdecimal()), default=None)
@@ -198,11 +228,15 @@ def _last(folder: Path) -> _Held | None:
             return None
         path = _path(folder, number)
         if path.is_dir():  # by nobody of ours
-            return _Held(path, number, path.stat().st_mtime_ns, None)
+            return _found(path, number, path.stat(), None)
         with path.open("rb") as file:  # opened, not only looked at: NFS then asks its server
-            return _Held(path, number, os.fstat(file.fileno()).st_mtime_ns, _holder(file.read()))
+            return _found(path, number, os.fstat(file.fileno()), _holder(file.read()))
     except (FileNotFoundError, NotADirectoryError):  # the latter is for `claim` to report
         return None
+
+
+def _found(path: Path, number: int, found: os.stat_result, holder: Holder | None) -> Held:
+    return Held(path, number, found.st_mtime_ns, found.st_mtime_ns / 1e9, found.st_mtime_ns == 0, holder)
 
 
 def _holder(text: bytes) -> Holder | None:
@@ -213,12 +247,12 @@ def _holder(text: bytes) -> Holder | None:
         return None
 
 
-def _unchanged(last: _Held) -> bool:
+def _unchanged(last: Held) -> bool:
     """Whether this process has watched the lease for `TTL` and seen no heartbeat."""
-    changed, since = _watched.get(last.path, (None, 0.0))
-    if changed != last.changed:
+    state, since = _watched.get(last.path, (None, 0.0))
+    if state != last.state:
         since = monotonic()
-        _watched[last.path] = (last.changed, since)
+        _watched[last.path] = (last.state, since)
     return monotonic() - since > TTL
 
 
@@ -233,7 +267,7 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _awake() -> float:
+def awake() -> float:
     """Seconds by a clock of this machine that nobody sets, and that goes on while it sleeps."""
     return clock_gettime(CLOCK_BOOTTIME)
 

@@ -19,6 +19,7 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.files import runs_root
 from encdec_jax.script import called, execute
 from encdec_jax.sweep.identity import run_id, setting
+from encdec_jax.sweep.replica import pull
 
 # Module-level names of a sweep.py, their types, and what the line of a `UserError` says of them.
 _NAMES = {
@@ -108,7 +109,7 @@ def load(folder: Path) -> Experiment:
         require(label == other_labels[identity], f"{script}: label of run {identity}", label, accepted)
     accepted = "one of its runs' labels: " + ", ".join(sorted(set(labels.values())))
     require(named["BASELINE"] in labels.values(), f"{script}: BASELINE", named["BASELINE"], accepted)
-    return Experiment(
+    experiment = Experiment(
         name=_name(module, script),
         folder=folder,
         question=named["QUESTION"],
@@ -122,6 +123,8 @@ def load(folder: Path) -> Experiment:
         settings=_settings(module, script),
         order=_order(module, script),
     )
+    pull(experiment.root)
+    return experiment
 
 
 def _name(module: ModuleType, script: Path) -> str:

@@ -17,11 +17,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, compilation_cache
+from encdec_jax.files import compilation_cache
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import TTL, held_by, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.replica import holding, pull, put, remove
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import RunState, counts, forgive, run_state
@@ -67,6 +68,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
 
 
 def _states(experiment: Experiment) -> dict[str, RunState]:
+    pull(experiment.root)
     return {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
 
 
@@ -83,8 +85,8 @@ def prepare(experiment: Experiment) -> None:
 def check_writable(experiment: Experiment) -> None:
     """Raise a `UserError` unless a run's files can be written."""
     probe = experiment.root / ".writable"
-    atomic_write(probe, bytes(1 << 20))  # as much as a small run leaves
-    probe.unlink()
+    put(probe, bytes(1 << 20))  # as much as a small run leaves
+    remove(probe)
 
 
 @contextmanager
@@ -122,6 +124,9 @@ def _workers(
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+        if holding(experiment.root) is not None:
+            for path in (experiment.root / "logs").glob(f"{_ours()}-worker-*.log"):
+                put(path, path.read_bytes())
 
 
 def _ours() -> str:

@@ -18,6 +18,7 @@ from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
 from encdec_jax.sweep.identity import scored, setting
+from encdec_jax.sweep.replica import pull, put, remove
 from encdec_jax.sweep.store import RunState, run_state
 
 TABLE = "results.parquet"
@@ -166,6 +167,7 @@ def ended(experiment: Experiment) -> pl.DataFrame:
     The rows' order depends on their configurations alone, not on which ended first. Behind the columns of `SCHEMA` is
     one for each further held-out set: the fair loss of SPLIT/PREFIX.
     """
+    pull(experiment.root, fresh=True)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
     rows = [
         row(identity, experiment.labels[identity], experiment.runs[identity], state)
@@ -188,7 +190,7 @@ def collect(experiment: Experiment) -> pl.DataFrame:
     table = ended(experiment)
     buffer = io.BytesIO()
     table.write_parquet(buffer)
-    atomic_write(experiment.root / TABLE, buffer.getvalue())
+    put(experiment.root / TABLE, buffer.getvalue())
     return table
 
 
@@ -254,4 +256,4 @@ def put_figure(experiment: Experiment, figure: bytes | None, table: pl.DataFrame
     """Write the report's figure and what rows it shows; without one, leave none that shows others."""
     for name, data in ((FIGURE, figure), (SHOWN, None if figure is None else digest(table))):
         path = experiment.root / name
-        path.unlink(missing_ok=True) if data is None else atomic_write(path, data)
+        remove(path) if data is None else put(path, data)

@@ -13,9 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
-from encdec_jax.files import compilation_cache, runs_root
+from encdec_jax.files import bucket_url, compilation_cache, runs_root
 from encdec_jax.sweep.claim import TTL, Lease, claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
+from encdec_jax.sweep.replica import holding, pull_run
+from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.text import amount, progress_console
 from encdec_jax.train.fence import Fence
@@ -43,16 +45,22 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     """
     where = folder or runs_root() / "single" / run_id(run)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation_cache()
+    import jax
+
     from encdec_jax.train.hosts import first, join, together
     from encdec_jax.train.loop import train
 
     join()
     with together():  # a job's first process claims the folder for all of it
+        if holding(where) is not None and jax.process_count() > 1:
+            raise UserError(f"ENCDEC_RUNS = {bucket_url('ENCDEC_RUNS')!r} is not accepted: {ONE}")
         lease = _claimed(where) if first() else None
+        pull_run(where)
     fence = Fence() if lease is None else Fence(lease.number, lease.check, lease.progressed)
     ended = (where / "summary.json").exists()
-    with lease or nullcontext(), interrupts() as stopped, _RunProgress(first()) as tell:
-        summary = train(run, where, stop=stopped, progress=tell, fence=fence)
+    place = nullcontext(where) if ended else scratch(run, where, lease)
+    with lease or nullcontext(), interrupts() as stopped, place as here, _RunProgress(first()) as tell:
+        summary = train(run, here, stop=stopped, progress=tell, fence=fence)
     if not first():
         return 130 if summary is None else 0
     if summary is None:
@@ -74,6 +82,7 @@ def _claimed(folder: Path) -> Lease:
       UserError: another process trains there, or the folder can't be written to.
     """
     told = False
+    pull_run(folder)
     while (lease := claim(folder, lost=_vanish)) is None:
         if condition(folder) == "held":
             raise UserError(f"folder = {str(folder)!r} is not accepted: {held_by(folder)}, trains there")
@@ -81,6 +90,7 @@ def _claimed(folder: Path) -> Lease:
             told = True
             print(f"{folder}: waiting at most {TTL:.0f} s for {held_by(folder)}", file=sys.stderr, flush=True)
         time.sleep(1.0)
+        pull_run(folder)
     return lease
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write
 from encdec_jax.sweep.claim import condition, held_by
+from encdec_jax.sweep.replica import holding, put, remove
 from encdec_jax.train.summary import read_summary
 
 Status = Literal["pending", "running", "stale", "done", "diverged", "failed", "damaged"]
@@ -86,7 +86,7 @@ def counts(states: dict[str, RunState]) -> str:
 def write_error(folder: Path, error: Exception) -> None:
     """Make the run a failed one: a user's error by its line, any other by its traceback, last line last."""
     text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-    atomic_write(folder / "error.txt", text.rstrip() + "\n")
+    put(folder / "error.txt", text.rstrip() + "\n")
 
 
 def forgive(folder: Path) -> bool:
@@ -95,12 +95,17 @@ def forgive(folder: Path) -> bool:
     Raises:
       UserError: the folder can't be written to.
     """
+    error, before = folder / "error.txt", folder / "error.previous.txt"
     try:
-        (folder / "error.txt").replace(folder / "error.previous.txt")
+        if holding(folder) is None:
+            error.replace(before)
+        else:
+            put(before, error.read_bytes())
+            remove(error)
     except FileNotFoundError:
         return False
-    except OSError as error:
-        raise UserError(f"can't write {folder}: {error.strerror or error}") from error
+    except OSError as refused:
+        raise UserError(f"can't write {folder}: {refused.strerror or refused}") from refused
     return True
 
 

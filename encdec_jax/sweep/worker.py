@@ -21,8 +21,11 @@ from encdec_jax import cpus
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
+from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.replica import Refused, pull, pull_run
+from encdec_jax.sweep.scratch import scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import run_state, write_error
@@ -46,12 +49,21 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
     Raises:
       UserError: the runs' folder can't be read or written to.
     """
-    order = ordered(experiment)
+    order, answered = ordered(experiment), time.monotonic()
     while not stop():
-        left = [identity for identity in order if not run_state(experiment.run_folder(identity)).ended]
-        if not left:
-            return
-        if not any(_attempt(experiment, identity, train, stop) for identity in left):
+        try:
+            pull(experiment.root)
+            left = [identity for identity in order if not run_state(experiment.run_folder(identity)).ended]
+            if not left:
+                return
+            busy = any(_attempt(experiment, identity, train, stop) for identity in left)
+            answered = time.monotonic()
+        except Refused as error:
+            if time.monotonic() - answered > claims.IDLE:
+                raise
+            print(f"waiting for a bucket: {error}", file=sys.stderr, flush=True)
+            busy = False
+        if not busy:
             time.sleep(PAUSE)
 
 
@@ -60,12 +72,15 @@ def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable
     folder = experiment.run_folder(identity)
     try:
         lease = claim(folder, _vanish)
+    except Refused:
+        raise
     except UserError as error:  # what is wrong with one run's folder keeps nobody from the others
         write_error(folder, error)
         return True
     if lease is None:
         return False
     with lease:
+        pull_run(folder)
         if not run_state(folder).ended:
             _perform(experiment.runs[identity], folder, train, stop, lease)
     return True
@@ -73,9 +88,12 @@ def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable
 
 def _perform(run: RunConfig, folder: Path, train: Train, stop: Callable[[], bool], lease: Lease) -> None:
     try:
-        summary = train(run, folder, stop=stop, fence=Fence(lease.number, lease.check, lease.progressed))
+        with scratch(run, folder, lease) as here:
+            summary = train(run, here, stop=stop, fence=Fence(lease.number, lease.check, lease.progressed))
         if summary is None and not stop():
             raise RuntimeError("training ended early, though nothing asked it to")
+    except Refused:
+        raise
     except Exception as error:
         lease.check()
         write_error(folder, error)

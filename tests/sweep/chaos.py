@@ -5,6 +5,9 @@ that refuses. A program, so that workers fork off a process that has no threads:
 
 The lease's times are a 200th of what they are. What runs compute is a chain of hashes, by the real claims,
 worker, lines and files. Prints its figures as JSON; exits with 1 and the reason if a run is not as an undisturbed one.
+
+With --bucket URL the runs are in a bucket, that of a server on loopback say. Times are a 30th, for a request takes its
+time; each worker has a copy of its own, and of four two can't see which processes of this machine have ended.
 """
 
 from __future__ import annotations
@@ -19,17 +22,19 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 from tiny import SUMMARY, tiny_run
 
+from encdec_jax import bucket as buckets
 from encdec_jax import files
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json, write_json
+from encdec_jax.files import read_json, sha256_file, write_json
 from encdec_jax.sweep import claim as claims
-from encdec_jax.sweep import results, worker
+from encdec_jax.sweep import holder, replica, results, scratch, worker
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.signals import interrupts
@@ -46,13 +51,15 @@ def study(folder: Path, runs: int) -> Experiment:
     return Experiment("chaos", folder, "Once?", "causal_lm", {}, [], made, labels)
 
 
-def train(run, folder: Path, *, stop, fence, steps: int, pace: float = 0.02) -> dict | None:
+def train(run, folder: Path, *, stop, fence, steps: int, traces: Path, pace: float = 0.02) -> dict | None:
     """A chain of hashes with lines, checkpoints and a summary, restored and fenced as the host loop does it."""
-    kept = sorted((read_json(path) for path in folder.glob("kept-*.json")), key=lambda one: one["step"])
+    sealed = (folder / "checkpoints").glob("manifest-*.json")
+    paths = [path.with_name(path.name.split("-")[1]) / "kept.json" for path in sealed]
+    kept = sorted(map(read_json, paths), key=lambda one: one["step"])
     first, value, copy = (kept[-1][name] for name in ("step", "value", "lines")) if kept else (0, run_id(run), None)
     fence.check()
     lines = Lines(folder / "metrics.jsonl", first, copy)
-    trace = os.open(folder.parent / f"trace-{folder.name}", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    trace = os.open(traces / f"trace-{folder.name}", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     for step in range(first + 1, steps + 1):
         if stop():
             return None
@@ -65,20 +72,50 @@ def train(run, folder: Path, *, stop, fence, steps: int, pace: float = 0.02) -> 
         if step % EVERY == 0:
             fence.check()
             saved = {"step": step, "value": value, "lines": lines.text}
-            write_json(folder / f"kept-{fence.number}-{step}.json", saved)
+            name, where = f"lease{fence.number}_{step}", folder / "checkpoints"
+            write_json(where / name / "kept.json", saved)
+            write_json(where / f"manifest-{name}-0-of-1.json", {"kept.json": sha256_file(where / name / "kept.json")})
     fence.check()
     summary = {**SUMMARY, "status": "done", "suffix_bits_per_byte": int(value[:8], 16) / 2**32, "updates": steps}
     write_json(folder / "summary.json", {**summary, "lease": fence.number})
-    os.write(trace, b"done\n")
     os.close(trace)
+    if "s3://" not in os.environ["ENCDEC_RUNS"]:  # there, what counts is the object
+        ended(traces, folder.name)
     return summary
 
 
-def hasten(root: Path, skew: float) -> None:
+def ended(traces: Path, identity: str) -> None:
+    """Note that a run got its summary."""
+    trace = os.open(traces / f"trace-{identity}", os.O_APPEND | os.O_WRONLY)
+    os.write(trace, b"done\n")
+    os.close(trace)
+
+
+def hasten(root: Path, skew: float, bucket: bool) -> None:
     """Short times, a clock that is wrong by `skew` seconds, and a disk that refuses while there is a file `refuses`."""
-    claims.BEAT, claims.LIFE, claims.TTL, claims._LOOK, worker.PAUSE = 0.075, 0.6, 0.9, 0.02, 0.05
+    claims.BEAT, claims.LIFE, claims.TTL, claims.LOOK, worker.PAUSE = 0.075, 0.6, 0.9, 0.02, 0.05
     claims.time = lambda: time.time() + skew
     flag = root / "refuses"
+    if bucket:
+        claims.BEAT, claims.LIFE, claims.TTL, claims.LOOK, worker.PAUSE = 0.5, 4.0, 6.0, 0.1, 0.3
+        scratch.PERIOD, replica.FRESH = 0.2, 0.5
+        asking, create = buckets.Bucket._asking, buckets.Bucket.create
+
+        def created(self, key, data):
+            tag = create(self, key, data)
+            if tag is not None and key.endswith("summary.json"):
+                ended(root, key.split("/")[-2])
+            return tag
+
+        @contextmanager
+        def refused(self, what, key):
+            with asking(self, what, key):
+                if flag.exists():
+                    raise OSError(f"can't {what} {key}: the bucket refuses")
+                yield
+
+        buckets.Bucket._asking, buckets.Bucket.create = refused, created
+        return
 
     def refusing(do):
         def done(*given, **named):
@@ -104,18 +141,24 @@ def hasten(root: Path, skew: float) -> None:
     files.os = claims.os = System()
 
 
-def fork(experiment: Experiment, steps: int, random_: random.Random) -> int:
+def fork(experiment: Experiment, place: Path, steps: int, random_: random.Random, bucket: bool) -> int:
     """A worker; gives its pid."""
-    skew = random_.choice((0.0, 0.0, -7200.0, 7200.0))
+    skew, number = random_.choice((0.0, 0.0, -7200.0, 7200.0)), random_.randrange(4)
     pid = os.fork()
     if pid:
         return pid
     code = 3
     try:
-        os.dup2(os.open(experiment.root / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY), 2)
-        hasten(experiment.root, skew)
+        os.dup2(os.open(place / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY), 2)
+        hasten(place, skew, bucket)
+        if bucket:
+            os.environ["XDG_CACHE_HOME"] = str(place / f"home-{number}")
+            if number % 2:
+                (place / f"tmp-{number}").mkdir(exist_ok=True)
+                holder._WITNESSES = place / f"tmp-{number}"
+        pace = 0.1 if bucket else 0.02
         with interrupts() as told:
-            worker.work(experiment, partial(train, steps=steps), told)
+            worker.work(experiment, partial(train, steps=steps, traces=place, pace=pace), told)
         code = 0
     except UserError:
         code = 2
@@ -125,11 +168,41 @@ def fork(experiment: Experiment, steps: int, random_: random.Random) -> int:
         os._exit(code)
 
 
-def disturb(experiment: Experiment, steps: int, workers: int, kills: int, random_: random.Random) -> dict[str, int]:
+def look(experiment: Experiment) -> dict[str, str]:
+    """The states of all runs; those that failed are tried again, as `encdec run` does."""
+    replica.pull(experiment.root, fresh=True)
+    states = {one: run_state(experiment.run_folder(one)).status for one in experiment.runs}
+    for identity, status in states.items():
+        if status == "failed":
+            forgive(experiment.run_folder(identity))
+    return states
+
+
+def lookout(experiment: Experiment, place: Path) -> int:
+    """A process that looks again and again, for one that forks must not talk to a bucket itself; gives its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ["XDG_CACHE_HOME"] = str(place / "home-lookout")
+    while True:
+        try:
+            write_json(place / "states.json", look(experiment))
+        except UserError:
+            traceback.print_exc()
+        time.sleep(0.3)
+
+
+def disturb(
+    experiment: Experiment, place: Path, steps: int, workers: int, kills: int, random_: random.Random, bucket: bool
+) -> dict[str, int]:
     """Work until all is done and all disturbances were made; gives how many of each there were."""
+    if bucket:
+        watcher = lookout(experiment, place)
+        while not (place / "states.json").exists():
+            time.sleep(0.1)
     figures = dict.fromkeys(("kills", "freezes", "stops", "refusals", "lost", "workers"), 0)
     alive: dict[int, float] = {}  # pid -> when it thaws, 0 if it is not frozen
-    refuses, until = experiment.root / "refuses", 0.0
+    refuses, until = place / "refuses", 0.0
     while True:
         for pid in list(alive):
             if os.waitpid(pid, os.WNOHANG)[0]:
@@ -140,18 +213,18 @@ def disturb(experiment: Experiment, steps: int, workers: int, kills: int, random
         if until and time.monotonic() > until:
             refuses.unlink()
             until = 0.0
-        states = {one: run_state(experiment.run_folder(one)).status for one in experiment.runs}
-        for identity, status in states.items():
-            if status == "failed":  # as `encdec run` does
-                forgive(experiment.run_folder(identity))
+        states = read_json(place / "states.json") if bucket else look(experiment)
         over = all(status == "done" for status in states.values())
         if over and not alive:
-            text = (experiment.root / "log").read_text()
+            text = (place / "log").read_text()
+            if bucket:
+                os.kill(watcher, signal.SIGKILL)
+                os.waitpid(watcher, 0)
             if "Traceback" in text:
                 raise AssertionError(text)
             return {**figures, "lost": text.count("the lease was lost")}
         while len(alive) < workers and not over:
-            alive[fork(experiment, steps, random_)] = 0.0
+            alive[fork(experiment, place, steps, random_, bucket)] = 0.0
             figures["workers"] += 1
         awake = [pid for pid, thaws in alive.items() if not thaws]
         what = random_.choices(("kills", "freezes", "stops", "refusals", None), (8, 3, 1, 0.3, 4))[0]
@@ -162,29 +235,33 @@ def disturb(experiment: Experiment, steps: int, workers: int, kills: int, random
                 os.kill(pid, signal.SIGKILL)
             elif what == "freezes":
                 os.kill(pid, signal.SIGSTOP)
-                alive[pid] = time.monotonic() + random_.uniform(0.1, 3.0)  # often beyond the lease's life
+                alive[pid] = time.monotonic() + random_.uniform(0.1, 12.0 if bucket else 3.0)  # often beyond its life
             elif what == "stops":
                 os.kill(pid, signal.SIGTERM)
             elif not until:
                 refuses.touch()
-                until = time.monotonic() + 0.3  # a minute, at this pace
-        time.sleep(random_.uniform(0.0, 0.05))
+                until = time.monotonic() + (2.0 if bucket else 0.3)  # a minute, at this pace
+        time.sleep(random_.uniform(0.0, 0.5 if bucket else 0.05))
 
 
-def differences(experiment: Experiment, steps: int, folder: Path) -> list[str]:
+def differences(experiment: Experiment, steps: int, place: Path) -> list[str]:
     """What is not as in runs that one worker does undisturbed."""
     found = []
+    replica.pull(experiment.root, fresh=True)
+    replica.pull_whole(experiment.root, experiment.runs)
+    alone = place / "undisturbed"
+    alone.mkdir()
     for identity, run in experiment.runs.items():
-        whole = folder / "undisturbed" / identity
-        whole.mkdir(parents=True)
-        train(run, whole, stop=lambda: False, fence=worker.Fence(), steps=steps, pace=0)
+        whole = alone / identity
+        whole.mkdir()
+        train(run, whole, stop=lambda: False, fence=worker.Fence(), steps=steps, traces=alone, pace=0)
         other = experiment.run_folder(identity)
         if (whole / "metrics.jsonl").read_bytes() != (other / "metrics.jsonl").read_bytes():
             found.append(f"{identity}: metrics.jsonl")
         one, two = (read_json(where / "summary.json") for where in (whole, other))
         if {**one, "lease": 0} != {**two, "lease": 0}:
             found.append(f"{identity}: summary.json")
-        trace = (experiment.root / f"trace-{identity}").read_text().split()
+        trace = (place / f"trace-{identity}").read_text().split()
         if trace.count("done") > 1:
             found.append(f"{identity}: done {trace.count('done')} times")
     table = results.collect(experiment)
@@ -193,11 +270,11 @@ def differences(experiment: Experiment, steps: int, folder: Path) -> list[str]:
     return found
 
 
-def late(experiment: Experiment) -> int:
+def late(experiment: Experiment, place: Path) -> int:
     """Steps that a worker made behind one of its successor: frozen between its last look and the write."""
     count = 0
     for identity in experiment.runs:
-        numbers = [int(n) for n in (experiment.root / f"trace-{identity}").read_text().split() if n != "done"]
+        numbers = [int(n) for n in (place / f"trace-{identity}").read_text().split() if n != "done"]
         count += sum(later < earlier for earlier, later in pairwise(numbers))
     return count
 
@@ -208,13 +285,18 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     for name, default in (("workers", 8), ("runs", 200), ("steps", 100), ("kills", 1000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--bucket")
     given = parser.parse_args()
-    os.environ["ENCDEC_RUNS"] = str(given.folder / "runs")
-    experiment = study(given.folder, given.runs)
+    place: Path = given.folder
+    os.environ["ENCDEC_RUNS"] = given.bucket or str(place / "runs")
+    os.environ["XDG_CACHE_HOME"] = os.environ["TMPDIR"] = str(place / "home")
+    experiment = study(place, given.runs)
+    (place / "home").mkdir(parents=True)
     experiment.root.mkdir(parents=True)
-    figures = disturb(experiment, given.steps, given.workers, given.kills, random.Random(given.seed))
-    wrong = differences(experiment, given.steps, given.folder)
-    print(json.dumps({"runs": given.runs, **figures, "late": late(experiment), "wrong": wrong}))
+    random_, bucket = random.Random(given.seed), given.bucket is not None
+    figures = disturb(experiment, place, given.steps, given.workers, given.kills, random_, bucket)
+    wrong = differences(experiment, given.steps, place)
+    print(json.dumps({"runs": given.runs, **figures, "late": late(experiment, place), "wrong": wrong}))
     return 1 if wrong else 0
 
 

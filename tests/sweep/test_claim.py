@@ -32,7 +32,7 @@ def clocks(monkeypatch):
     """What `monotonic` and the clock that goes on in sleep have moved ahead by."""
     ahead = {"monotonic": 0.0, "awake": 0.0}
     monkeypatch.setattr(claims, "monotonic", lambda: time.monotonic() + ahead["monotonic"])
-    monkeypatch.setattr(claims, "_awake", lambda: time.monotonic() + ahead["awake"])
+    monkeypatch.setattr(claims, "awake", lambda: time.monotonic() + ahead["awake"])
     return ahead
 
 

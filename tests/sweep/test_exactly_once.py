@@ -37,6 +37,14 @@ def test_a_thousand_kills(tmp_path):
         kills, seed = kills + found["kills"], seed + 1
 
 
+@pytest.mark.slow
+def test_the_same_with_the_runs_in_a_bucket(tmp_path, s3):
+    given = ("--workers", 8, "--runs", 24, "--steps", 12, "--kills", 30, "--bucket", s3)
+    found = figures(tmp_path / "runs", *given)
+    assert found["wrong"] == []
+    assert found["kills"] > 10
+
+
 def test_the_page_of_faults_names_tests_that_are_there():
     root = Path(__file__).parents[2]
     named = re.findall(r"`(test_\w+)(?:::(test_\w+))?`", (root / "docs/reliability.md").read_text())

@@ -1,0 +1,217 @@
+"""An experiment's runs in a bucket, where ENCDEC_RUNS is one: a copy on this machine's disk of what its verbs read.
+
+    <ENCDEC_RUNS>/<experiment>/
+        state/<run id>/lease.json         who works on the run, and how far it is (`encdec_jax.sweep.tenancy`)
+        state/<run id>/summary.json       of a run that came to its end; error.txt of one that failed
+        runs/<run id>/...                 all else: metrics.jsonl, checkpoints, ... (`encdec_jax.sweep.scratch`)
+        results.parquet, report.html, predictions.json, submissions/, logs/
+
+What runs are in is one listing of `state`, a page for each thousand objects, and one small object for each run that has
+changed since the last look: of runs at work the lease, of those that have ended the summary. The copy is laid out as a
+folder of runs is, so that whoever reads one reads it. Leases of runs at work carry the last lines of the metrics.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from encdec_jax.bucket import Bucket, Listed, bucket
+from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write, bucket_url, read_json, runs_root, write_json
+
+FRESH = 5.0  # seconds that a look is good for
+LEASE = "lease.json"
+SEEN = "seen"  # of a lease: the ends of files of a run at work
+WHOLE = ("config.json", "metrics.jsonl", "suffix_bits.npy")  # that reports read of runs that have ended
+_STATE = (LEASE, "summary.json", "error.txt", "error.previous.txt", "killed.txt")
+_INDEX = ".replica.json"  # what of the bucket each file of the copy is
+_RUN = re.compile(r"[0-9a-f]{12}")
+_AT_ONCE = 16  # requests in flight
+
+
+class Refused(UserError):
+    """A bucket could not be read or written to, though it was asked again for some time: nothing that a run did."""
+
+
+_looked: dict[Path, float] = {}  # root of an experiment -> when it was looked at
+
+
+def holding(path: Path) -> Bucket | None:
+    """The bucket that a file or folder of runs is in; None where it is on a disk."""
+    url = bucket_url("ENCDEC_RUNS")
+    return bucket(url) if url is not None and path.is_relative_to(runs_root()) else None
+
+
+def key_of(path: Path) -> str:
+    """Where in the bucket a file of the copy is."""
+    parts = path.relative_to(runs_root()).parts
+    place = next((i for i, part in enumerate(parts) if _RUN.fullmatch(part)), None)
+    if place is None:
+        return "/".join(parts)
+    kind = "state" if parts[place + 1 :] == () or (parts[-1] in _STATE and len(parts) == place + 2) else "runs"
+    return "/".join((*parts[:place], kind, *parts[place:]))
+
+
+def put(path: Path, data: str | bytes) -> None:
+    """Write a file of runs whole, and where they are in a bucket, the object.
+
+    Raises:
+      UserError: the folder or the bucket can't be written to.
+    """
+    atomic_write(path, data)
+    store = holding(path)
+    if store is not None:
+        with _told():
+            store.write(key_of(path), data.encode() if isinstance(data, str) else data)
+
+
+def put_json(path: Path, value: Any) -> None:
+    """As `put`, of a value as JSON."""
+    put(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file of runs, if it is there."""
+    path.unlink(missing_ok=True)
+    store = holding(path)
+    if store is not None:
+        with _told():
+            store.remove([key_of(path)])
+
+
+def pull(root: Path, fresh: bool = False) -> None:
+    """Copy what has changed of an experiment's states and small files, if it is in a bucket.
+
+    Args:
+      root: of the experiment.
+      fresh: whether to look even where this process has just looked.
+
+    Raises:
+      UserError: the bucket can't be read.
+    """
+    store = holding(root)
+    if store is None or (not fresh and time.monotonic() - _looked.get(root, -FRESH) < FRESH):
+        return
+    with _told(), _alone(root) as index:
+        base = key_of(root)
+        found = store.list(f"{base}/state") | store.list(f"{base}/submissions") | store.beside(base)
+        _copy(store, root, found, index)
+        _looked[root] = time.monotonic()
+
+
+def pull_run(folder: Path) -> None:
+    """As `pull`, of one run; always looks."""
+    store = holding(folder)
+    if store is not None:
+        with _told(), _alone(folder.parent) as index:
+            _copy(store, folder.parent, store.list(key_of(folder)), index, of=f"{key_of(folder)}/")
+
+
+def pull_whole(root: Path, identities: Iterable[str]) -> None:
+    """Copy what reports read of runs that have ended: whole, and once for each end that a run came to."""
+    store = holding(root)
+    if store is None:
+        return
+
+    def copy(identity: str) -> None:
+        for name in WHOLE:
+            found = store.read(key_of(root / identity / name))
+            if found is not None:
+                atomic_write(root / identity / name, found[0])
+
+    with _told(), _alone(root) as index, ThreadPoolExecutor(_AT_ONCE) as threads:
+        ends = {identity: index.get(key_of(root / identity / "summary.json")) for identity in identities}
+        due = [identity for identity, end in ends.items() if end is None or index.get(_whole(identity)) != end]
+        list(threads.map(copy, due))
+        index.update({_whole(one): end for one in due if (end := ends[one]) is not None})
+
+
+def pull_folder(folder: Path) -> None:
+    """Copy all of a folder of an experiment, as its logs."""
+    store = holding(folder)
+    if store is not None:
+        with _told():
+            base = key_of(folder)
+            for key in store.list(base):
+                found = store.read(key)
+                if found is not None:
+                    atomic_write(folder / key.removeprefix(f"{base}/"), found[0])
+
+
+def _copy(store: Bucket, root: Path, found: dict[str, Listed], index: dict[str, str], of: str = "") -> None:
+    """Make the copy what was listed, and the index with it; `of` is what the keys of one run begin with."""
+    base = key_of(root)
+    within = of or f"{base}/"
+    for gone in [key for key in index if key.startswith(within) and key not in found]:
+        _path(root, base, gone).unlink(missing_ok=True)
+        del index[gone]
+    ended = {key.rpartition("/")[0] for key in found if key.endswith("/summary.json")}
+    due = [key for key, one in found.items() if index.get(key) != one.tag]
+    if not of:  # of a run that has ended the summary says all
+        due = [key for key in due if not (key.endswith(f"/{LEASE}") and key.rpartition("/")[0] in ended)]
+
+    def get(key: str) -> None:
+        got = store.read(key)
+        if got is None:  # since the listing
+            return
+        path = _path(root, base, key)
+        if path.name == LEASE and key.rpartition("/")[0] not in ended:
+            index.pop(_whole(path.parent.name), None)
+            with suppress(ValueError, AttributeError, TypeError):
+                for name, end in json.loads(got[0])[SEEN].items():
+                    if name in ("metrics.jsonl", "timing.jsonl", "made_of.json"):
+                        atomic_write(path.with_name(name), str(end))
+        atomic_write(path, got[0])
+        os.utime(path, (found[key].changed, found[key].changed))
+        index[key] = found[key].tag
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(get, due))
+
+
+def _path(root: Path, base: str, key: str) -> Path:
+    """Of the copy of an object; keys are of our own making, and do not leave the folder."""
+    parts = key.removeprefix(f"{base}/").split("/")
+    if parts[0] in ("state", "runs") and len(parts) > 2:
+        parts = parts[1:]
+    if any(part in ("", ".", "..") for part in parts):
+        raise OSError(f"{key} is no name of a file of {base}")
+    return root.joinpath(*parts)
+
+
+def _whole(identity: str) -> str:
+    return f"whole {identity}"
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[dict[str, str]]:
+    """One process of this machine copies an experiment at a time; gives the index, which is kept at the end."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        index: dict[str, str] = {}
+        with suppress(UserError, ValueError, TypeError):
+            index = dict(read_json(root / _INDEX))
+        before = dict(index)
+        try:
+            yield index
+        finally:
+            if index != before:
+                write_json(root / _INDEX, index)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{error.strerror or error}") from error

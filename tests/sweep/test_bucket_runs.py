@@ -1,0 +1,113 @@
+"""`encdec run` with runs and tokens in a bucket: killed, and gone on with on another machine. By moto's S3 server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+from tiny import encdec, environment, write_experiment, write_noise
+
+from encdec_jax.bucket import bucket
+from encdec_jax.files import runs_root
+from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.replica import pull
+from encdec_jax.sweep.store import run_state
+
+SWEEP = """
+from tiny import tiny_run
+
+QUESTION = "Does it work in a bucket?"
+BASELINE = "causal_lm"
+CONFOUNDERS = {}
+PREDICTIONS = []
+
+
+def runs():
+    for seed in (0, 1):
+        yield tiny_run(updates=400, seed=seed)
+"""
+CONFIG = """
+from ml_collections import ConfigDict
+from tiny import tiny_run
+
+from encdec_jax.config import to_dict
+
+
+def get_config():
+    return ConfigDict(to_dict(tiny_run(updates=400)))
+"""
+CLOCKS = ["wall_s", "step_s", "tokens_per_s"]
+
+pytestmark = pytest.mark.slow
+
+
+def table() -> pl.DataFrame:
+    return pl.read_parquet(runs_root() / "study" / "results.parquet").drop(CLOCKS)
+
+
+def begun(store) -> bool:
+    return any("manifest" in key for key in store.list("study/runs"))
+
+
+def test_killed_and_gone_on_with_on_another_machine_gives_the_rows_of_a_disk(s3, folders, monkeypatch):
+    study = write_experiment(folders / "study", SWEEP)
+    write_noise()
+    undisturbed = encdec("run", study, "-j", "1")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    expected = table()
+
+    monkeypatch.setenv("ENCDEC_CACHE", f"{s3}/cache")
+    monkeypatch.setenv("ENCDEC_RUNS", f"{s3}/runs")
+    write_noise()
+    store = bucket(f"{s3}/runs")
+    command = [sys.executable, "-m", "encdec_jax", "run", str(study), "-j", "1"]
+    with subprocess.Popen(command, env=environment(), start_new_session=True, stderr=subprocess.PIPE) as first:
+        while not begun(store):
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.05)
+        workers = subprocess.run(["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=True).stdout
+        for pid in (first.pid, *map(int, workers.split())):
+            os.kill(pid, signal.SIGKILL)
+    pull(load(study).root, fresh=True)
+    assert "done" not in {run_state(load(study).run_folder(one)).status for one in load(study).runs}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "another-home"))
+    ran = encdec("run", study, "-j", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert table().equals(expected)
+    for verb in ("status", "plan", "report", "collect"):
+        done = encdec(verb, study)
+        assert done.returncode == 0, done.stderr
+    assert "2 done" in encdec("status", study).stdout
+    logs = encdec("logs", next(iter(load(study).runs)))
+    assert (logs.returncode, "worker-0" in logs.stdout) == (0, True), logs.stderr
+    assert store.read("study/report.html") is not None
+    assert not [path for path in folders.rglob("*") if path.name == "s3:"]
+    lines = {key: store.read(key)[0] for key in store.list("study/runs") if key.endswith("metrics.jsonl")}
+    for key, text in lines.items():
+        assert text == (folders / "runs" / "study" / key.split("/")[2] / "metrics.jsonl").read_bytes()
+
+
+def test_train_alone_is_gone_on_with_after_a_signal(s3, folders, monkeypatch):
+    write_noise()
+    monkeypatch.setenv("ENCDEC_RUNS", s3)
+    (folders / "one.py").write_text(CONFIG)
+    command = [sys.executable, "-m", "encdec_jax", "train", "one.py"]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        while not begun(bucket(s3)) and not any("manifest" in key for key in bucket(s3).list("single")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert process.returncode == 130, said
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "another-home"))
+    ended = encdec("train", "one.py")
+    assert ended.returncode == 0, ended.stderr
+    assert "goes on behind update" in ended.stderr
+    again = encdec("train", "one.py")
+    assert "this run had ended already" in again.stderr, again.stderr
