@@ -82,7 +82,7 @@ class Bucket:
     def list(self, folder: str) -> dict[str, Listed]:
         """All objects whose keys begin with a folder's name, by their keys."""
         with self._asking("list", folder):
-            return dict(_entry(one) for chunk in self._of.list(self._store, prefix=folder) for one in chunk)
+            return dict(_entry(one) for chunk in self._of.list(self._store, prefix=folder or None) for one in chunk)
 
     def beside(self, folder: str) -> dict[str, Listed]:
         """The objects in a folder itself, not those in folders of it."""

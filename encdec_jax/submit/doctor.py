@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, cache_root, runs_root
+from encdec_jax.files import atomic_write, bucket_url, cache_root, runs_root
 from encdec_jax.submit import jobset, slurm
 from encdec_jax.submit.dispatch import defaults
 from encdec_jax.submit.footprint import footprint
+from encdec_jax.sweep.replica import holding, prove
 from encdec_jax.text import amount, size
 
 SEEN = 60.0  # seconds after which a file must be seen by all: NFS may take as many
@@ -38,6 +39,9 @@ def doctor() -> int:
       UserError: the reason why no run would do well here: folders, other processes, devices, code or a sum.
     """
     root = runs_root()
+    store = holding(root)
+    if store is not None:
+        prove(store)
     _check_folder(root)
     from encdec_jax.train.hosts import first, join, together
 
@@ -55,10 +59,14 @@ def doctor() -> int:
     clocks = [facts["time"] for facts in every]
     skew = max(clocks) - min(clocks)
     say(f"clocks: {skew:.1f} s apart" + (f" (more than {SKEW:g}: set them)" if skew > SKEW else ""))
-    with together():
-        _check_shared(root, first())
-    say(f"runs: {root.absolute()}: shared by {len(every)} processes, atomic, {size(shutil.disk_usage(root).free)} free")
-    say(f"cache: {cache_root()}")
+    free = size(shutil.disk_usage(root).free)
+    if store is None:
+        with together():
+            _check_shared(root, first())
+        say(f"runs: {root.absolute()}: shared by {len(every)} processes, atomic, {free} free")
+    else:
+        say(f"runs: {store.url}: its conditional writes hold; copies go to {root}, {free} free")
+    say(f"cache: {bucket_url('ENCDEC_CACHE') or cache_root()}")
     say(_sum_over_devices())
     return 0
 

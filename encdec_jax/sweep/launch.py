@@ -17,12 +17,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
-from encdec_jax.files import compilation_cache
+from encdec_jax.files import atomic_write, compilation_cache
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import TTL, held_by, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.replica import holding, pull, put, remove
+from encdec_jax.sweep.replica import holding, prove, pull, put
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import RunState, counts, forgive, run_state
@@ -84,9 +84,12 @@ def prepare(experiment: Experiment) -> None:
 
 def check_writable(experiment: Experiment) -> None:
     """Raise a `UserError` unless a run's files can be written."""
+    store = holding(experiment.root)
+    if store is not None:
+        prove(store)
     probe = experiment.root / ".writable"
-    put(probe, bytes(1 << 20))  # as much as a small run leaves
-    remove(probe)
+    atomic_write(probe, bytes(1 << 20))  # as much as a small run leaves
+    probe.unlink()
 
 
 @contextmanager

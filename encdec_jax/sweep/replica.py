@@ -18,6 +18,7 @@ import json
 import os
 import re
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -86,6 +87,31 @@ def remove(path: Path) -> None:
     if store is not None:
         with _told():
             store.remove([key_of(path)])
+
+
+def prove(store: Bucket) -> None:
+    """Check that a bucket can be written to, and that its conditional writes are what leases need.
+
+    Raises:
+      UserError: they are not: a store that does not know them writes whatever is asked of it.
+    """
+    key = f".probe-{uuid.uuid4().hex}"
+    with _told():
+        first = store.create(key, b"first")
+        twice = store.create(key, b"second")
+        second = None if first is None else store.replace(key, b"second", first)
+        stale = None if first is None else store.replace(key, b"third", first)
+        there = store.read(key)
+        store.remove([key])
+    wrong = (
+        "an object that is there could be created again" if twice is not None else
+        "an object could not be replaced in the state that it was in" if first is None or second is None else
+        "an object could be replaced in a state that it was no longer in" if stale is not None else
+        "an object does not read as it was written" if there is None or there[0] != b"second" else
+        None
+    )  # fmt: skip
+    if wrong is not None:
+        raise UserError(f"{store.url} is not accepted for runs: {wrong}, so that two could claim one run")
 
 
 def pull(root: Path, fresh: bool = False) -> None:

@@ -30,6 +30,12 @@ def test_a_folder_that_is_none_is_refused_before_jax_is_asked(folders, monkeypat
         doctor()
 
 
+def test_a_bucket_is_asked_for_what_claims_need(s3, folders, monkeypatch, capsys):
+    monkeypatch.setenv("ENCDEC_RUNS", s3)
+    assert doctor() == 0
+    assert f"runs: {s3}: its conditional writes hold" in capsys.readouterr().out
+
+
 def test_processes_that_differ_are_named():
     ward._check_same("code", ["a", "a"])
     with pytest.raises(UserError, match="code differs between processes 0 and 2 of this job: a, and b"):

@@ -15,6 +15,7 @@ from encdec_jax.files import atomic_write, runs_root, sha256_file, write_json
 from encdec_jax.submit.watch import watched
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.launch import check_writable
 from encdec_jax.sweep.replica import key_of, pull, pull_run, pull_whole, put_json
 from encdec_jax.sweep.results import collect
 from encdec_jax.sweep.scratch import scratch
@@ -232,6 +233,21 @@ def test_a_run_that_raises_leaves_its_sealed_checkpoints(study, monkeypatch):
     with pytest.raises(ZeroDivisionError), claim(folder, lost) as lease, scratch(run, folder, lease) as here:
         raising()
     assert not here.exists()
+
+
+def test_a_store_without_conditional_writes_is_refused_before_anything_runs(study, monkeypatch):
+    check_writable(study)
+    assert not [key for key in bucket(runs_url()).list("") if "probe" in key]
+    put = Bucket._put
+    for ignored, told in (("create", "created again"), ("update", "no longer in")):
+
+        def heedless(self, key, data, mode, refused, ignored=ignored):
+            mode = "overwrite" if (mode == "create") == (ignored == "create") else mode
+            return put(self, key, data, mode, refused)
+
+        monkeypatch.setattr(Bucket, "_put", heedless)
+        with pytest.raises(UserError, match=told):
+            check_writable(study)
 
 
 def test_no_secret_enters_a_bucket_or_its_copy(study, s3):
