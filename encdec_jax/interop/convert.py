@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,16 +21,15 @@ from encdec_jax.files import read_json, write_json
 from encdec_jax.interop import tensors
 from encdec_jax.interop.family import HFFamily
 from encdec_jax.interop.huggingface import FAMILIES
-from encdec_jax.model import declare
+from encdec_jax.interop.stored import from_tensors, same_bits, to_tensors, unused_by
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.model.param import Param, leaves
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
 KEPT = "hf.json"  # beside a run's config.json: what its parameters don't say of the model that it was made of
+UNUSED = "hf-unused.safetensors"  # and the tensors that enter nothing here
 HEAD = "lm_head.weight"
-Values = dict[tuple[str, ...], np.ndarray]
 
 
 def from_hf(source: Path, folder: Path) -> ModelConfig:
@@ -52,7 +50,9 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         kind = data.get("model_type") if isinstance(data, dict) else None
         require(kind in FAMILIES, f"{source / 'config.json'}: model_type", kind, "one of " + ", ".join(FAMILIES))
         family, held = FAMILIES[str(kind)], tensors.read(source)
-        apart = HEAD in held and not _equal(held[HEAD], held.get(family.same[HEAD]))
+        bare = "" if any(name.startswith(family.prefix) for name in held) else family.prefix
+        held = {bare + name: tensor for name, tensor in held.items()}
+        apart = HEAD in held and not same_bits(held[HEAD], held.get(family.same.get(HEAD, "")))
         try:
             config = family.read(data, apart)
         except UserError as error:
@@ -63,8 +63,11 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         for path, leaf in nnx.to_flat_state(state.params):
             leaf[...] = values[tuple(map(str, path))]
         write_json(made / "config.json", to_dict(run))
-        dtypes = {name: tensor.dtype.name for name, tensor in held.items() if not _unused(family, name)}
-        write_json(made / KEPT, {"config": data, "dtypes": dtypes})
+        unused = {name: tensor for name, tensor in held.items() if unused_by(family, name)}
+        dtypes = {name: tensor.dtype.name for name, tensor in held.items() if name not in unused}
+        write_json(made / KEPT, {"config": data, "dtypes": dtypes, "bare": bare})
+        if unused:
+            tensors.write(made / UNUSED, unused)
         saver = Checkpoints(made / "checkpoints")
         saver.save(0, state, {})
         saver.close()
@@ -81,7 +84,9 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
     """
     with _made(folder) as made:
         run, params = restore(source)
-        kept = read_json(source / KEPT) if (source / KEPT).exists() else {"config": {}, "dtypes": {}}
+        kept: dict[str, Any] = {"config": {}, "dtypes": {}, "bare": ""}
+        if (source / KEPT).exists():
+            kept |= read_json(source / KEPT)
         family, config, data = family_of(run.model)
         values = {tuple(map(str, path)): np.asarray(leaf[...]) for path, leaf in nnx.to_flat_state(params)}
         found = to_tensors(family, config, values)
@@ -89,53 +94,12 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
             if name in kept["dtypes"] and name not in found:
                 found[name] = found[of]
         found = {name: one.astype(np.dtype(_dtype(kept["dtypes"].get(name)))) for name, one in found.items()}
-        tensors.write(made / tensors.ONE, found)
+        unused = tensors.read_file(source / UNUSED) if kept["config"] and (source / UNUSED).exists() else {}
+        tensors.write(made / tensors.ONE, {name.removeprefix(kept["bare"]): x for name, x in (found | unused).items()})
         # Numbers that the file left to the library's defaults stay so: what was read is written again.
         merged = kept["config"] or {**data, "pad_token_id": 0, "eos_token_id": 1}
         (made / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
     return config
-
-
-def from_tensors(family: HFFamily, config: ModelConfig, held: Mapping[str, np.ndarray], where: str) -> Values:
-    """Parameters by path, float32, of tensors by name; `where` they are from is said in messages."""
-    declared, wanted = dict(leaves(declare.model(config))), list(family.tensors(config))
-    known = {name for name, _, _ in wanted}
-    missing = [name for name in known if name not in held]
-    unknown = [name for name in held if name not in known | {*family.same} and not _unused(family, name)]
-    shaped = []
-    for name, path, _ in wanted:
-        if name in held and held[name].shape != (shape := _stored(declared[path])):
-            shaped.append(f"{name} is {held[name].shape} where the configuration says {shape}")
-    differing = [name for name, of in family.same.items() if name in held and name not in known and of in held]
-    differing = [name for name in differing if not _equal(held[name], held[family.same[name]])]
-    lists = {"missing": missing, "unknown": unknown, "of another shape": shaped, "not the copy it should be": differing}
-    wrong = [f"{what}: {', '.join(sorted(names))}" for what, names in lists.items() if names]
-    if wrong:
-        raise UserError(f"{where}: tensors {'; '.join(wrong)}")
-    parts: dict[tuple[str, ...], list[np.ndarray]] = {}
-    for name, path, _ in wanted:  # layers in order
-        tensor = held[name].astype(np.float32)
-        parts.setdefault(path, []).append(tensor.T if declared[path].role == "matrix" else tensor)
-    return {path: np.stack(found).reshape(declared[path].shape) for path, found in parts.items()}
-
-
-def to_tensors(family: HFFamily, config: ModelConfig, values: Values) -> dict[str, np.ndarray]:
-    """Tensors by name, float32, of parameters by path."""
-    declared, found = dict(leaves(declare.model(config))), {}
-    for name, path, layer in family.tensors(config):
-        value = values[path] if layer is None else values[path][layer]
-        shape = _stored(declared[path])
-        found[name] = value.reshape(shape[::-1]).T if declared[path].role == "matrix" else value
-    return found
-
-
-def _stored(param: Param) -> tuple[int, ...]:
-    """The shape of a parameter's tensor, of one layer: matrices as [outputs, inputs]."""
-    shape = param.shape[1:] if param.axes[0] == "layers" else param.shape
-    if param.role != "matrix":
-        return shape
-    inputs = param.fan_in
-    return int(np.prod(shape)) // inputs, inputs
 
 
 def family_of(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any]]:
@@ -172,16 +136,8 @@ def _canonical(config: ModelConfig) -> ModelConfig:
     return replace(config, decoder=decoder, tie=one.get(config.tie, config.tie))  # type: ignore[arg-type]
 
 
-def _unused(family: HFFamily, name: str) -> bool:
-    return name in family.unused or re.sub(r"\.\d+\.", ".{i}.", name) in family.unused
-
-
 def _dtype(name: str | None) -> np.dtype:
     return {dtype.name: dtype for dtype in tensors.DTYPES.values()}[name or "float32"]
-
-
-def _equal(one: np.ndarray, other: np.ndarray | None) -> bool:
-    return other is not None and one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 @contextmanager

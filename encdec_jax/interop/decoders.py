@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from encdec_jax.errors import require
-from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types
+from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types, linear
 from encdec_jax.model.config import ModelConfig, StackConfig
 
 _BLOCK: dict[str, Path] = {
@@ -37,7 +37,10 @@ _WHOLE: dict[str, Path] = {
 
 def _names(config: ModelConfig) -> dict[str, Path]:
     block = _BLOCK | (_SANDWICH if config.norm == "sandwich" else _PRE)
-    return _WHOLE | {f"model.layers.{{i}}.{name}.weight": ("decoder", *path) for name, path in block.items()}
+    found = {f"model.layers.{{i}}.{name}.weight": ("decoder", *path) for name, path in block.items()}
+    for name, (sub, matrix) in _BLOCK.items():
+        found |= linear(f"model.layers.{{i}}.{name}", "decoder", sub, matrix) if name.endswith("proj") else {}
+    return _WHOLE | found
 
 
 def stack(fields: Fields, window: int = 0, global_every: int = 0) -> StackConfig:
@@ -53,8 +56,6 @@ def stack(fields: Fields, window: int = 0, global_every: int = 0) -> StackConfig
 
 
 def _decoder(fields: Fields, size: StackConfig, **parts: Any) -> ModelConfig:
-    for name in ("attention_bias", "mlp_bias"):
-        fields.only(name, False)
     tie = "all" if fields.flag("tie_word_embeddings") else "inputs"
     vocab, epsilon = fields.whole("vocab_size"), fields.number("rms_norm_eps")
     return ModelConfig("causal_lm", vocab, size, tie=tie, norm_epsilon=epsilon, **parts)  # type: ignore[arg-type]
@@ -70,6 +71,7 @@ _LLAMA: dict[str, Any] = {
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
 }
+_QWEN2 = {**_LLAMA, "vocab_size": 151_936, "intermediate_size": 22_016, "use_sliding_window": False}
 _MISTRAL = {**_LLAMA, "intermediate_size": 14_336, "num_key_value_heads": 8, "sliding_window": 4096}
 _QWEN3 = {
     **_LLAMA,
@@ -81,31 +83,43 @@ _QWEN3 = {
 }
 
 
+def _silu(fields: Fields, size: StackConfig, **parts: Any) -> ModelConfig:
+    fields.only("hidden_act", "silu")
+    return _decoder(fields, size, rope_theta=fields.rope(), embedding="unscaled", **parts)
+
+
+def _biased(fields: Fields) -> str:
+    return "all" if fields.flag("attention_bias") else "none"
+
+
 def _llama(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     """Llama 1 to 3 (arXiv 2302.13971, 2407.21783), without scaling of RoPE."""
     fields = Fields(data, **_LLAMA)
-    fields.only("hidden_act", "silu")
-    return _decoder(fields, stack(fields), rope_theta=fields.rope(), embedding="unscaled")
+    return _silu(fields, stack(fields), attention_bias=_biased(fields), mlp_bias=fields.flag("mlp_bias"))
+
+
+def _qwen2(data: Mapping[str, Any], apart: bool) -> ModelConfig:
+    """Qwen 2 (arXiv 2407.10671): Llama with biases of queries, keys and values; without windows."""
+    fields = Fields(data, **_QWEN2)
+    fields.only("use_sliding_window", False)
+    return _silu(fields, stack(fields), attention_bias="qkv")
 
 
 def _mistral(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     """Mistral (arXiv 2310.06825): Llama, where each layer may have a window."""
     fields = Fields(data, **_MISTRAL)
-    fields.only("hidden_act", "silu")
     window = 0 if data.get("sliding_window", 4096) is None else fields.whole("sliding_window")
-    return _decoder(fields, stack(fields, window), rope_theta=fields.rope(), embedding="unscaled")
+    return _silu(fields, stack(fields, window))
 
 
 def _qwen3(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     """Qwen 3 (arXiv 2505.09388): Llama with norms of queries and keys, whose scales are learned; without windows."""
     fields = Fields(data, **_QWEN3)
-    fields.only("hidden_act", "silu")
     fields.only("use_sliding_window", False)
-    theta = fields.rope()
-    return _decoder(fields, stack(fields), rope_theta=theta, embedding="unscaled", qk_scaled_norm=True)
+    return _silu(fields, stack(fields), attention_bias=_biased(fields), qk_scaled_norm=True)
 
 
-_GEMMA: dict[str, Any] = {
+GEMMA: dict[str, Any] = {
     **_COMMON,
     "vocab_size": 256_000,
     "hidden_size": 2304,
@@ -123,8 +137,8 @@ _GEMMA: dict[str, Any] = {
     "rope_theta": 10_000.0,
     "use_bidirectional_attention": False,
 }
-_GEMMA3 = {
-    **_GEMMA,
+GEMMA3 = {
+    **GEMMA,
     "vocab_size": 262_208,
     "attn_logit_softcapping": None,
     "final_logit_softcapping": None,
@@ -136,6 +150,7 @@ _GEMMA3 = {
 
 def gemma_parts(fields: Fields, head_dim: int) -> dict[str, Any]:
     """What all Gemmas of the second generation and later are made of: fields of the model."""
+    fields.only("attention_bias", False)
     fields.only("hidden_activation", "gelu_pytorch_tanh")
     scalar = fields.number("query_pre_attn_scalar")
     return {
@@ -150,7 +165,7 @@ def gemma_parts(fields: Fields, head_dim: int) -> dict[str, Any]:
 
 def _gemma2(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     """Gemma 2 (arXiv 2408.00118): caps, and a window in every other layer."""
-    fields = Fields(data, **_GEMMA)
+    fields = Fields(data, **GEMMA)
     fields.only("use_bidirectional_attention", False)
     size = stack(fields, *fields.windows(fields.whole("num_hidden_layers"), 2))
     return _decoder(fields, size, rope_theta=fields.rope(), **gemma_parts(fields, size.head_dim))
@@ -158,7 +173,7 @@ def _gemma2(data: Mapping[str, Any], apart: bool) -> ModelConfig:
 
 def _gemma3(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     """Gemma 3's decoder (arXiv 2503.19786): norms of queries and keys for caps, and a base of RoPE for windows."""
-    fields = Fields(data, **_GEMMA3)
+    fields = Fields(data, **GEMMA3)
     fields.only("use_bidirectional_attention", False)
     size = stack(fields, *fields.windows(fields.whole("num_hidden_layers"), fields.whole("sliding_window_pattern")))
     parts = gemma_parts(fields, size.head_dim)
@@ -201,6 +216,10 @@ def _written(kind: str, cls: str, config: ModelConfig) -> dict[str, Any]:
         "bos_token_id": None,
         **size_fields(config.decoder),
     }
+    if kind in ("llama", "qwen3"):
+        found["attention_bias"] = config.attention_bias != "none"
+    if kind == "llama":
+        found["mlp_bias"] = config.mlp_bias
     if kind == "mistral":
         found["sliding_window"] = config.decoder.window or None
     if kind.startswith("gemma"):
@@ -211,7 +230,7 @@ def _written(kind: str, cls: str, config: ModelConfig) -> dict[str, Any]:
 
 
 def _of(kind: str, cls: str, read: Callable[[Mapping[str, Any], bool], ModelConfig]) -> HFFamily:
-    unused = ("model.layers.{i}.self_attn.rotary_emb.inv_freq",)  # of old files: RoPE's frequencies
+    unused = ("model.layers.*.self_attn.rotary_emb.inv_freq",)  # of old files: RoPE's frequencies
     same = {"lm_head.weight": "model.embed_tokens.weight"}
     return HFFamily(read, partial(_written, kind, cls), _names, same, unused)
 
@@ -219,6 +238,7 @@ def _of(kind: str, cls: str, read: Callable[[Mapping[str, Any], bool], ModelConf
 DECODERS: dict[str, HFFamily] = {
     "llama": _of("llama", "LlamaForCausalLM", _llama),
     "mistral": _of("mistral", "MistralForCausalLM", _mistral),
+    "qwen2": _of("qwen2", "Qwen2ForCausalLM", _qwen2),
     "qwen3": _of("qwen3", "Qwen3ForCausalLM", _qwen3),
     "gemma2": _of("gemma2", "Gemma2ForCausalLM", _gemma2),
     "gemma3_text": _of("gemma3_text", "Gemma3ForCausalLM", _gemma3),

@@ -1,8 +1,9 @@
 """A family of models as Hugging Face stores it: how config.json is read, and which tensor is which parameter. No jax.
 
 A row of a family's table is the name of a tensor, with {i} for the number of the layer, and the path of the parameter
-without the place of its block. Rows whose parameter a model does not have are of others of the family. A matrix is
-stored [outputs, inputs] there, and here with its inputs first, heads and head_dim apart.
+without the place of its block; or the paths of several, whose outputs are stored one behind the other. Rows whose
+parameter a model does not have are of others of the family. A matrix is stored [outputs, inputs] there, and here with
+its inputs first, heads and head_dim apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.param import leaves
 
 Path = tuple[str, ...]
+Row = Path | tuple[Path, ...]
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
@@ -30,26 +32,45 @@ class HFFamily:
       write: what of config.json a model decides.
       names: its table.
       same: tensors that are others' copies, by name.
-      unused: tensors that are stored and enter nothing; {i} stands for any number.
+      prefix: of names that files of the library's model without a head leave out.
+      inputs_first: matrices are stored [inputs, outputs].
+      rows: tensors that are stored as one row.
+      unused: tensors that are stored and enter nothing, * standing for anything.
     """
 
     read: Callable[[Mapping[str, Any], bool], ModelConfig]
     write: Callable[[ModelConfig], dict[str, Any]]
-    names: Callable[[ModelConfig], Mapping[str, Path]]
+    names: Callable[[ModelConfig], Mapping[str, Row]]
     same: Mapping[str, str]
     unused: tuple[str, ...] = ()
+    inputs_first: bool = False
+    rows: tuple[str, ...] = ()
+    prefix: str = ""
 
-    def tensors(self, config: ModelConfig) -> Iterator[tuple[str, Path, int | None]]:
-        """(name, path, place among the layers that are stacked there, None for no layer's) of each tensor."""
+    def tensors(self, config: ModelConfig) -> Iterator[tuple[str, tuple[Path, ...], int | None]]:
+        """(name, paths, place among the layers that are stacked there, None for no layer's) of each tensor."""
         declared, stacks = dict(leaves(declare.model(config))), plans(config)
-        for name, path in self.names(config).items():
+        for name, row in self.names(config).items():
+            paths = tuple(one for one in row if isinstance(one, tuple)) or (tuple(map(str, row)),)
             if "{i}" not in name:
-                if path in declared:
-                    yield name, path, None
+                if declared.keys() >= {*paths}:
+                    yield name, paths, None
                 continue
-            for i, (slot, place) in enumerate(layers(stacks[path[0]]) if path[0] in stacks else ()):
-                if (whole := (path[0], *slot, *path[1:])) in declared:
+            side = paths[0][0]
+            for i, (slot, place) in enumerate(layers(stacks[side]) if side in stacks else ()):
+                whole = tuple((side, *slot, *path[1:]) for path in paths)
+                if declared.keys() >= {*whole}:
                     yield name.format(i=i), whole, place
+
+
+def linear(name: str, *path: str) -> dict[str, Path]:
+    """Rows of a matrix and its bias."""
+    return {f"{name}.weight": path, f"{name}.bias": (*path[:-1], f"{path[-1]}_bias")}
+
+
+def norm(name: str, *path: str) -> dict[str, Path]:
+    """Rows of a norm's scale and its bias."""
+    return {f"{name}.weight": (*path, "scale"), f"{name}.bias": (*path, "bias")}
 
 
 def layers(plan: Plan) -> Iterator[tuple[Path, int]]:
@@ -67,6 +88,13 @@ class Fields:
 
     def __init__(self, data: Mapping[str, Any], **defaults: Any) -> None:
         self._data, self._defaults = data, defaults
+
+    def within(self, name: str, **defaults: Any) -> Fields:
+        """The fields of an object in the file."""
+        found = self._data.get(name)
+        require(isinstance(found, dict), name, found, "an object with named fields")
+        assert isinstance(found, dict)
+        return Fields(found, **defaults)
 
     def __getitem__(self, name: str) -> Any:
         found = self._data.get(name)

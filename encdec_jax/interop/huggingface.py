@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from encdec_jax.interop.bart import BARTS
 from encdec_jax.interop.decoders import DECODERS
 from encdec_jax.interop.family import HFFamily
+from encdec_jax.interop.gpt2 import GPT2
 from encdec_jax.interop.t5 import T5S
+from encdec_jax.interop.t5gemma import T5GEMMAS
 
-FAMILIES: dict[str, HFFamily] = T5S | DECODERS
+FAMILIES: dict[str, HFFamily] = T5S | T5GEMMAS | BARTS | DECODERS | {"gpt2": GPT2}

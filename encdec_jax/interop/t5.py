@@ -1,4 +1,4 @@
-"""T5, T5 1.1 and mT5 as Hugging Face stores them. No jax here."""
+"""T5, T5 1.1, UL2, mT5 and UMT5 as Hugging Face stores them. No jax here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEFAULTS: dict[str, Any] = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
 }
-_MULTILINGUAL = {
+_MULTILINGUAL: dict[str, Any] = {
     "vocab_size": 250_112,
     "d_ff": 1024,
     "num_layers": 8,
@@ -33,7 +33,7 @@ _MULTILINGUAL = {
 }
 
 
-def _t5(data: Mapping[str, Any], apart: bool, **defaults: Any) -> ModelConfig:
+def _t5(data: Mapping[str, Any], apart: bool, position: Any = "t5", **defaults: Any) -> ModelConfig:
     """T5 (arXiv 1910.10683): biases of distance, scores that are not scaled, RMSNorm, and no biases else.
 
     Of T5 1.0 the head is the embedding table, times d_model^-0.5; T5 1.1 has one of its own, and no factor. The library
@@ -54,7 +54,7 @@ def _t5(data: Mapping[str, Any], apart: bool, **defaults: Any) -> ModelConfig:
         encoder=size,
         mlp=fields.one_of("feed_forward_proj", _FORWARD),
         tie="inputs" if apart else "all",
-        position="t5",
+        position=position,
         score_scale=1.0,
         embedding="plain",
         norm_epsilon=fields.number("layer_norm_epsilon"),
@@ -68,15 +68,21 @@ def _mt5(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     return _t5({**data, "scale_decoder_outputs": False}, apart, **_MULTILINGUAL)
 
 
+def _umt5(data: Mapping[str, Any], apart: bool) -> ModelConfig:
+    """UMT5 (arXiv 2304.09151): mT5 with a table of biases for each layer, and with the factor where T5 has it."""
+    return _t5(data, apart, "t5_by_layer", **_MULTILINGUAL)
+
+
 def _t5_config(config: ModelConfig) -> dict[str, Any]:
     stack, apart = config.decoder, config.tie != "all"
     forward = {ours: theirs for theirs, ours in _FORWARD.items()}
     require(config.mlp in forward, "model.mlp", config.mlp, "one of " + ", ".join(forward))
     require(config.encoder is not None, "model.arch", config.arch, "enc_dec")
     assert config.encoder is not None
+    kind = "UMT5" if config.position == "t5_by_layer" else "T5"
     return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
+        "architectures": [f"{kind}ForConditionalGeneration"],
+        "model_type": kind.lower(),
         "is_encoder_decoder": True,
         "vocab_size": config.vocab_size,
         "d_model": stack.d_model,
@@ -110,6 +116,7 @@ def _t5_names(config: ModelConfig) -> dict[str, Path]:
             found[f"{layer}.layer_norm.weight"] = (side, f"{ours}_norm", "scale")
         bias = f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
         found[bias] = (side, "positions", "t5", "bias")
+        found[bias.replace("block.0", "block.{i}")] = (side, "attn", "bias")
         found[f"{side}.final_layer_norm.weight"] = (side, "norm", "scale")
     return found | {"lm_head.weight": ("head", "table")}
 
@@ -121,4 +128,4 @@ _T5 = HFFamily(
     dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"), "shared.weight"),
     ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",),
 )
-T5S: dict[str, HFFamily] = {"t5": _T5, "mt5": replace(_T5, read=_mt5)}
+T5S: dict[str, HFFamily] = {"t5": _T5, "mt5": replace(_T5, read=_mt5), "umt5": replace(_T5, read=_umt5)}

@@ -32,7 +32,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
         require(all(inside), str(folder / INDEX), files, "files that stand beside it")
         found: dict[str, np.ndarray] = {}
         for file in files:
-            held = _read(folder / file)
+            held = read_file(folder / file)
             lost = sorted(name for name, place in where.items() if place == file and name not in held)
             require(not lost, str(folder / file), lost, "the tensors that the index says are in it")
             found |= held
@@ -41,10 +41,15 @@ def read(folder: Path) -> dict[str, np.ndarray]:
         pickles = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         why = "; a pickle may run code and is not read: save it as safetensors first" if pickles else ""
         raise UserError(f"{folder} holds no {ONE} and no {INDEX}{why}")
-    return _read(folder / ONE)
+    return read_file(folder / ONE)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_file(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of one file.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
     import safetensors
 
     try:

@@ -168,7 +168,7 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     states: States = "layer" if arch.by_layer else "final"
     window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
     position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
-    own = [Reads(name, name, "own", _own(config, name, window), position) for name in scope.streams]
+    own = [Reads(name, name, "own", _own(config, name, window, size.ahead), position) for name in scope.streams]
     memory = [Reads("target", "source", states, Full(), _across(config, position))] if from_source else []
     if arch.joins == "merged":
         merged = _sub(config, "attn", Attention((*own, *memory)))
@@ -285,9 +285,10 @@ def _sub(config: ModelConfig, name: str, layer: Sublayer) -> Sub:
     return Sub(name, layer, in_norm=norm, branch_norm=f"{name}_branch_norm" if config.norm == "sandwich" else None)
 
 
-def _own(config: ModelConfig, stream: StreamName, window: int) -> Sees:
+def _own(config: ModelConfig, stream: StreamName, window: int, ahead: int) -> Sees:
     """What the queries of a stream see of it."""
     arch = config.choices
     if not arch.source_open or (arch.own_stream and stream == "target"):
         return Causal(window)
-    return Full(window) if arch.own_stream else Prefix(window)
+    kind, ahead = Full if arch.own_stream else Prefix, ahead if window else 0
+    return kind(window, ahead)

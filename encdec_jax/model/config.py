@@ -25,6 +25,8 @@ class StackConfig:
       head_dim: width of a head, free of d_model / n_heads; an even number with RoPE.
       d_ff: width inside the MLP, at least 1.
       window: keys less than so many positions away are all that self-attention sees; at least 1, or 0 for no limit.
+      ahead: keys behind the query, where it sees such, are seen so many positions farther than those in front of it
+        (T5Gemma 2's encoder: 1); 0 without a window.
       global_every: the last of so many layers sees all the same; at least 1, or 0 for none.
       cross_every: the last of so many layers reads the source, the others don't; at least 1.
       distinct: layers that have weights of their own; those behind them repeat these in turn, with the same weights
@@ -41,6 +43,7 @@ class StackConfig:
     global_every: Annotated[int, Range(0, 2**16)] = later(0)
     cross_every: Annotated[int, Range(1, 2**16)] = later(1)
     distinct: Annotated[int, Range(0, 10_000)] = later(0)
+    ahead: Annotated[int, Range(0, 2**24)] = later(0)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -54,6 +57,8 @@ class StackConfig:
         require(divides, "distinct", self.distinct, f"0, or a divisor of n_layers = {self.n_layers}")
         limited = self.window > 0 or self.global_every == 0
         require(limited, "global_every", self.global_every, "0, because without a window every layer sees all")
+        limited = self.window > 0 or self.ahead == 0
+        require(limited, "ahead", self.ahead, "0, because without a window every key is seen")
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,14 @@ class ModelConfig:
       norm_kind: RMSNorm, or LayerNorm with a bias, or without one.
       norm_epsilon: above 0. What is added to the mean square under every norm's root.
       zero_centred: learned scales of norms are held less 1, and begin at 0 (Gemma).
-      position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1); ALiBi
-        (arXiv 2108.12409); a learned or a sinusoidal vector that is added to embeddings, or a sinusoidal one of a
-        position that begins anew behind the source ('separate'); or not at all. Biases are of
+      position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1)
+        or a layer (UMT5, arXiv 2304.09151); ALiBi (arXiv 2108.12409); a learned or a sinusoidal vector that is added to
+        embeddings, the learned one scaled as they are (`embedding`), or not, or a sinusoidal one of a position that
+        begins anew behind the source ('separate'); or not at all. Biases are of
         self-attention alone.
       cross_position: the same of cross-attention and of merged keys of the source, if it is not as `position`.
+      target_positions: whether positions of the target go on behind its source's, or begin at 0 again, where the source
+        has a stream of its own (BART; T5Gemma 2, arXiv 2512.14856).
       qk_scaled_norm: RMSNorm of queries and keys over head_dim with a learned scale for either (Qwen 3).
       v_norm: parameter-free RMSNorm of values over head_dim (RedLLM).
       mixed_norm: and of what each head mixed of them, before the output's matrix (RedLLM; its encoder-decoder alone).
@@ -103,6 +111,7 @@ class ModelConfig:
         multiple of 4.
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
       position_rows: at least 1. Of learned absolute positions; a token behind them has a loss that is no number.
+      position_offset: at least 0. The row of position 0 (BART: 2).
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
       attention_bias: which projections of attention have a bias: none, those of queries, keys and values (Qwen 2, arXiv
         2407.10671), or the output's too (GPT-2).
@@ -138,9 +147,12 @@ class ModelConfig:
     base_width: Annotated[int, Range(0, 2**20)] = later(0)
     norm: Literal["pre", "post", "sandwich"] = "pre"
     norm_kind: Literal["rms", "layer", "layer_unbiased"] = later("rms")
-    position: Literal["rope", "t5", "alibi", "learned", "sinusoidal", "separate", "none"] = "rope"
+    position: Literal[
+        "rope", "t5", "t5_by_layer", "alibi", "learned", "learned_unscaled", "sinusoidal", "separate", "none"
+    ] = "rope"
     cross_position: Literal["same", "rope", "none"] = later("same")
     block: str = later("standard")
+    target_positions: Literal["behind", "restart"] = later("behind")
     qk_scaled_norm: bool = later(False)
     v_norm: bool = later(False)
     mixed_norm: bool = later(False)
@@ -151,6 +163,7 @@ class ModelConfig:
     position_buckets: Annotated[int, Range(4, 2**16)] = later(32)
     position_range: Annotated[int, Range(5, 2**24)] = later(128)
     position_rows: Annotated[int, Range(1, 2**24)] = later(1024)
+    position_offset: Annotated[int, Range(0, 2**24)] = later(0)
     norm_epsilon: Annotated[float, Range(0, 1, above=True)] = later(1e-6)
     zero_centred: bool = later(False)
     local_theta: Annotated[float, Range(0)] = later(0.0)
@@ -181,6 +194,12 @@ class ModelConfig:
         )  # keys that are made for the target alone
         same = final or self.cross_position in ("same", self.position)
         require(same or self.choices.joins != "merged", "model.cross_position", self.cross_position, accepted)
+        apart = self.choices.own_stream or self.target_positions == "behind"
+        accepted = f"'behind', because in {self.arch} source and target are one stream"
+        require(apart, "model.target_positions", self.target_positions, accepted)
+        once = self.position != "separate" or self.target_positions == "behind"
+        accepted = "'behind', because those of model.position 'separate' begin again by themselves"
+        require(once, "model.target_positions", self.target_positions, accepted)
         if not self.choices.own_encoder:
             require(self.encoder is None, "model.encoder", "a stack", f"None: {self.arch} has one stack of blocks")
             return

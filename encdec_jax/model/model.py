@@ -21,7 +21,7 @@ from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
 from encdec_jax.model.sees import fused
 from encdec_jax.model.stack import Aux, Emit, Ran, Stack, normed
-from encdec_jax.model.streams import Stream, restarted
+from encdec_jax.model.streams import Stream, opened, restarted
 
 
 class Model(nnx.Module):
@@ -172,6 +172,10 @@ class Model(nnx.Module):
     ) -> Ran:
         read = reading(self.config)
         by_layer = read is not None and read.every > 0 and states is not None
+        if self.config.target_positions == "restart":
+            assert source is not None
+            target = restarted(target, opened(source))
+            cache = None if cache is None else cache._replace(stream=restarted(cache.stream, opened(source)))
         views = self._views(self.decoder, "target", target, source, cache)
         emit: Emit | None = None if cache is None else "keys"
         x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream))

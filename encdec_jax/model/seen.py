@@ -22,7 +22,7 @@ class View(NamedTuple):
     Attributes:
       mask: bool [batch, queries, keys], or the pattern of it that splash attention takes.
       query, key: (cos, sin) of RoPE for either, each [batch, length, 1, head_dim / 2]; None where nothing is rotated.
-      bias: float32, added to the scores, [batch, n_heads, queries, keys]; or None.
+      bias: added to the scores, as `encdec_jax.model.parts.positions.Position.bias` gives it; or None.
     """
 
     mask: Array | Pattern

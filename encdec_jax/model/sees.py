@@ -19,9 +19,11 @@ class Sees:
 
     Attributes:
       window: keys are seen up to `window - 1` positions away; 0 for no such limit.
+      ahead: and so many positions farther behind the query than in front of it.
     """
 
     window: int = 0
+    ahead: int = 0
     fused: ClassVar[Fused | None] = "full"  # what splash attention calls it
     halved: ClassVar[bool] = False  # whether it shows only pairs on and below the diagonal, but for a prefix
 
@@ -30,11 +32,12 @@ class Sees:
         shown = (query.segment[:, :, None] == key.segment[:, None, :]) & (key.segment[:, None, :] != 0)
         if not self.window:
             return shown
-        return shown & (abs(query.position[:, :, None] - key.position[:, None, :]) < self.window)
+        away = key.position[:, None, :] - query.position[:, :, None]
+        return shown & (away > -self.window) & (away < self.window + self.ahead)
 
     def within(self, opened: float, closed: float) -> float:
         """Pairs in one segment whose first `opened` tokens are open and whose others are not."""
-        return _square(opened + closed, self.window)
+        return _square(opened + closed, self.window, self.ahead)
 
     def across(self, queries: float, keys: float) -> float:
         """Pairs of a segment's queries with keys that stand in front of them."""
@@ -78,7 +81,7 @@ class Prefix(Sees):
 
     def within(self, opened: float, closed: float) -> float:
         """As `Sees.within`."""
-        return _square(opened, self.window) + self.across(closed, opened) + _triangle(closed, self.window)
+        return _square(opened, self.window, self.ahead) + self.across(closed, opened) + _triangle(closed, self.window)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ def _ordered(query: Stream, key: Stream) -> Array:
     return query.position[:, :, None] >= key.position[:, None, :]
 
 
-def _square(n: float, window: int) -> float:
-    """Pairs of n tokens less than `window` apart."""
-    return n * n - (2 * _beyond(n - window) if window else 0)
+def _square(n: float, window: int, ahead: int) -> float:
+    """Pairs of n tokens whose key is less than `window` in front of the query, or less than `ahead` more behind it."""
+    return n * n - (_beyond(n - window) + _beyond(n - window - ahead) if window else 0)
 
 
 def _triangle(n: float, window: int) -> float:

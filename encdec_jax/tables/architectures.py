@@ -122,7 +122,8 @@ def _model(name: str) -> tuple[str, ...]:
 def _stack(size: StackConfig) -> str:
     text = f"{size.n_layers} x {size.d_model}, {size.n_heads}/{size.n_kv_heads} x {size.head_dim}, {size.d_ff}"
     if size.window:
-        text += f", window {size.window}" + (f" but for 1 in {size.global_every}" if size.global_every else "")
+        text += f", window {size.window}" + (f" and {size.ahead} more ahead" if size.ahead else "")
+        text += f" but for 1 in {size.global_every}" if size.global_every else ""
     return text + (f", {size.distinct} distinct" if size.distinct else "")
 
 
@@ -132,6 +133,8 @@ def _choices(config: ModelConfig) -> Iterator[str]:
     yield f"positions: {config.position}"
     if config.cross_position != "same":
         yield f"across: {config.cross_position}"
+    if config.target_positions == "restart":
+        yield "the target's begin again"
     if config.block != "standard":
         yield f"block: {config.block}"
     if config.qk_norm or config.qk_scaled_norm:

@@ -81,7 +81,10 @@ CONFIGS = {
         qk_scaled_norm=True,
         zero_centred=True,
         local_theta=20.0,
+        target_positions="restart",
     ),
+    "windows that reach farther ahead": model("enc_dec_merged", replace(LOCAL, ahead=1)),
+    "windows that reach farther ahead, one stream": model("prefix_lm", replace(LOCAL, ahead=2)),
     "a base of RoPE for windows, merged": model("enc_dec_shared", LOCAL, local_theta=20.0),
     "Llama": model("causal_lm", embedding="unscaled", norm_epsilon=1e-2, tie="inputs"),
     "merged, an encoder of its own": model("enc_dec_merged", replace(DEEP, cross_every=2)),
@@ -104,9 +107,26 @@ CONFIGS = {
     "T5's positions, one stream": model(
         "prefix_lm", replace(SMALL, window=3), position="t5", position_buckets=4, position_range=5, qk_scaled_norm=True
     ),
+    "T5's positions by layer, merged and not with the source": model(
+        "enc_dec_merged", LOCAL, position="t5_by_layer", cross_position="none", position_buckets=8, position_range=9
+    ),
+    "UMT5": model("enc_dec", SMALL, position="t5_by_layer", position_buckets=8, position_range=9, **T5),
     "ALiBi": model("causal_lm", replace(SMALL, n_heads=6), position="alibi", mlp="relu2"),
     "learned positions": model(
         "enc_dec", SMALL, position="learned", position_rows=S + T, mlp="gelu_exact", embedding="plain"
+    ),
+    "mBART": model(
+        "enc_dec",
+        SMALL,
+        position="learned_unscaled",
+        position_rows=S + 2,
+        position_offset=2,
+        target_positions="restart",
+        norm_kind="layer",
+        attention_bias="all",
+        mlp_bias=True,
+        logit_bias=True,
+        embedding_norm=True,
     ),
     "sinusoids and RedLLM's norms": model(
         "enc_dec", SMALL, position="sinusoidal", mlp="geglu", tie="inputs", qk_norm=True, v_norm=True, mixed_norm=True

@@ -37,6 +37,15 @@ def decoder(**changes: object) -> dict:
     return {**sizes, "num_key_value_heads": 2, "pad_token_id": 0, "rms_norm_eps": 1e-3, **changes}
 
 
+def bart(**changes: object) -> dict:
+    encoder = {"encoder_layers": 3, "encoder_ffn_dim": 40, "encoder_attention_heads": 4}
+    decoder = {"decoder_layers": 2, "decoder_ffn_dim": 36, "decoder_attention_heads": 6}
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "forced_eos_token_id": None}
+    return {"d_model": 24, "max_position_embeddings": 30, **encoder, **decoder, **ids, **changes}
+
+
+GEMMA = {"vocab_size": VOCAB, "head_dim": 6, "sliding_window": 4, "query_pre_attn_scalar": 3}
+SIGHT = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56}
 CASES = {
     "t5": Case("T5ForConditionalGeneration", "T5Config", t5(feed_forward_proj="relu")),
     "t5-1.1": Case(
@@ -46,6 +55,9 @@ CASES = {
         "T5ForConditionalGeneration", "T5Config", t5(feed_forward_proj="gated-silu", tie_word_embeddings=False)
     ),
     "mt5": Case("MT5ForConditionalGeneration", "MT5Config", t5(feed_forward_proj="gated-gelu")),
+    "umt5": Case(
+        "UMT5ForConditionalGeneration", "UMT5Config", t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    ),
     "llama": Case("LlamaForCausalLM", "LlamaConfig", decoder(rope_parameters={"rope_theta": 500.0})),
     "llama-tied": Case("LlamaForCausalLM", "LlamaConfig", decoder(tie_word_embeddings=True, head_dim=6)),
     "mistral": Case("MistralForCausalLM", "MistralConfig", decoder(sliding_window=4)),
@@ -60,9 +72,43 @@ CASES = {
         "Gemma3TextConfig",
         decoder(head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=3, num_hidden_layers=7),
     ),
+    "t5gemma": Case(
+        "T5GemmaForConditionalGeneration",
+        "T5GemmaConfig",
+        {
+            "encoder": decoder(**GEMMA, num_hidden_layers=3, attn_logit_softcapping=2.0),
+            "decoder": decoder(**GEMMA, hidden_size=18, intermediate_size=20, attn_logit_softcapping=2.0),
+        },
+    ),
+    "t5gemma2": Case(
+        "T5Gemma2ForConditionalGeneration",
+        "T5Gemma2Config",
+        {
+            "encoder": {
+                "text_config": decoder(**GEMMA, sliding_window_pattern=2, num_hidden_layers=3),
+                "vision_config": SIGHT,
+                "vocab_size": VOCAB,
+            },
+            "decoder": decoder(**GEMMA, sliding_window_pattern=3, intermediate_size=20),
+        },
+    ),
+    **{
+        name.lower(): Case(
+            f"{name}{'MTModel' if name == 'Marian' else 'ForConditionalGeneration'}", f"{name}Config", fields
+        )
+        for name, fields in {
+            "Bart": bart(),
+            "MBart": bart(scale_embedding=True),
+            "Pegasus": bart(activation_function="relu", scale_embedding=True),
+            "Marian": bart(activation_function="swish", scale_embedding=True),
+        }.items()
+    },
+    "gpt2": Case("GPT2LMHeadModel", "GPT2Config", {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 20}),
+    "qwen2": Case("Qwen2ForCausalLM", "Qwen2Config", decoder()),
+    "llama-biased": Case("LlamaForCausalLM", "LlamaConfig", decoder(attention_bias=True, mlp_bias=True)),
 }
-APART = {"t5-1.1", "ul2", "mt5"}  # an output head of their own, though the library ties it unless they differ
-ZERO_CENTRED = {"gemma2", "gemma3"}
+APART = {"t5-1.1", "ul2", "mt5", "umt5"}  # an output head of their own, though the library ties it unless they differ
+ZERO_CENTRED = {"gemma2", "gemma3", "t5gemma", "t5gemma2"}
 
 
 def drawn(case: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -96,8 +142,14 @@ def theirs(name: str) -> object:
     model = getattr(transformers, case.model)(config).eval()
     if name in APART:
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
+    if hasattr(model, "final_logits_bias"):
+        shape = tuple(model.final_logits_bias.shape)
+        model.final_logits_bias = torch.nn.Buffer(torch.tensor(drawn(name, "final_logits_bias", shape)))
     for tensor, weight in model.named_parameters():
-        weight.data = torch.tensor(drawn(name, tensor, tuple(weight.shape)))
+        if name in ("pegasus", "marian") and "embed_positions" in tensor:
+            continue
+        stored = tensor.replace(".text_model.", ".")  # which T5Gemma 2's files leave out
+        weight.data = torch.tensor(drawn(name, stored, tuple(weight.shape)))
     return model
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hf_cases import CASES, GOLDEN, SOURCE, TARGET, drawn, last, padded
+from hf_cases import APART, CASES, GOLDEN, SOURCE, TARGET, drawn, last, padded
 from support import logits
 
-from encdec_jax.interop.convert import from_tensors, to_tensors
 from encdec_jax.interop.huggingface import FAMILIES
+from encdec_jax.interop.stored import from_tensors, shape_of, to_tensors
 from encdec_jax.model import declare
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import Model
@@ -23,28 +23,25 @@ from encdec_jax.model.streams import Stream
 def given(config: ModelConfig) -> tuple[Stream | None, Stream]:
     """The ids of `padded` as the streams that a model takes."""
 
-    def one(lengths: tuple[int, ...], seed: int, first: int, opened: bool) -> Stream:
+    def one(lengths: tuple[int, ...], seed: int, first: np.ndarray | int, opened: bool) -> Stream:
         ids, shown = padded(lengths, seed)
-        position = np.broadcast_to(first + np.arange(ids.shape[1]), ids.shape).astype(np.int32)
+        position = (np.zeros_like(ids) + np.arange(ids.shape[1]) + first).astype(np.int32)
         return Stream(ids.astype(np.int32), position, shown.astype(np.int32), np.full(ids.shape, opened))
 
     if not config.choices.own_stream:
         return None, one(TARGET, 2, 0, False)
-    return one(SOURCE, 1, 0, True), one(TARGET, 2, max(SOURCE), False)
+    return one(SOURCE, 1, 0, True), one(TARGET, 2, np.array(SOURCE)[:, None], False)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_the_other_librarys(name: str) -> None:
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
     family = FAMILIES[golden["config"]["model_type"]]
-    config = family.read(golden["config"], "1.1" in name or name in ("ul2", "mt5"))
+    config = family.read(golden["config"], name in APART)
     declared = dict(leaves(declare.model(config)))
     held = {}
-    for tensor, path, _ in family.tensors(config):
-        shape = declared[path].shape[1:] if declared[path].axes[0] == "layers" else declared[path].shape
-        if declared[path].role == "matrix":
-            shape = (int(np.prod(shape)) // declared[path].fan_in, declared[path].fan_in)
-        held[tensor] = drawn(name, tensor, shape)
+    for tensor, paths, _ in family.tensors(config):
+        held[tensor] = drawn(name, tensor, shape_of(family, tensor, [declared[path] for path in paths]))
     values = from_tensors(family, config, held, name)
     assert set(values) == set(declared)
     again = to_tensors(family, config, values)

@@ -12,8 +12,9 @@ from hf_cases import CASES, GOLDEN, TARGET, VOCAB, last, padded, their_logits, t
 from support import logits
 from test_golden_logits import given
 
-from encdec_jax.interop.convert import from_hf, to_hf, to_tensors
+from encdec_jax.interop.convert import from_hf, to_hf
 from encdec_jax.interop.huggingface import FAMILIES
+from encdec_jax.interop.stored import to_tensors
 from encdec_jax.interop.tensors import read
 from encdec_jax.train.restore import restore
 
@@ -65,7 +66,8 @@ def test_parity(name: str, tmp_path) -> None:
             json.loads((tmp_path / folder / "config.json").read_text())["architectures"][0],
         )
         loaded, info = kind.from_pretrained(tmp_path / folder, output_loading_info=True, attn_implementation="eager")
-        assert not info["missing_keys"]
+        images = ("vision", "multi_modal", "eoi") if folder == "anew" else ()  # T5Gemma 2's, which stand beside the run
+        assert not [one for one in info["missing_keys"] if not any(part in one for part in images)]
         assert not info["unexpected_keys"]
         same = their_logits(loaded.eval()).detach().numpy()
         np.testing.assert_allclose(same[written], expected[written], atol=1e-5 * np.abs(expected).max())

@@ -11,6 +11,7 @@ from encdec_jax.model.streams import Stream, mask, opened
 
 WINDOWS = (0, 1, 2, 3, 5, 20)
 PATTERNS = [kind(window) for kind in (Full, Causal, Prefix) for window in WINDOWS] + [Opened()]
+PATTERNS += [kind(window, ahead) for kind in (Full, Causal, Prefix) for window in (1, 3) for ahead in (1, 4)]
 
 
 def rows(opened: int, closed: int, first: int = 0) -> Stream:

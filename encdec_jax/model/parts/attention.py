@@ -9,7 +9,7 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName, Tree, bias
 from encdec_jax.model.parts.norms import declare_scale, rms, scaled
-from encdec_jax.model.parts.positions import CosSin, apply_rope
+from encdec_jax.model.parts.positions import POSITIONS, CosSin, apply_rope
 from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
 from encdec_jax.model.seen import KeyValues, Out, Seen
 
@@ -72,7 +72,7 @@ class Attention:
             tree["q_scale"] = declare_scale(config, dim, d, queries)
             if self.projected():
                 tree["k_scale"] = declare_scale(config, dim, d, self.projected())
-        return tree
+        return tree | POSITIONS[self.reads[0].position].declare_layer(scope)
 
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """Nothing but what its edges imply (`encdec_jax.compute.memory`)."""
@@ -101,8 +101,8 @@ class Attention:
             kv = project_kv(node, seen.norm(seen.states), view.key)
         config = node.config
         scale, cap = config.score_scale or None, config.score_cap
-        sinks = node.exact("sinks") if config.sinks else None
-        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, view.bias, scale, cap, sinks)
+        sinks, added = node.exact("sinks") if config.sinks else None, _bias(node, view.bias)
+        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, added, scale, cap, sinks)
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
         y = node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")))
@@ -122,6 +122,14 @@ def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     if node.config.v_norm:
         v = rms(v, node.config.norm_epsilon).astype(v.dtype)
     return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)
+
+
+def _bias(node: Node, bias: Array | None) -> Array | None:
+    """A view's bias, looked up in the attention's own table where it says rows of that."""
+    if bias is None or jnp.issubdtype(bias.dtype, jnp.floating):
+        return bias
+    table = node.exact("bias")
+    return jnp.moveaxis(jnp.concatenate([jnp.zeros_like(table[:1]), table])[bias[:, 0]], 3, 1)
 
 
 def _normed(node: Node, scale: str, x: Array) -> Array:

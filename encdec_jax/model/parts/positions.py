@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, floor, log, log2, pi
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,10 @@ class Position:
         """Parameters, one set a stack: of the stack that the tokens go through, or whose attention it is."""
         return {}
 
+    def declare_layer(self, scope: Scope) -> Tree:
+        """Parameters of each attention of its own, which stand among the sublayer's."""
+        return {}
+
     def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
         """What is added to embeddings: [batch, length, width]; None for nothing. `node` holds what was declared."""
         return None
@@ -49,7 +54,8 @@ class Position:
     ) -> Array | None:
         """What is added to scores: float32 [batch, n_heads, queries, keys]; None for nothing.
 
-        With a cache the queries are the tokens being decoded, and the keys its slots.
+        Or int32 [batch, 1, queries, keys]: which row of the table 'bias' that `declare_layer` declared, from 1 on; 0
+        for nothing. With a cache the queries are the tokens being decoded, and the keys its slots.
         """
         return None
 
@@ -83,9 +89,27 @@ class Learned(Position):
 
     def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
         """As `Position.embed`; positions behind the table's last are no numbers: a loss that is seen at once."""
+        return tables.scaled(self.rows(node, config, stream), config)
+
+    def rows(self, node: Node | None, config: ModelConfig, stream: Stream) -> Array:
+        """The table's, as they are held."""
         assert node is not None
-        found = node.weight("table").at[stream.position].get(mode="fill", fill_value=jnp.nan)
-        return tables.scaled(found, config)
+        row = stream.position + config.position_offset
+        return node.weight("table").at[row].get(mode="fill", fill_value=jnp.nan)
+
+
+class LearnedUnscaled(Learned):
+    """The same, drawn at d_model^-0.5 and added as it is, whatever is done to embeddings (mBART)."""
+
+    def declare(self, scope: Scope) -> Tree:
+        """As `Position.declare`."""
+        table = super().declare(scope)["table"]
+        assert isinstance(table, Param)
+        return {"table": replace(table, std=None)}
+
+    def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
+        """As `Position.embed`."""
+        return self.rows(node, config, stream)
 
 
 class Sinusoidal(Position):
@@ -120,12 +144,33 @@ class Bucketed(Position):
     ) -> Array | None:
         """As `Position.bias`. A stack in which some tokens see what follows them has buckets for both directions."""
         assert node is not None
+        return jnp.moveaxis(node.exact("bias")[self.buckets(config, reads, query, key)], 3, 1)
+
+    def buckets(self, config: ModelConfig, reads: Reads, query: Stream, key: Stream) -> Array:
+        """Of each pair: int32 [batch, queries, keys]."""
         both = config.choices.source_open and (reads.query == "source" or not config.choices.own_encoder)
         known = jnp.asarray(buckets(config.position_buckets // (2 if both else 1), config.position_range))
         away = key.position[:, None, :] - query.position[:, :, None]
         far = jnp.minimum(jnp.abs(away) if both else jnp.maximum(-away, 0), config.position_range)
-        bucket = known[far] + (jnp.where(away > 0, config.position_buckets // 2, 0) if both else 0)
-        return jnp.moveaxis(node.exact("bias")[bucket], 3, 1)
+        return known[far] + (jnp.where(away > 0, config.position_buckets // 2, 0) if both else 0)
+
+
+class LayerBucketed(Bucketed):
+    """T5's relative bias, with a table for each layer (UMT5, arXiv 2304.09151)."""
+
+    def declare(self, scope: Scope) -> Tree:
+        """As `Position.declare`."""
+        return {}
+
+    def declare_layer(self, scope: Scope) -> Tree:
+        """As `Position.declare_layer`."""
+        return Bucketed().declare(scope)
+
+    def bias(
+        self, node: Node | None, config: ModelConfig, reads: Reads, query: Stream, key: Stream, n_heads: int
+    ) -> Array | None:
+        """As `Position.bias`."""
+        return 1 + self.buckets(config, reads, query, key)[:, None]
 
 
 class Linear(Position):
@@ -145,8 +190,10 @@ POSITIONS: dict[str, Position] = {
     "rope": Rotary(),
     "local_rope": LocalRotary(),
     "t5": Bucketed(),
+    "t5_by_layer": LayerBucketed(),
     "alibi": Linear(),
     "learned": Learned(),
+    "learned_unscaled": LearnedUnscaled(),
     "sinusoidal": Sinusoidal(),
     "separate": Separate(),
     "none": Position(),
