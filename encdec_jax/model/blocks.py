@@ -203,7 +203,7 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
     require(n >= 2, "model.decoder.n_layers", n, "at least 2, because one half makes what the other reads")
     if layer < n // 2:
         return standard(scope, layer)
-    own = Reads("target", "target", "own", _own(config, "target", 0), config.position)
+    own = Reads("target", "target", "own", _own(config, "target", 0, 0), config.position)
     attention = Attention((own,), keeps=True) if layer == n // 2 else Attention((own._replace(states="kept"),))
     return _sub(config, "attn", attention), _sub(config, "mlp", MLP())
 
