@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from encdec_jax.errors import require
-from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types, linear
+from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types, linear, rope_fields
 from encdec_jax.model.config import ModelConfig, StackConfig
 
 _BLOCK: dict[str, Path] = {
@@ -85,7 +85,7 @@ _QWEN3 = {
 
 def _silu(fields: Fields, size: StackConfig, **parts: Any) -> ModelConfig:
     fields.only("hidden_act", "silu")
-    return _decoder(fields, size, rope_theta=fields.rope(), embedding="unscaled", **parts)
+    return _decoder(fields, size, embedding="unscaled", **fields.rope(), **parts)
 
 
 def _biased(fields: Fields) -> str:
@@ -93,7 +93,7 @@ def _biased(fields: Fields) -> str:
 
 
 def _llama(data: Mapping[str, Any], apart: bool) -> ModelConfig:
-    """Llama 1 to 3 (arXiv 2302.13971, 2407.21783), without scaling of RoPE."""
+    """Llama 1 to 3 (arXiv 2302.13971, 2407.21783)."""
     fields = Fields(data, **_LLAMA)
     return _silu(fields, stack(fields), attention_bias=_biased(fields), mlp_bias=fields.flag("mlp_bias"))
 
@@ -168,7 +168,7 @@ def _gemma2(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     fields = Fields(data, **GEMMA)
     fields.only("use_bidirectional_attention", False)
     size = stack(fields, *fields.windows(fields.whole("num_hidden_layers"), 2))
-    return _decoder(fields, size, rope_theta=fields.rope(), **gemma_parts(fields, size.head_dim))
+    return _decoder(fields, size, **fields.rope(), **gemma_parts(fields, size.head_dim))
 
 
 def _gemma3(data: Mapping[str, Any], apart: bool) -> ModelConfig:
@@ -176,9 +176,14 @@ def _gemma3(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     fields = Fields(data, **GEMMA3)
     fields.only("use_bidirectional_attention", False)
     size = stack(fields, *fields.windows(fields.whole("num_hidden_layers"), fields.whole("sliding_window_pattern")))
-    parts = gemma_parts(fields, size.head_dim)
-    bases = {"rope_theta": fields.rope(FULL), "local_theta": fields.rope(SLIDING)}
-    return _decoder(fields, size, qk_scaled_norm=True, **bases, **parts)
+    return _decoder(fields, size, qk_scaled_norm=True, **two_ropes(fields), **gemma_parts(fields, size.head_dim))
+
+
+def two_ropes(fields: Fields) -> dict[str, Any]:
+    """RoPE of Gemma 3: a base of its own for windows, where nothing scales it."""
+    local = fields.rope(SLIDING)
+    require("rope_scaling" not in local, "rope_parameters: sliding_attention: rope_type", local, "default")
+    return {**fields.rope(FULL), "local_theta": local["rope_theta"]}
 
 
 def size_fields(size: StackConfig) -> dict[str, Any]:
@@ -204,8 +209,13 @@ def gemma_fields(config: ModelConfig, size: StackConfig) -> dict[str, Any]:
     }
 
 
+def local_fields(config: ModelConfig) -> dict[str, Any]:
+    """What config.json says of RoPE in layers with a window, where it has a base of its own."""
+    return {"rope_type": "default", "rope_theta": config.local_theta}
+
+
 def _written(kind: str, cls: str, config: ModelConfig) -> dict[str, Any]:
-    theta = {"rope_type": "default", "rope_theta": config.rope_theta}
+    theta = rope_fields(config)
     found = {
         "architectures": [cls],
         "model_type": kind,
@@ -225,7 +235,7 @@ def _written(kind: str, cls: str, config: ModelConfig) -> dict[str, Any]:
     if kind.startswith("gemma"):
         found |= gemma_fields(config, config.decoder) | {"layer_types": layer_types(config)}
     if kind == "gemma3_text":
-        found["rope_parameters"] = {FULL: theta, SLIDING: {**theta, "rope_theta": config.local_theta}}
+        found["rope_parameters"] = {FULL: theta, SLIDING: local_fields(config)}
     return found
 
 

@@ -63,6 +63,19 @@ class HFFamily:
                     yield name.format(i=i), whole, place
 
 
+def rope_fields(config: ModelConfig) -> dict[str, Any]:
+    """What rope_parameters says of a model's RoPE."""
+    kind = "default" if config.rope_scaling == "none" else config.rope_scaling
+    found: dict[str, Any] = {"rope_type": kind, "rope_theta": config.rope_theta}
+    if kind != "default":
+        found["factor"] = config.rope_factor
+    if config.rope_original:
+        found["original_max_position_embeddings"] = config.rope_original
+    if kind == "llama3":
+        found |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    return found
+
+
 def linear(name: str, *path: str) -> dict[str, Path]:
     """Rows of a matrix and its bias."""
     return {f"{name}.weight": path, f"{name}.bias": (*path[:-1], f"{path[-1]}_bias")}
@@ -133,23 +146,44 @@ class Fields:
         """Nothing, where a field has one of the values that there are parts for."""
         self.one_of(name, dict.fromkeys(accepted))
 
-    def rope(self, kind: str | None = None) -> float:
-        """The base of RoPE, of one kind of layers where each has its own.
+    def rope(self, kind: str | None = None) -> dict[str, Any]:
+        """RoPE as fields of the model, of one kind of layers where each has its own: its base, and what scales it.
 
-        Newer files say it in rope_parameters, older ones in rope_theta.
+        Newer files say it in rope_parameters, older ones in rope_theta and rope_scaling.
         """
         found = self._data.get("rope_parameters") or {}
         name = "rope_parameters" if kind is None else f"rope_parameters: {kind}"
         if kind is not None and isinstance(found, dict):
             found = found.get(kind) or {}
         require(isinstance(found, dict), name, found, "an object with rope_theta")
-        scaling = self._data.get("rope_scaling") or {}
-        require(isinstance(scaling, dict), "rope_scaling", scaling, "null, or an object with rope_type")
-        given = Fields({**scaling, **found}, rope_type=scaling.get("type", "default"), partial_rotary_factor=1.0)
-        given.only("rope_type", "default")
-        given.only("partial_rotary_factor", 1.0)
+        older = self._data.get("rope_scaling") or {}
+        require(isinstance(older, dict), "rope_scaling", older, "null, or an object with rope_type")
         old = {None: "rope_theta", FULL: "rope_theta", SLIDING: "rope_local_base_freq"}[kind]
-        return given.number("rope_theta") if "rope_theta" in found else self.number(old)
+        reach = self._data.get("max_position_embeddings")
+        given = Fields(
+            {**({} if kind == SLIDING else older), **found},
+            rope_type=older.get("type", "default") if kind != SLIDING else "default",
+            rope_theta=self[old],
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            beta_fast=32,
+            beta_slow=1,
+            truncate=True,
+            original_max_position_embeddings=reach,
+        )
+        share = given["partial_rotary_factor"]
+        require(share in (None, 1), "partial_rotary_factor", share, "1, or null")
+        scaling = given.one_of("rope_type", {"default": "none", "linear": "linear", "llama3": "llama3", "yarn": "yarn"})
+        parts: dict[str, Any] = {"rope_theta": given.number("rope_theta")}
+        if scaling == "none":
+            return parts
+        for name, value in {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "beta_fast": 32, "beta_slow": 1}.items():
+            require(given.number(name) == value, name, given[name], f"{value:g}")
+        given.only("truncate", True)
+        for name in ("attention_factor", "mscale", "mscale_all_dim"):
+            require(given[name] is None, name, given[name], "null: what follows from factor")
+        original = given.whole("original_max_position_embeddings") if scaling != "linear" else 0
+        return {**parts, "rope_scaling": scaling, "rope_factor": given.number("factor"), "rope_original": original}
 
     def windows(self, n_layers: int, every: int) -> tuple[int, int]:
         """`window` and `global_every` of a stack, where layers with and without a window take turns.

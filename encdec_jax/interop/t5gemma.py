@@ -7,8 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.errors import require
-from encdec_jax.interop.decoders import GEMMA, GEMMA3, gemma_fields, gemma_parts, size_fields, stack
-from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types
+from encdec_jax.interop.decoders import (
+    GEMMA,
+    GEMMA3,
+    gemma_fields,
+    gemma_parts,
+    local_fields,
+    size_fields,
+    stack,
+    two_ropes,
+)
+from encdec_jax.interop.family import FULL, SLIDING, Fields, HFFamily, Path, layer_types, rope_fields
 from encdec_jax.model.config import ModelConfig, StackConfig
 
 _BLOCK: dict[str, Path] = {
@@ -52,6 +61,7 @@ def _side(fields: Fields, every: int) -> tuple[StackConfig, dict[str, Any]]:
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any]) -> None:
+    require(one.keys() == other.keys(), "decoder: what is here", list(other), f"{list(one)}, as the encoder's")
     for name, value in one.items():
         require(other[name] == value, f"decoder: what is here {name}", other[name], f"{value}, as the encoder's")
 
@@ -66,7 +76,7 @@ def _t5gemma(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     for side in ("encoder", "decoder"):
         fields = whole.within(side, **GEMMA)
         size, parts = _side(fields, 2)
-        found.append((size, {**parts, "rope_theta": fields.rope()}))
+        found.append((size, parts | fields.rope()))
     (encoder, parts), (decoder, others) = found
     _alike(parts, others)
     encoder = replace(encoder, window=encoder.window + 1) if encoder.window else encoder
@@ -84,7 +94,7 @@ def _t5gemma2(data: Mapping[str, Any], apart: bool) -> ModelConfig:
     found = []
     for fields in (whole.within("encoder").within("text_config", **GEMMA3), whole.within("decoder", **GEMMA3)):
         size, parts = _side(fields, fields.whole("sliding_window_pattern"))
-        found.append((size, {**parts, "rope_theta": fields.rope(FULL), "local_theta": fields.rope(SLIDING)}))
+        found.append((size, parts | two_ropes(fields)))
     (encoder, parts), (decoder, others) = found
     _alike(parts, others)
     w = encoder.window
@@ -109,7 +119,7 @@ def _module(config: ModelConfig, side: str, window: int, theta: dict[str, Any]) 
 def _t5gemma_config(config: ModelConfig) -> dict[str, Any]:
     require(config.encoder is not None, "model.arch", config.arch, "enc_dec")
     assert config.encoder is not None
-    theta = {"rope_type": "default", "rope_theta": config.rope_theta}
+    theta = rope_fields(config)
     windows = {"encoder": config.encoder.window - 1, "decoder": config.decoder.window}
     return {
         "architectures": ["T5GemmaForConditionalGeneration"],
@@ -124,8 +134,7 @@ def _t5gemma_config(config: ModelConfig) -> dict[str, Any]:
 def _t5gemma2_config(config: ModelConfig) -> dict[str, Any]:
     require(config.encoder is not None, "model.arch", config.arch, "enc_dec_merged")
     assert config.encoder is not None
-    theta = {"rope_type": "default", "rope_theta": config.rope_theta}
-    both = {FULL: theta, SLIDING: {**theta, "rope_theta": config.local_theta}}
+    both = {FULL: rope_fields(config), SLIDING: local_fields(config)}
     window = 2 * config.encoder.window - 1 + config.encoder.ahead
     return {
         "architectures": ["T5Gemma2ForConditionalGeneration"],

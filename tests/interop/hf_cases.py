@@ -37,6 +37,12 @@ def decoder(**changes: object) -> dict:
     return {**sizes, "num_key_value_heads": 2, "pad_token_id": 0, "rms_norm_eps": 1e-3, **changes}
 
 
+def rope(kind: str) -> dict:
+    bounds = {"low_freq_factor": 1.0, "high_freq_factor": 4.0} if kind == "llama3" else {}
+    reach = {"factor": 8.0, "original_max_position_embeddings": 10}
+    return {"rope_type": kind, "rope_theta": 50.0, **reach, **bounds}
+
+
 def bart(**changes: object) -> dict:
     encoder = {"encoder_layers": 3, "encoder_ffn_dim": 40, "encoder_attention_heads": 4}
     decoder = {"decoder_layers": 2, "decoder_ffn_dim": 36, "decoder_attention_heads": 6}
@@ -59,6 +65,8 @@ CASES = {
         "UMT5ForConditionalGeneration", "UMT5Config", t5(feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     ),
     "llama": Case("LlamaForCausalLM", "LlamaConfig", decoder(rope_parameters={"rope_theta": 500.0})),
+    "llama-3.1": Case("LlamaForCausalLM", "LlamaConfig", decoder(rope_parameters=rope("llama3"), head_dim=8)),
+    "llama-yarn": Case("LlamaForCausalLM", "LlamaConfig", decoder(rope_parameters=rope("yarn"), head_dim=8)),
     "llama-tied": Case("LlamaForCausalLM", "LlamaConfig", decoder(tie_word_embeddings=True, head_dim=6)),
     "mistral": Case("MistralForCausalLM", "MistralConfig", decoder(sliding_window=4)),
     "qwen3": Case("Qwen3ForCausalLM", "Qwen3Config", decoder(head_dim=6, tie_word_embeddings=True)),
@@ -70,7 +78,14 @@ CASES = {
     "gemma3": Case(
         "Gemma3ForCausalLM",
         "Gemma3TextConfig",
-        decoder(head_dim=8, sliding_window=4, query_pre_attn_scalar=8, sliding_window_pattern=3, num_hidden_layers=7),
+        decoder(
+            head_dim=8,
+            sliding_window=4,
+            query_pre_attn_scalar=8,
+            sliding_window_pattern=3,
+            num_hidden_layers=7,
+            rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}},
+        ),
     ),
     "t5gemma": Case(
         "T5GemmaForConditionalGeneration",

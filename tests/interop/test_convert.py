@@ -149,8 +149,13 @@ def test_a_folder_that_is_there_stays(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type = 'linear' is not accepted"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0}}, "rope_type = 'yarn' is not accepted"),
+        ("llama", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type = 'dynamic' is not accepted"),
+        ("llama", {"rope_scaling": {"type": "linear"}}, "factor = None is not accepted"),
+        ("llama", {"rope_scaling": {"type": "linear", "factor": 1.0}}, "model.rope_factor = 1.0 is not accepted"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "original_max_position_embeddings = None"),
+        ("llama", {"rope_scaling": {"type": "llama3", "factor": 2.0, "low_freq_factor": 2.0}}, "low_freq_factor = 2.0"),
+        ("llama", {"rope_scaling": {"type": "yarn", "factor": 2.0, "attention_factor": 1.0}}, "attention_factor = 1.0"),
+        ("llama", {"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5 is not accepted"),
         ("llama", {"rope_parameters": 3}, "rope_parameters = 3 is not accepted: an object with rope_theta"),
         ("llama", {"rope_theta": 0}, "rope_theta = 0 is not accepted"),
         ("llama", {"attention_bias": 1}, "attention_bias = 1 is not accepted: true or false"),
