@@ -6,34 +6,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig, StackConfig
-
-T5_VOCAB = 32_128
-
-
-@dataclass(frozen=True)
-class Named:
-    """A published model.
-
-    Attributes:
-      config: it, as far as there are parts for it here.
-      source: paper or code.
-      published: parameters, as its source rounds them; None where it gives no number.
-      why: what the count differs by from `published`, where that is more than 1 %.
-      lacks: what it has and `config` has not.
-      parity: which implementation its logits are compared with by a test, if any.
-    """
-
-    config: ModelConfig
-    source: str
-    published: float | None = None
-    why: str = ""
-    lacks: tuple[str, ...] = ()
-    parity: str = "none"
+from encdec_jax.model.named import PARITY, ROUNDED, DROPOUT, T5_VOCAB, Named, t5
+from encdec_jax.model.released import GEMMA3, GEMMA_270M, NAMES, RELEASED
 
 
 def named(name: str) -> Named:
@@ -50,18 +29,6 @@ def named(name: str) -> Named:
     accepted = f"one of {', '.join(NAMED)}, or {EFFICIENT}SIZE-..., as in {EFFICIENT}small-el16-dl8"
     require(name in NAMED, "preset", name, accepted)
     return NAMED[name]
-
-
-def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
-    """T5 1.0 (arXiv 1910.10683, section 2.1): relative bias, pre-norm RMSNorm, ReLU, no other biases, one table."""
-    return ModelConfig(
-        "enc_dec", T5_VOCAB, decoder, encoder, mlp="relu", position="t5", score_scale=1.0, embedding="plain"
-    )
-
-
-T5_LACKS = ("dropout in training",)
-PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
-ROUNDED = "its source rounds"
 
 
 def efficient(name: str) -> Named:
@@ -92,7 +59,7 @@ def efficient(name: str) -> Named:
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
     config = replace(config, tied_kv="skv" in changes)
-    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, T5_LACKS, PARITY)
+    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, DROPOUT, PARITY)
 
 
 EFFICIENT = "t5-efficient-"
@@ -111,41 +78,12 @@ SIZES: dict[str, tuple[StackConfig, float]] = {
 BASE = SIZES["base"][0]
 T5 = {"small": "small", "base": "base", "large": "large", "3b": "xl", "11b": "xxl"}  # names of the sizes in T5's paper
 _ROE = StackConfig(20, 1024, 6, 3, 64, 4096)
-GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
-_GEMMA = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
 
 
 def _shared(steps: int, **changes: Any) -> ModelConfig:
     """T5 base, each stack one layer that is applied so many times."""
     one = replace(BASE, n_layers=steps, distinct=1)
     return replace(t5(one, one), **changes)
-
-
-def _llama(layers: int, d_model: int, heads: int, d_ff: int) -> ModelConfig:
-    stack = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff)
-    return ModelConfig("causal_lm", 32_000, stack, tie="inputs", embedding="unscaled")
-
-
-_LLAMA3 = ModelConfig(
-    "causal_lm",
-    128_256,
-    StackConfig(32, 4096, 32, 8, 128, 14_336),
-    rope_theta=5e5,
-    norm_epsilon=1e-5,
-    tie="inputs",
-    embedding="unscaled",
-)
-
-
-def _qwen3(layers: int, d_model: int, d_ff: int) -> ModelConfig:
-    stack = StackConfig(layers, d_model, 16, 8, 128, d_ff)
-    base = ModelConfig("causal_lm", 151_936, stack, rope_theta=1e6, embedding="unscaled")
-    return replace(base, qk_scaled_norm=True)
-
-
-def _gemma(vocab: int, decoder: StackConfig, **changes: Any) -> ModelConfig:
-    base = ModelConfig("causal_lm", vocab, decoder, mlp="geglu", norm="sandwich", zero_centred=True)
-    return replace(base, **changes)
 
 
 def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
@@ -155,35 +93,34 @@ def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
 
 
 ETTIN = "arXiv 2507.11412; vocabulary of ModernBERT"
-_NAMES = "its name rounds"
 ETTIN_LACKS = ("the exact GELU (here its tanh form)", "LayerNorm without bias (here RMSNorm, of as many weights)")
 NAMED: dict[str, Named] = {
     **{
         f"t5-{name}": Named(
-            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, T5_LACKS, PARITY
+            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, DROPOUT, PARITY
         )
         for name, size in T5.items()
     },
     "albert-t5-base": Named(
         _shared(12),
         "arXiv 2207.10551 (ALBERT); tensorflow/mesh",
-        lacks=(*T5_LACKS, "an embedding through 128 dimensions"),
+        lacks=(*DROPOUT, "an embedding through 128 dimensions"),
     ),
     "universal-t5-base": Named(
         _shared(24, block="stepped"),
         "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh",
-        lacks=(*T5_LACKS, "a use before and one behind"),
+        lacks=(*DROPOUT, "a use before and one behind"),
     ),
     "roe-330m": Named(
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
         "arXiv 2501.16273; microsoft/encoder-decoder-slm",
         330e6,
-        lacks=(*T5_LACKS, "biases of the MLPs"),
+        lacks=(*DROPOUT, "biases of the MLPs"),
     ),
     "roe-330m-residual": Named(
         ModelConfig("enc_dec_residual", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
         "arXiv 2501.16273, a variant of roe-330m; its form is ours (unverified)",
-        lacks=(*T5_LACKS, "biases of the MLPs"),
+        lacks=(*DROPOUT, "biases of the MLPs"),
     ),
     "yoco-3b": Named(
         ModelConfig("causal_lm", 100_288, StackConfig(26, 3072, 24, 8, 128, 8192, window=1024), block="yoco"),
@@ -198,8 +135,8 @@ NAMED: dict[str, Named] = {
         ModelConfig(
             "enc_dec_merged",
             262_144,
-            _GEMMA,
-            replace(_GEMMA, window=256, ahead=1),
+            GEMMA_270M,
+            replace(GEMMA_270M, window=256, ahead=1),
             mlp="geglu",
             norm="sandwich",
             cross_position="none",
@@ -209,37 +146,11 @@ NAMED: dict[str, Named] = {
         ),
         "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
     ),
-    "llama-7b": Named(_llama(32, 4096, 32, 11_008), "arXiv 2302.13971", 6.7e9, parity=PARITY),
-    "llama-13b": Named(_llama(40, 5120, 40, 13_824), "arXiv 2302.13971", 13.0e9, parity=PARITY),
-    "llama-33b": Named(_llama(60, 6656, 52, 17_920), "arXiv 2302.13971", 32.5e9, parity=PARITY),
-    "llama-65b": Named(_llama(80, 8192, 64, 22_016), "arXiv 2302.13971", 65.2e9, parity=PARITY),
-    "llama3-8b": Named(_LLAMA3, "arXiv 2407.21783", 8e9, parity=PARITY),
-    "mistral-7b": Named(
-        replace(_LLAMA3, vocab_size=32_000, rope_theta=1e4, decoder=replace(_LLAMA3.decoder, window=4096)),
-        "arXiv 2310.06825",
-        7e9,
-        _NAMES,
-        parity=PARITY,
-    ),
-    "qwen3-0.6b": Named(_qwen3(28, 1024, 3072), "arXiv 2505.09388", 0.6e9, parity=PARITY),
-    "qwen3-1.7b": Named(_qwen3(28, 2048, 6144), "arXiv 2505.09388", 1.7e9, _NAMES, parity=PARITY),
-    "gemma2-2b": Named(
-        _gemma(256_000, StackConfig(26, 2304, 8, 4, 256, 9216, 4096, 2), score_cap=50.0, logit_cap=30.0),
-        "arXiv 2408.00118, table 2",
-        2_614_636_800,
-        parity=PARITY,
-    ),
-    "gemma3-270m": Named(_gemma(262_144, _GEMMA, **GEMMA3), "its model card", 270e6, parity=PARITY),
-    "gemma3-1b": Named(
-        _gemma(262_144, StackConfig(26, 1152, 4, 1, 256, 6912, 512, 6), **GEMMA3),
-        "arXiv 2503.19786, table 1",
-        1_000e6,
-        parity=PARITY,
-    ),
-    "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, _NAMES, ETTIN_LACKS),
-    "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, _NAMES, ETTIN_LACKS),
-    "ettin-68m": Named(_ettin(19, 512, 768, 8), ETTIN, 68e6, _NAMES, ETTIN_LACKS),
-    "ettin-150m": Named(_ettin(22, 768, 1152, 12), ETTIN, 150e6, _NAMES, ETTIN_LACKS),
-    "ettin-400m": Named(_ettin(28, 1024, 2624, 16), ETTIN, 400e6, _NAMES, ETTIN_LACKS),
-    "ettin-1b": Named(_ettin(28, 1792, 3840, 28), ETTIN, 1e9, _NAMES, ETTIN_LACKS),
+    **RELEASED,
+    "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, NAMES, ETTIN_LACKS),
+    "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, NAMES, ETTIN_LACKS),
+    "ettin-68m": Named(_ettin(19, 512, 768, 8), ETTIN, 68e6, NAMES, ETTIN_LACKS),
+    "ettin-150m": Named(_ettin(22, 768, 1152, 12), ETTIN, 150e6, NAMES, ETTIN_LACKS),
+    "ettin-400m": Named(_ettin(28, 1024, 2624, 16), ETTIN, 400e6, NAMES, ETTIN_LACKS),
+    "ettin-1b": Named(_ettin(28, 1792, 3840, 28), ETTIN, 1e9, NAMES, ETTIN_LACKS),
 }

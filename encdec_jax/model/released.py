@@ -1,0 +1,199 @@
+"""Models whose weights are public, in families that `encdec convert` reads. No jax here.
+
+Shapes are those of their config.json files; what `published` is from is said at each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.named import PARITY, ROUNDED, DROPOUT, Named, t5
+
+NAMES = "its name rounds"
+GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
+_GEMMA2_2B = StackConfig(26, 2304, 8, 4, 256, 9216, 4096, 2)
+GEMMA_270M = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
+
+
+def _llama(layers: int, d_model: int, heads: int, d_ff: int) -> ModelConfig:
+    stack = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff)
+    return ModelConfig("causal_lm", 32_000, stack, tie="inputs", embedding="unscaled")
+
+
+_LLAMA3 = ModelConfig(
+    "causal_lm",
+    128_256,
+    StackConfig(32, 4096, 32, 8, 128, 14_336),
+    rope_theta=5e5,
+    norm_epsilon=1e-5,
+    tie="inputs",
+    embedding="unscaled",
+)
+
+
+def _qwen3(layers: int, d_model: int, d_ff: int) -> ModelConfig:
+    stack = StackConfig(layers, d_model, 16, 8, 128, d_ff)
+    base = ModelConfig("causal_lm", 151_936, stack, rope_theta=1e6, embedding="unscaled")
+    return replace(base, qk_scaled_norm=True)
+
+
+def _gemma(vocab: int, decoder: StackConfig, **changes: Any) -> ModelConfig:
+    base = ModelConfig("causal_lm", vocab, decoder, mlp="geglu", norm="sandwich", zero_centred=True)
+    return replace(base, **changes)
+
+
+def _t5_gated(layers: int, d_model: int, heads: int, d_ff: int, head_dim: int = 64, **changes: Any) -> ModelConfig:
+    """T5 1.1 and what is made of it: GEGLU, and an output head of its own."""
+    stack = StackConfig(layers, d_model, heads, heads, head_dim, d_ff)
+    return replace(t5(stack, stack), **{"mlp": "geglu", "tie": "inputs", **changes})
+
+
+def _bart(vocab: int, layers: int, d_model: int, heads: int, d_ff: int, **changes: Any) -> ModelConfig:
+    stack = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff)
+    return replace(_BART, vocab_size=vocab, decoder=stack, encoder=stack, **changes)
+
+
+_BART = ModelConfig(
+    "enc_dec",
+    50_265,
+    StackConfig(12, 1024, 16, 16, 64, 4096),
+    StackConfig(12, 1024, 16, 16, 64, 4096),
+    mlp="gelu_exact",
+    norm="post",
+    norm_kind="layer",
+    norm_epsilon=1e-5,
+    embedding_norm=True,
+    embedding="unscaled",
+    attention_bias="all",
+    mlp_bias=True,
+    logit_bias=True,
+    position="learned",
+    position_rows=1026,
+    position_offset=2,
+    target_positions="restart",
+)
+
+
+def _gpt2(layers: int, d_model: int, heads: int) -> ModelConfig:
+    return ModelConfig(
+        "causal_lm",
+        50_257,
+        StackConfig(layers, d_model, heads, heads, d_model // heads, 4 * d_model),
+        mlp="gelu",
+        norm_kind="layer",
+        norm_epsilon=1e-5,
+        embedding="unscaled",
+        attention_bias="all",
+        mlp_bias=True,
+        position="learned",
+    )
+
+
+_FLAN = {"small": (8, 512, 6, 1024, 80e6), "base": (12, 768, 12, 2048, 250e6), "large": (24, 1024, 16, 2816, 780e6)}
+_FLAN |= {"xl": (24, 2048, 32, 5120, 3e9), "xxl": (24, 4096, 64, 10_240, 11e9)}
+_MT5 = {"small": 300e6, "base": 580e6, "large": 1.2e9, "xl": 3.7e9, "xxl": 13e9}
+_GPT2 = {"": (12, 768, 12, 124e6), "-medium": (24, 1024, 16, 355e6), "-large": (36, 1280, 20, 774e6)}
+_GPT2 |= {"-xl": (48, 1600, 25, 1558e6)}
+RELEASED: dict[str, Named] = {
+    **{
+        f"flan-t5-{name}": Named(_t5_gated(*shape), "arXiv 2210.11416", told, ROUNDED, DROPOUT, PARITY)
+        for name, (*shape, told) in _FLAN.items()
+    },
+    **{
+        f"mt5-{name}": Named(
+            _t5_gated(*_FLAN[name][:4], vocab_size=250_112), "arXiv 2010.11934", told, ROUNDED, DROPOUT, PARITY
+        )
+        for name, told in _MT5.items()
+    },
+    "ul2": Named(
+        _t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, DROPOUT, PARITY
+    ),
+    "bart-base": Named(
+        _bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, lacks=DROPOUT, parity=PARITY
+    ),
+    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, lacks=DROPOUT, parity=PARITY),
+    "mbart-large": Named(
+        replace(_BART, vocab_size=250_027, norm="pre", embedding="scaled", position="learned_unscaled"),
+        "arXiv 2001.08210; facebookresearch/fairseq",
+        610e6,
+        lacks=DROPOUT,
+        parity=PARITY,
+    ),
+    "pegasus-large": Named(
+        _bart(
+            96_103,
+            16,
+            1024,
+            16,
+            4096,
+            norm="pre",
+            mlp="relu",
+            embedding="scaled",
+            embedding_norm=False,
+            position="sinusoidal",
+            position_offset=0,
+            position_rows=1024,
+        ),
+        "arXiv 1912.08777",
+        568e6,
+        lacks=DROPOUT,
+        parity=PARITY,
+    ),
+    **{
+        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, lacks=DROPOUT, parity=PARITY)
+        for name, (*shape, told) in _GPT2.items()
+    },
+    "t5gemma-2b-2b": Named(
+        ModelConfig(
+            "enc_dec",
+            256_000,
+            _GEMMA2_2B,
+            replace(_GEMMA2_2B, window=4097),
+            mlp="geglu",
+            norm="sandwich",
+            zero_centred=True,
+            score_cap=50.0,
+            logit_cap=30.0,
+            tie="decoder",
+            cross_position="none",
+        ),
+        "arXiv 2504.06225",
+        lacks=DROPOUT,
+        parity=PARITY,
+    ),
+    "llama-7b": Named(_llama(32, 4096, 32, 11_008), "arXiv 2302.13971", 6.7e9, parity=PARITY),
+    "llama-13b": Named(_llama(40, 5120, 40, 13_824), "arXiv 2302.13971", 13.0e9, parity=PARITY),
+    "llama-33b": Named(_llama(60, 6656, 52, 17_920), "arXiv 2302.13971", 32.5e9, parity=PARITY),
+    "llama-65b": Named(_llama(80, 8192, 64, 22_016), "arXiv 2302.13971", 65.2e9, parity=PARITY),
+    "llama3-8b": Named(_LLAMA3, "arXiv 2407.21783", 8e9, parity=PARITY),
+    "llama3.1-8b": Named(
+        replace(_LLAMA3, rope_scaling="llama3", rope_factor=8.0, rope_original=8192),
+        "arXiv 2407.21783",
+        8e9,
+        parity=PARITY,
+    ),
+    "mistral-7b": Named(
+        replace(_LLAMA3, vocab_size=32_000, rope_theta=1e4, decoder=replace(_LLAMA3.decoder, window=4096)),
+        "arXiv 2310.06825",
+        7e9,
+        NAMES,
+        parity=PARITY,
+    ),
+    "qwen3-0.6b": Named(_qwen3(28, 1024, 3072), "arXiv 2505.09388", 0.6e9, parity=PARITY),
+    "qwen3-1.7b": Named(_qwen3(28, 2048, 6144), "arXiv 2505.09388", 1.7e9, NAMES, parity=PARITY),
+    "gemma2-2b": Named(
+        _gemma(256_000, _GEMMA2_2B, score_cap=50.0, logit_cap=30.0),
+        "arXiv 2408.00118, table 2",
+        2_614_636_800,
+        parity=PARITY,
+    ),
+    "gemma3-270m": Named(_gemma(262_144, GEMMA_270M, **GEMMA3), "its model card", 270e6, parity=PARITY),
+    "gemma3-1b": Named(
+        _gemma(262_144, StackConfig(26, 1152, 4, 1, 256, 6912, 512, 6), **GEMMA3),
+        "arXiv 2503.19786, table 1",
+        1_000e6,
+        parity=PARITY,
+    ),
+}
