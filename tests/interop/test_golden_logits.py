@@ -12,7 +12,7 @@ from hf_cases import APART, CASES, GOLDEN, SOURCE, TARGET, drawn, last, padded
 from support import logits
 
 from encdec_jax.interop.huggingface import FAMILIES
-from encdec_jax.interop.stored import from_tensors, shape_of, to_tensors
+from encdec_jax.interop.stored import Values, from_tensors, shape_of, to_tensors
 from encdec_jax.model import declare
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import Model
@@ -33,6 +33,12 @@ def given(config: ModelConfig) -> tuple[Stream | None, Stream]:
     return one(SOURCE, 1, 0, True), one(TARGET, 2, np.array(SOURCE)[:, None], False)
 
 
+def held_by(config: ModelConfig, values: Values) -> nnx.State:
+    """Parameters by path as a model holds them."""
+    abstract = nnx.to_flat_state(nnx.split(nnx.eval_shape(lambda: Model(config, nnx.Rngs(params=0))))[1])
+    return nnx.from_flat_state([(p, leaf.replace(jnp.asarray(values[tuple(map(str, p))]))) for p, leaf in abstract])
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_the_other_librarys(name: str) -> None:
     golden = json.loads((GOLDEN / f"{name}.json").read_text())
@@ -46,8 +52,6 @@ def test_logits_are_the_other_librarys(name: str) -> None:
     assert set(values) == set(declared)
     again = to_tensors(family, config, values)
     assert {n: t.tobytes() for n, t in again.items()} == {n: t.tobytes() for n, t in held.items()}
-    abstract = nnx.to_flat_state(nnx.split(nnx.eval_shape(lambda: Model(config, nnx.Rngs(params=0))))[1])
-    params = nnx.from_flat_state([(p, leaf.replace(jnp.asarray(values[tuple(map(str, p))]))) for p, leaf in abstract])
-    found = last(np.asarray(logits(config, params, *given(config), max(TARGET))))
+    found = last(np.asarray(logits(config, held_by(config, values), *given(config), max(TARGET))))
     wanted = np.array([row.split() for row in golden["logits"]], float).reshape(found.shape)
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
