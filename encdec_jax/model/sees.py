@@ -110,7 +110,7 @@ def _ordered(query: Stream, key: Stream) -> Array:
     return query.position[:, :, None] >= key.position[:, None, :]
 
 
-def _square(n: float, window: int, ahead: int) -> float:
+def _square(n: float, window: int, ahead: int = 0) -> float:
     """Pairs of n tokens whose key is less than `window` in front of the query, or less than `ahead` more behind it."""
     return n * n - (_beyond(n - window) + _beyond(n - window - ahead) if window else 0)
 
