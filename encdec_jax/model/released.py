@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.named import DROPOUT, PARITY, ROUNDED, Named, t5
+from encdec_jax.model.naming import DROPOUT, PARITY, ROUNDED, Named, t5
 
 NAMES = "its name rounds"
 GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}

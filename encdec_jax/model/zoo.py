@@ -11,7 +11,7 @@ from typing import Any
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.named import DROPOUT, PARITY, ROUNDED, T5_VOCAB, Named, t5
+from encdec_jax.model.naming import DROPOUT, PARITY, ROUNDED, T5_VOCAB, Named, t5
 from encdec_jax.model.released import GEMMA3, GEMMA_270M, NAMES, RELEASED
 
 

@@ -137,10 +137,6 @@ def test_windows_have_a_base_of_rope_of_their_own():
         ({"embedding": "plain", "base_width": 8}, "model.embedding = 'plain' is not accepted"),
         ({"embedding": "unscaled", "base_width": 8}, "model.embedding = 'unscaled' is not accepted"),
         ({"position": "separate", "target_positions": "restart"}, "model.target_positions = 'restart' is not accepted"),
-        (
-            {"arch": "causal_lm", "encoder": None, "target_positions": "restart"},
-            "because in causal_lm source and target",
-        ),
         ({"local_theta": 0.5}, "model.local_theta = 0.5 is not accepted: at least 1, or 0"),
         ({"norm_epsilon": 0.0}, "model.norm_epsilon = 0.0 is not accepted"),
         ({"position_buckets": 6}, "model.position_buckets = 6 is not accepted: a multiple of 4"),
