@@ -25,7 +25,7 @@ def given(config: ModelConfig) -> tuple[Stream | None, Stream]:
 
     def one(lengths: tuple[int, ...], seed: int, first: np.ndarray | int, opened: bool) -> Stream:
         ids, shown = padded(lengths, seed)
-        position = (np.zeros_like(ids) + np.arange(ids.shape[1]) + first).astype(np.int32)
+        position = (shown * (np.arange(ids.shape[1]) + first)).astype(np.int32)  # padding is at 0, as in packed rows
         return Stream(ids.astype(np.int32), position, shown.astype(np.int32), np.full(ids.shape, opened))
 
     if not config.choices.own_stream:
