@@ -9,12 +9,14 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from hf_cases import GOLDEN, drawn
 
 from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
 from encdec_jax.interop import tensors
 from encdec_jax.interop.convert import family_of, to_hf
 from encdec_jax.interop.huggingface import FAMILIES
+from encdec_jax.interop.stored import shape_of
 from encdec_jax.model import declare
 from encdec_jax.model.param import leaves
 
@@ -144,6 +146,27 @@ def test_a_folder_that_is_there_stays(tmp_path, capsys):
     assert main(["convert", "--from", str(source), "--to", str(tmp_path / "other")]) == 2
     assert "a folder that is not there yet" in capsys.readouterr().err
     assert not any((tmp_path / "run").iterdir())
+
+
+def test_names_without_their_prefix_and_what_enters_nothing_come_back(tmp_path, capsys):
+    """GPT-2 as it was published: no prefix, the mask among the tensors, three projections in one of them."""
+    config = json.loads((GOLDEN / "gpt2.json").read_text())["config"]
+    family = FAMILIES["gpt2"]
+    model = family.read(config, False)
+    declared = dict(leaves(declare.model(model)))
+    held = {"h.0.attn.bias": np.tril(np.ones((1, 1, 20, 20), np.float32))}
+    for name, paths, _ in family.tensors(model):
+        shape = shape_of(family, name, [declared[path] for path in paths])
+        held[name.removeprefix("transformer.")] = drawn("gpt2", name, shape).astype(np.float16)
+    source = folder(tmp_path / "hf", held)
+    (source / "config.json").write_text(json.dumps(config))
+    assert converted(source, tmp_path / "run") == 0
+    assert main(["convert", "--from", str(tmp_path / "run"), "--to", "hf", str(tmp_path / "again")]) == 0
+    again = tensors.read(tmp_path / "again")
+    assert {n: (t.dtype, t.tobytes()) for n, t in again.items()} == {n: (t.dtype, t.tobytes()) for n, t in held.items()}
+    spoilt = held | {"h.0.attn.c_attn.weight": held["h.0.attn.c_attn.weight"].T.copy()}
+    assert converted(folder(tmp_path / "other", spoilt, **config), tmp_path / "second") == 2
+    assert "h.0.attn.c_attn.weight is (72, 24) where the configuration says (24, 72)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
