@@ -39,4 +39,5 @@ def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
 
 DROPOUT = ("dropout in training",)
 PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
+LOGITS = "transformers: logits (tests/interop/test_parity.py)"
 ROUNDED = "its source rounds"

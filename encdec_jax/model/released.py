@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.naming import DROPOUT, PARITY, ROUNDED, Named, t5
+from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, Named, t5
 
 NAMES = "its name rounds"
 GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
@@ -111,15 +111,15 @@ RELEASED: dict[str, Named] = {
         _t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, DROPOUT, PARITY
     ),
     "bart-base": Named(
-        _bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, lacks=DROPOUT, parity=PARITY
+        _bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, lacks=DROPOUT, parity=LOGITS
     ),
-    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, lacks=DROPOUT, parity=PARITY),
+    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, lacks=DROPOUT, parity=LOGITS),
     "mbart-large": Named(
         replace(_BART, vocab_size=250_027, norm="pre", embedding="scaled", position="learned_unscaled"),
         "arXiv 2001.08210; facebookresearch/fairseq",
         610e6,
         lacks=DROPOUT,
-        parity=PARITY,
+        parity=LOGITS,
     ),
     "pegasus-large": Named(
         _bart(
@@ -139,10 +139,10 @@ RELEASED: dict[str, Named] = {
         "arXiv 1912.08777",
         568e6,
         lacks=DROPOUT,
-        parity=PARITY,
+        parity=LOGITS,
     ),
     **{
-        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, lacks=DROPOUT, parity=PARITY)
+        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, lacks=DROPOUT, parity=LOGITS)
         for name, (*shape, told) in _GPT2.items()
     },
     "t5gemma-2b-2b": Named(
@@ -161,7 +161,7 @@ RELEASED: dict[str, Named] = {
         ),
         "arXiv 2504.06225",
         lacks=DROPOUT,
-        parity=PARITY,
+        parity=LOGITS,
     ),
     "llama-7b": Named(_llama(32, 4096, 32, 11_008), "arXiv 2302.13971", 6.7e9, parity=PARITY),
     "llama-13b": Named(_llama(40, 5120, 40, 13_824), "arXiv 2302.13971", 13.0e9, parity=PARITY),
@@ -179,15 +179,15 @@ RELEASED: dict[str, Named] = {
         "arXiv 2310.06825",
         7e9,
         NAMES,
-        parity=PARITY,
+        parity=LOGITS,
     ),
-    "qwen3-0.6b": Named(_qwen3(28, 1024, 3072), "arXiv 2505.09388", 0.6e9, parity=PARITY),
-    "qwen3-1.7b": Named(_qwen3(28, 2048, 6144), "arXiv 2505.09388", 1.7e9, NAMES, parity=PARITY),
+    "qwen3-0.6b": Named(_qwen3(28, 1024, 3072), "arXiv 2505.09388", 0.6e9, parity=LOGITS),
+    "qwen3-1.7b": Named(_qwen3(28, 2048, 6144), "arXiv 2505.09388", 1.7e9, NAMES, parity=LOGITS),
     "gemma2-2b": Named(
         _gemma(256_000, _GEMMA2_2B, score_cap=50.0, logit_cap=30.0),
         "arXiv 2408.00118, table 2",
         2_614_636_800,
-        parity=PARITY,
+        parity=LOGITS,
     ),
     "gemma3-270m": Named(_gemma(262_144, GEMMA_270M, **GEMMA3), "its model card", 270e6, parity=PARITY),
     "gemma3-1b": Named(

@@ -11,7 +11,7 @@ from typing import Any
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.naming import DROPOUT, PARITY, ROUNDED, T5_VOCAB, Named, t5
+from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
 from encdec_jax.model.released import GEMMA3, GEMMA_270M, NAMES, RELEASED
 
 
@@ -145,6 +145,8 @@ NAMED: dict[str, Named] = {
             **GEMMA3,
         ),
         "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
+        lacks=DROPOUT,
+        parity=LOGITS,
     ),
     **RELEASED,
     "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, NAMES, ETTIN_LACKS),
