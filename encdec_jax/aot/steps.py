@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
-from encdec_jax.infer.kv_cache import CACHE_AXES, Cache, decode, prefill
+from encdec_jax.infer.kv_cache import Cache, cache_axes, decode, prefill
 from encdec_jax.mesh import ROWS, axis_of
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.model import graph, initial
@@ -81,7 +81,6 @@ def _cache(take: Callable[..., Cache], params: Any, prompt: Stream, mesh: Mesh) 
     """The shapes of a cache, laid on the mesh."""
     with jax.set_mesh(mesh):
         shapes = jax.eval_shape(take, params, prompt)
-    axes = CACHE_AXES if shapes.cross is not None else CACHE_AXES._replace(cross=None)
 
     def place(leaf: jax.ShapeDtypeStruct, names: tuple[str, ...]) -> jax.ShapeDtypeStruct:
         heads = axis_of("kv_heads", leaf.shape[names.index("kv_heads")], mesh.shape) if "kv_heads" in names else None
@@ -89,4 +88,4 @@ def _cache(take: Callable[..., Cache], params: Any, prompt: Stream, mesh: Mesh) 
         where = NamedSharding(mesh, PartitionSpec(*(divided.get(name) for name in names)))
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
 
-    return jax.tree.map(place, shapes, axes)
+    return jax.tree.map(place, shapes, cache_axes(shapes))

@@ -178,8 +178,8 @@ def reading(
 ) -> RunConfig:
     """`base` with a model, reading windows of `source` + `target` tokens: the same documents for every architecture.
 
-    Where `objectives` name none for it, a causal LM learns from all of a window; every other architecture takes its
-    first `source` tokens as the source and learns from the others. Scoring cuts windows at the same place.
+    Where `objectives` name none for it, one causal stream learns from all of a window; every other architecture takes
+    its first `source` tokens as the source and learns from the others. Scoring cuts windows at the same place.
 
     Raises:
       UserError: the architecture can't read what its objective gives.
@@ -191,7 +191,7 @@ def reading(
             data = replace(data, source_length=source, target_length=target)
         return replace(base, model=model, data=data, objective=given, evaluate=evaluate)
     objective = replace(base.objective, name="prefix_lm", prefix="half", prefix_length=0)
-    if model.arch == "causal_lm":
+    if model.choices.causal:
         objective = replace(objective, name="causal_lm")
     elif source != target:
         objective = replace(objective, prefix="fixed", prefix_length=source)

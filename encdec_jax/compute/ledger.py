@@ -17,7 +17,7 @@ from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import Layout, Means
 from encdec_jax.data.rows import segments as planned_segments
 from encdec_jax.errors import require
-from encdec_jax.model.blocks import plans
+from encdec_jax.model.blocks import plans, source_stream
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
@@ -204,7 +204,7 @@ class Pass:
       scored: positions of the target whose logits are computed.
       scored_source: the same of the source's stream.
       left_out: paths of blocks that it does not go through.
-      merged: source tokens that merged attention projects to keys and values for the target, beside the source's own.
+      merged: tokens that merged attention projects to keys and values again, beside those of their own pass.
     """
 
     tokens: dict[StreamName, float]
@@ -295,9 +295,10 @@ def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
         kinds: Pairs = {
             edge: (mask.get(edge, 0), of(held[edge.query] * held[edge.key]) * n) for edge, n in dense.items()
         }
+        merged = tokens[source_stream(config)]
         if row.scored > row.target:
-            return Pass(tokens, kinds, tokens["target"], tokens["source"], tokens["source"])
-        return Pass(tokens, kinds, of(held["scored"]) * rows * row.scored, tokens["source"])
+            return Pass(tokens, kinds, tokens["target"], merged, tokens["source"])
+        return Pass(tokens, kinds, of(held["scored"]) * rows * row.scored, merged)
 
     return part(False, mask), part(True, {})
 

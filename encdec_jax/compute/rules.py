@@ -72,7 +72,7 @@ class Rule:
           UserError: it has more than one stream.
         """
         accepted = f"causal_lm or prefix_lm as the first: rule {self.name!r} starts from a decoder"
-        require(not ARCHS[arch].own_stream, "families", arch, accepted)
+        require(not (ARCHS[arch].own_stream or ARCHS[arch].own_encoder), "families", arch, accepted)
 
     def partner(self, reference: ModelConfig, arch: str) -> ModelConfig:
         """The model of an architecture that the rule sets beside a decoder of one stack.

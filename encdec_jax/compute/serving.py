@@ -23,8 +23,8 @@ class CacheBytes:
     """Bytes of the keys and values that decoding reads.
 
     Attributes:
-      own: of the decoder's self-attention: the target's, and in one-stream architectures the source's too.
-      cross: of the source's stream, which decoding never changes.
+      own: of self-attention: the target's, and in one-stream architectures the source's too.
+      cross: of the source's stream, which decoding never changes, or of a context.
     """
 
     own: int
@@ -78,7 +78,8 @@ def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
     require(0 <= step < capacity, "step", step, f"a token in [0, {capacity}), the capacity of the cache")
     reading = [edge for edge in edges(config) if edge.query == "target"]
     pairs: Pairs = {edge: (edge.step(source, step), edge.keys(source, capacity)) for edge in reading}
-    return flops(products(config, Pass({"source": 0, "target": 1}, pairs, scored=1, merged=0)))
+    merged = any(edge.reads.states == "final" and edge.key == "target" for edge in reading)
+    return flops(products(config, Pass({"source": 0, "target": 1}, pairs, scored=1, merged=merged)))
 
 
 def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> CacheBytes:

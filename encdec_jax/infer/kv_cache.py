@@ -47,20 +47,27 @@ class Cache(NamedTuple):
 
     Attributes:
       own: of the decoder's self-attention, its keys and values [layers, batch, slots, n_kv_heads, head_dim].
-      cross: of a source with a stream of its own, else None.
+      cross: of a source with a stream of its own, or of a context, whose slots are those of `own`; else None.
+      context: of a context's own self-attention, else None.
     """
 
     own: KVCache
     cross: CrossCache | None
+    context: KVCache | None = None
 
 
-# Logical axes of each array, in the shape of a cache (`._replace(cross=None)` where that is None). 'rows' lie along the
-# batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every device.
+# 'rows' lie along the batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every device.
 _KEYS: Any = ("layers", "rows", "slots", "kv_heads", "head_dim")
 _KV = KeyValues(_KEYS, _KEYS)
 _STREAM = Stream(*[("rows", "slots")] * 4)
 _SCALAR: Any = ()
-CACHE_AXES = Cache(KVCache(_KV, _STREAM, _SCALAR), CrossCache(_KV, _STREAM))
+_AXES = Cache(KVCache(_KV, _STREAM, _SCALAR), CrossCache(_KV, _STREAM), KVCache(_KV, _STREAM, _SCALAR))
+
+
+def cache_axes(cache: Cache) -> Cache:
+    """Logical axes of each array of a cache, in its shape."""
+    absent: dict[str, Any] = {name: None for name, part in zip(Cache._fields, cache, strict=True) if part is None}
+    return _AXES._replace(**absent)
 
 
 def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: int) -> Cache:
@@ -79,7 +86,8 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     require(length >= 1, "source length", length, "at least 1 token, which may be padding")
     require(capacity >= 1, "capacity", capacity, "at least 1 token")
     model: Model = nnx.merge(graph, params)
-    kv = model.project_kv(source)
+    context, states = model.context(source) if model.config.choices.context else (None, None)
+    kv = model.project_kv(source, states)
     if source_stream(model.config) == "source":
         own_keys = sum(edge.layers for edge in edges(model.config) if edge.own and edge.query == "target")
         heads, dim = kv.keys.shape[3:]
@@ -87,9 +95,16 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
         own = KVCache(KeyValues(empty, empty), nothing, jnp.zeros((), jnp.int32))
         return Cache(own, CrossCache(kv, source))
-    kv = KeyValues(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in kv))
     stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
-    return Cache(KVCache(kv, stream, jnp.asarray(length, jnp.int32)), None)
+
+    def held(kv: KeyValues) -> KVCache:
+        room = (jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in kv)
+        return KVCache(KeyValues(*room), stream, jnp.asarray(length, jnp.int32))
+
+    if context is None:
+        return Cache(held(kv), None)
+    of_context, of_own = (KeyValues(*(leaf[:, :, at] for leaf in kv)) for at in (slice(length), slice(length, None)))
+    return Cache(held(of_own), CrossCache(held(of_context).kv, stream), held(context))
 
 
 def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) -> tuple[Array, Cache]:
@@ -110,17 +125,21 @@ def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) 
       UserError: there are more tokens than the cache has slots.
     """
     model: Model = nnx.merge(graph, params)
-    own, cross = cache
+    own, cross, context = cache
     n, slots = token.tokens.shape[1], own.kv.keys.shape[2]
     require(n <= slots, "tokens to decode", n, f"at most {slots}, the slots of the cache")
     stream = Stream(*(write(old, new, own.used, axis=1) for old, new in zip(own.stream, token, strict=True)))
+    if context is not None and cross is not None:
+        made, seen = model.context(token, context._replace(stream=stream))
+        context = KVCache(_written(context.kv, made, own.used), stream, own.used + n)
+        cross = CrossCache(_written(cross.kv, model.project_context(seen, token), own.used), stream)
     source, memory = (None, None) if cross is None else (cross.stream, cross.kv)
     states, new = model.decode(token, source, memory, own._replace(stream=stream))
     assert new is not None
     # Layers only read the cache; it is written here, once for all of them, so that a donated one is written in place.
-    kv = KeyValues(*(write(old, add, own.used, axis=2) for old, add in zip(own.kv, new, strict=True)))
+    kv = _written(own.kv, new, own.used)
     logits = jnp.where(own.used + n <= slots, model.logits(states), jnp.nan)
-    return logits, Cache(KVCache(kv, stream, own.used + n), cross)
+    return logits, Cache(KVCache(kv, stream, own.used + n), cross, context)
 
 
 def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream, steps: int) -> Array:
@@ -139,6 +158,10 @@ def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream
 
     _, best = jax.lax.scan(step, (prefill(graph, params, source, steps), first), length=steps)
     return best.T
+
+
+def _written(kv: KeyValues, new: KeyValues, at: Array) -> KeyValues:
+    return KeyValues(*(write(old, add, at, axis=2) for old, add in zip(kv, new, strict=True)))
 
 
 def write(slots: Array, new: Array, at: Array, axis: int) -> Array:

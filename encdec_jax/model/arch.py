@@ -17,6 +17,8 @@ class Arch:
       reads: which source states the decoder attends to: the encoder's final ones, those of the same layer, or both,
         added: a residual connection from each encoder layer to its decoder layer.
       joins: how it attends to them: a cross-attention sublayer of its own, or keys merged into self-attention.
+      context: the one stream goes through an encoder too, whose final states of earlier blocks the decoder reads beside
+        its own states of the same block.
     """
 
     own_stream: bool
@@ -24,11 +26,17 @@ class Arch:
     shared: Literal["embeddings", "blocks"] | None = None
     reads: Literal["final", "layers", "both"] | None = None
     joins: Literal["sublayer", "merged"] | None = None
+    context: bool = False
 
     @property
     def own_encoder(self) -> bool:
-        """Whether the source has blocks of its own."""
-        return self.own_stream and self.shared != "blocks"
+        """Whether there is an encoder with blocks of its own."""
+        return self.context or (self.own_stream and self.shared != "blocks")
+
+    @property
+    def causal(self) -> bool:
+        """Whether one stream predicts each of its tokens from those before it."""
+        return not self.own_stream and not self.source_open
 
     @property
     def by_layer(self) -> bool:
@@ -48,6 +56,7 @@ ARCHS: dict[str, Arch] = {
     "layerwise_causal": Arch(True, False, "embeddings", "layers", "sublayer"),
     "causal_lm_top": Arch(True, False, "blocks", "final", "merged"),
     "enc_dec_residual": Arch(True, True, "embeddings", "both", "sublayer"),
+    "double_decoder": Arch(False, False, "embeddings", "final", "merged", context=True),
 }
 SOURCES: dict[str, str] = {
     "enc_dec": "Vaswani et al. 2017; T5 (arXiv 1910.10683, section 2.1)",
@@ -63,4 +72,6 @@ SOURCES: dict[str, str] = {
     "causal_lm_top": "Zhang et al. 2022, CausalLM TopOnly: one stack, whose target reads the source's final states",
     "enc_dec_residual": "Return of the Encoder (arXiv 2501.16273): residual connections from encoder layers to the "
     "decoder's, in a form of ours, because the paper's was not to be had",
+    "double_decoder": "Block-based double decoders (arXiv 2605.18807), its blocks of one `model.block_length`: "
+    "the paper draws where they end",
 }

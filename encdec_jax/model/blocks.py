@@ -23,7 +23,7 @@ from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
 from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
-from encdec_jax.model.sees import Causal, Full, Opened, Prefix, Sees
+from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
     final_norm = config.norm != "post" if config.final_norm is None else config.final_norm
     found = {}
     if config.encoder is not None:
-        scope = Scope(config, config.encoder, "encoder", ("source",), config.encoder.d_model)
+        scope = Scope(config, config.encoder, "encoder", (source_stream(config),), config.encoder.d_model)
         # Where layers are read one by one, nobody reads what the encoder ends with.
         found["encoder"] = Plan(scope, _layers(scope), final_norm=not arch.by_layer and final_norm)
     both: tuple[StreamName, ...] = ("source", "target") if arch.shared == "blocks" else ("target",)
@@ -169,7 +169,12 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
     position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
     own = [Reads(name, name, "own", _own(config, name, window, size.ahead), position) for name in scope.streams]
-    memory = [Reads("target", "source", states, Full(), _across(config, position))] if from_source else []
+    before: Sees = Full()
+    if arch.context and scope.side == "decoder":
+        length = config.block_length
+        own, before = [own[0]._replace(sees=Block(length=length))], Earlier(length=length)
+    across = _across(config, position)
+    memory = [Reads("target", source_stream(config), states, before, across)] if from_source else []
     if arch.joins == "merged":
         merged = _sub(config, "attn", Attention((*own, *memory)))
         if not arch.own_encoder:  # states of the same blocks are not normalised yet, an encoder's final ones are

@@ -58,7 +58,7 @@ def _missing(kernel: Kernel, config: ModelConfig, platform: str) -> str | None:
         return f"the device is a {platform}"
     looks = edges(config)
     if kernel == "splash" and any(fused(edge.reads.sees) is None for edge in looks):
-        return "splash attention has no sliding windows here"
+        return "splash attention has no sliding windows or blocks here"
     if kernel == "splash" and any(POSITIONS[edge.reads.position].biased for edge in looks):
         return "splash attention takes no bias of positions"
     if config.score_cap:

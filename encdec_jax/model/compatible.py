@@ -43,7 +43,7 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
         if config.attention == "splash":
             accepted = "'plain' or 'auto', because splash attention "
             known = fused(edge.reads.sees) is not None
-            require(known, "model.attention", "splash", accepted + "has no sliding windows here")
+            require(known, "model.attention", "splash", accepted + "has no sliding windows or blocks here")
             require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
     fused_alone = config.attention in ("splash", "cudnn")
     for name, asked in (("score_cap", config.score_cap > 0), ("sinks", config.sinks)):

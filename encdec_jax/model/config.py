@@ -112,6 +112,7 @@ class ModelConfig:
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
       position_rows: at least 1. Of learned absolute positions; a token behind them has a loss that is no number.
       position_offset: at least 0. The row of position 0 (BART: 2).
+      block_length: positions of a block, at least 1, of architectures that see by blocks.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.
       attention_bias: which projections of attention have a bias: none, those of queries, keys and values (Qwen 2, arXiv
         2407.10671), or the output's too (GPT-2).
@@ -164,6 +165,7 @@ class ModelConfig:
     position_range: Annotated[int, Range(5, 2**24)] = later(128)
     position_rows: Annotated[int, Range(1, 2**24)] = later(1024)
     position_offset: Annotated[int, Range(0, 2**24)] = later(0)
+    block_length: Annotated[int, Range(1, 2**24)] = later(64)
     norm_epsilon: Annotated[float, Range(0, 1, above=True)] = later(1e-6)
     zero_centred: bool = later(False)
     local_theta: Annotated[float, Range(0)] = later(0.0)
@@ -216,6 +218,11 @@ class ModelConfig:
             layers, times = self.encoder.n_layers, self.decoder.n_layers
             accepted = f"a multiple of model.decoder.n_layers = {times}, whose layers read evenly spaced ones"
             require(layers % times == 0, "model.encoder.n_layers", layers, accepted)
+        if self.choices.context:
+            size, accepted = self.decoder, f"0, because {self.arch} sees by blocks (model.block_length)"
+            require(size.window == 0, "model.decoder.window", size.window, accepted)
+            every, accepted = size.cross_every, f"1: each layer of {self.arch} reads its context"
+            require(every == 1, "model.decoder.cross_every", every, accepted)
         if self.choices.joins == "merged":
             accepted = f"model.decoder.d_model = {self.decoder.d_model}, because {self.arch} joins keys of both"
             same = self.encoder.d_model == self.decoder.d_model

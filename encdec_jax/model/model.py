@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.model import declare
-from encdec_jax.model.blocks import plans, reading
+from encdec_jax.model.blocks import plans, reading, source_stream
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
@@ -64,13 +64,14 @@ class Model(nnx.Module):
         `key` is a jax random key of what sublayers draw; None outside training.
         """
         keys = (None, None) if key is None else jax.random.split(key)
-        read = None if source is None else self._encode(source, keys[0])
+        given = target if self.config.choices.context else source
+        read = None if given is None else self._encode(given, keys[0])
         states = None if read is None else self._memory(read)
         ran = self._decode(target, source, states, None, None, keys[1])
         last, of_source = normed(self.decoder, ran.x), scored - target.tokens.shape[1]
         if read is None:
             return last[:, -scored:], ran.aux
-        if of_source > 0:  # by the norm in front of the head, where the encoder ends without one
+        if source is not None and of_source > 0:  # by the norm in front of the head, where the encoder ends without one
             ends = self.encoder if self.encoder is not None and self.encoder.norm is not None else self.decoder
             last = jnp.concatenate([normed(ends, read.x)[:, -of_source:], last], axis=1)
         return last[:, -scored:], read.aux.joined(ran.aux)
@@ -83,27 +84,40 @@ class Model(nnx.Module):
         """
         return self._memory(self._encode(source))
 
-    def project_kv(self, source: Stream) -> KeyValues:
+    def project_kv(self, source: Stream, states: Array | None = None) -> KeyValues:
         """What decoding needs of the source: the decoder sublayers' keys and values of it, projected once.
 
         Where a layer's keys are those of the source's own pass through it (one stream, or merged layer by layer),
         that pass is all; its last layer's attention and MLP are computed too, and nobody reads them.
 
         Returns:
-          [sublayers, batch, source, n_kv_heads, head_dim].
+          [sublayers, batch, source, n_kv_heads, head_dim]; with `states` of a context, their keys and values in
+          front of the stream's own.
         """
         read = reading(self.config)
         if read is None or (read.every and read.merged):
             stream: StreamName = "target" if read is None else "source"
             views = self._views(self.decoder, stream, source, source, None)
             x = self._embed(self.decoder, stream, source)
-            return self.decoder(x, stream, source, views, emit="keys", brief=read is None).emitted
+            return self.decoder(x, stream, source, views, states, emit="keys", brief=read is None).emitted
+        return self._project(self.encode(source), source, by_layer=read.every > 0)
+
+    def context(self, tokens: Stream, cache: KVCache | None = None) -> tuple[KeyValues, Array]:
+        """The context's pass over tokens: keys and values of its layers [layers, batch, length, ...], final states."""
+        ran = self._encode(tokens, cache=cache, emit="keys")
+        return ran.emitted, self._memory(ran)
+
+    def project_context(self, states: Array, tokens: Stream) -> KeyValues:
+        """Keys and values that the decoder's layers make of the context's states [batch, length, width]."""
+        return self._project(states, tokens, by_layer=False)
+
+    def _project(self, states: Array, tokens: Stream, by_layer: bool) -> KeyValues:
         size = self.config.decoder
 
         def cos_sin(position: str) -> tuple[Array, Array] | None:
-            return POSITIONS[position].turn(self.config, source, size.head_dim)
+            return POSITIONS[position].turn(self.config, tokens, size.head_dim)
 
-        return self.decoder.project_kv(self.encode(source), cos_sin, by_layer=read.every > 0)
+        return self.decoder.project_kv(states, cos_sin, by_layer=by_layer)
 
     def decode(
         self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
@@ -140,26 +154,29 @@ class Model(nnx.Module):
         x = x if added is None else x + added.astype(x.dtype)
         return x if stack.embedding_norm is None else norms.apply(stack.embedding_norm, x)
 
-    def _encode(self, source: Stream, key: Array | None = None) -> Ran:
-        read = reading(self.config)
-        assert read is not None
+    def _encode(
+        self, source: Stream, key: Array | None = None, cache: KVCache | None = None, emit: Emit | None = None
+    ) -> Ran:
+        read, name = reading(self.config), source_stream(self.config)
         stack = self.decoder if self.encoder is None else self.encoder
-        emit: Emit | None = None
-        if read.every:
+        if read is not None and read.every:
             # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
-        views = self._views(stack, "source", source, source, None)
-        return stack(self._embed(stack, "source", source), "source", source, views, emit=emit, key=key)
+        views = self._views(stack, name, source, source, cache)
+        return stack(self._embed(stack, name, source), name, source, views, cache=cache, emit=emit, key=key)
 
     def _memory(self, ran: Ran) -> Array:
         """What the decoder reads of the source's pass."""
         read = reading(self.config)
-        assert read is not None
-        if read.every:
+        if read is not None and read.every:
             layers = ran.emitted if read.every == 1 else ran.emitted[read.every - 1 :: read.every]
             return layers + ran.x if read.residual else layers
-        return ran.x if read.merged and self.encoder is None else normed(self.encoder or self.decoder, ran.x)
+        return (
+            ran.x
+            if read is not None and read.merged and self.encoder is None
+            else normed(self.encoder or self.decoder, ran.x)
+        )
 
     def _decode(
         self,

@@ -101,6 +101,53 @@ class Opened(Sees):
         return _square(opened, self.window) + self.across(closed, opened) + closed
 
 
+@dataclass(frozen=True)
+class Block(Sees):
+    """The keys of the query's block of `length` positions that are not behind it."""
+
+    length: int = 1
+    fused: ClassVar[Fused | None] = None
+    halved: ClassVar[bool] = True
+
+    def mask(self, query: Stream, key: Stream) -> Array:
+        """As `Sees.mask`."""
+        same = query.position[:, :, None] // self.length == key.position[:, None, :] // self.length
+        return super().mask(query, key) & same & _ordered(query, key)
+
+    def within(self, opened: float, closed: float) -> float:
+        """As `Sees.within`, without a window."""
+        whole, rest = divmod(opened + closed, self.length)
+        return whole * _beyond(self.length) + _beyond(rest)
+
+    def across(self, queries: float, keys: float) -> float:
+        """As `Sees.across`, without a window: those of the block that the keys end in."""
+        begun = keys % self.length
+        return begun * min(queries, self.length - begun)
+
+
+@dataclass(frozen=True)
+class Earlier(Sees):
+    """The keys of the blocks of `length` positions before the query's."""
+
+    length: int = 1
+    fused: ClassVar[Fused | None] = None
+    halved: ClassVar[bool] = True
+
+    def mask(self, query: Stream, key: Stream) -> Array:
+        """As `Sees.mask`."""
+        before = query.position[:, :, None] // self.length > key.position[:, None, :] // self.length
+        return super().mask(query, key) & before
+
+    def within(self, opened: float, closed: float) -> float:
+        """As `Sees.within`, without a window."""
+        n = opened + closed
+        return _beyond(n) - Block(length=self.length).within(opened, closed)
+
+    def across(self, queries: float, keys: float) -> float:
+        """As `Sees.across`, without a window."""
+        return queries * keys - Block(length=self.length).across(queries, keys)
+
+
 def fused(sees: Sees) -> Fused | None:
     """What splash attention calls the pattern; None where it does not know it."""
     return None if sees.window else sees.fused

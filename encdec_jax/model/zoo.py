@@ -126,6 +126,17 @@ NAMED: dict[str, Named] = {
         ModelConfig("causal_lm", 100_288, StackConfig(26, 3072, 24, 8, 128, 8192, window=1024), block="yoco"),
         "arXiv 2405.05254 (YOCO-3B, sliding windows); the shape is from memory (unverified)",
     ),
+    "double-decoder-100m": Named(
+        ModelConfig(
+            "double_decoder",
+            32_000,
+            StackConfig(4, 832, 13, 13, 64, 3328),
+            StackConfig(8, 832, 13, 13, 64, 3328),
+            mlp="gelu",
+        ),
+        "arXiv 2605.18807; 8 + 4 layers of its widest width in 64s (unverified)",
+        lacks=("blocks of random lengths",),
+    ),
     "palm-base": Named(
         ModelConfig("prefix_lm", T5_VOCAB, BASE, mlp="gelu", norm_kind="layer", position="separate", block="palm"),
         "arXiv 2304.04052 (PALM); the shape is T5 base's decoder, the paper's was not to be had (unverified)",

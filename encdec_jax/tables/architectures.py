@@ -82,7 +82,9 @@ def _architecture(name: str) -> str:
         }[arch.reads or "final"]
         how = {"sublayer": "by cross-attention", "merged": "by keys merged into self-attention"}[arch.joins or "merged"]
         said += f" Encoder and decoder share {arch.shared}; the decoder reads {read}, {how}."
-    drawn = drawing(preset(name, d_model=64, dec_layers=2, vocab_size=256))
+    if arch.context:
+        said += " An encoder reads it too; the decoder sees its final states of the blocks before, here of 3 tokens."
+    drawn = drawing(preset(name, d_model=64, dec_layers=2, vocab_size=256, block_length=3))
     return f"### {name}\n\n{SOURCES[name]}. {said}\n\n```\n{drawn}\n```"
 
 

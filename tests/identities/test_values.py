@@ -100,6 +100,11 @@ CONFIGS = {
     "YOCO, a prefix, an odd depth": model("prefix_lm", DEEP, block="yoco", norm="sandwich", qk_scaled_norm=True),
     "PALM": model("prefix_lm", SMALL, block="palm", position="separate", norm_kind="layer", mlp="gelu"),
     "separate positions, two streams": model("enc_dec", SMALL, position="separate"),
+    "double decoder": model("double_decoder", SMALL, block_length=4),
+    "double decoder, positions in itself alone": replace(
+        model("double_decoder", SMALL, block_length=3, cross_position="none", qk_scaled_norm=True),
+        encoder=replace(SMALL, n_layers=3, window=4),
+    ),
     "T5 1.0": model("enc_dec", SMALL, mlp="relu", position="t5", position_buckets=8, position_range=9, **T5),
     "T5's positions and soft-caps, merged": model(
         "enc_dec_shared", SMALL, position="t5", score_cap=2.0, logit_cap=3.0, score_scale=0.3

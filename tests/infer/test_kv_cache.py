@@ -15,7 +15,7 @@ from support import SMALL, TWO_STREAMS, concat, example, logits, model_config, p
 from encdec_jax.compute.witness import flops
 from encdec_jax.errors import UserError
 from encdec_jax.infer import kv_cache
-from encdec_jax.infer.kv_cache import CACHE_AXES, Cache
+from encdec_jax.infer.kv_cache import Cache, cache_axes
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
@@ -173,13 +173,13 @@ def test_coordinated_takes_up_a_source_as_prefix_lm_does() -> None:
 def test_what_a_cache_holds(arch: str) -> None:
     config = model_config(arch)
     held = jax.eval_shape(lambda params: prefill(config, params, prompts(arch), ROOM), parameters(config))
-    axes = CACHE_AXES if held.cross else CACHE_AXES._replace(cross=None)
+    axes = cache_axes(held)
     assert all(jax.tree.leaves(jax.tree.map(lambda leaf, names: leaf.ndim == len(names), held, axes)))
     kv = (SMALL.n_kv_heads, SMALL.head_dim)
     slots = ROOM if arch in TWO_STREAMS else S + ROOM
     assert held.own.kv.keys.shape == held.own.kv.values.shape == (SMALL.n_layers, 2, slots, *kv)
-    assert (held.cross is not None) == (arch in TWO_STREAMS)
-    if held.cross:
+    assert (held.cross is not None) == (arch in TWO_STREAMS or ARCHS[arch].context)
+    if arch in TWO_STREAMS:
         assert held.cross.kv.keys.shape == held.cross.kv.values.shape == (SMALL.n_layers, 2, S, *kv)
 
 

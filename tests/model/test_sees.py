@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from encdec_jax.model.blocks import segments
-from encdec_jax.model.sees import Causal, Full, Opened, Prefix, Sees
+from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 from encdec_jax.model.streams import Stream, mask, opened
 
 WINDOWS = (0, 1, 2, 3, 5, 20)
 PATTERNS = [kind(window) for kind in (Full, Causal, Prefix) for window in WINDOWS] + [Opened()]
 PATTERNS += [kind(window, ahead) for kind in (Full, Causal, Prefix) for window in (1, 3) for ahead in (1, 4)]
+PATTERNS += [kind(length=length) for kind in (Block, Earlier) for length in (1, 2, 3, 4, 20)]
 
 
 def rows(opened: int, closed: int, first: int = 0) -> Stream:
