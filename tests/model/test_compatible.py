@@ -52,6 +52,15 @@ def test_depths_that_do_not_go_together_are_refused() -> None:
         UserError, match=r"model\.position = 'separate' is not accepted: another, because causal_lm does"
     ):
         edges(model_config("causal_lm", position="separate"))
+    for field, value in (("window", 3), ("cross_every", 2)):
+        with pytest.raises(
+            UserError, match=rf"model\.decoder\.{field} = {value} is not accepted: ., because|: 1: each"
+        ):
+            model_config("double_decoder", decoder=replace(SMALL, **{field: value}))
+    with pytest.raises(
+        UserError, match=r"model\.attention = 'splash' is not accepted: .* no sliding windows or blocks"
+    ):
+        edges(model_config("double_decoder", attention="splash"))
     with pytest.raises(UserError, match=r"model\.decoder\.n_layers = 1 is not accepted: at least 2"):
         edges(model_config("causal_lm", decoder=replace(SMALL, n_layers=1), block="yoco"))
 

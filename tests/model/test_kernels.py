@@ -112,7 +112,7 @@ def test_each_device_has_its_rows_and_heads(tensor):
     assert close(alone, divided)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [name for name, arch in ARCHS.items() if not arch.context])  # it knows no blocks
 def test_every_model_is_the_same_with_splash(arch, monkeypatch):
     """Each architecture says truly what its streams see: the patterns that it names give the mask's logits."""
     monkeypatch.setattr("encdec_jax.model.softmax.splash", partial(splash, interpret=True))
