@@ -87,7 +87,9 @@ def test_who_reads_the_tokens_of_before_goes_on_when_others_are_made(cache):
     another_machine()
     kept.rename(cache_root())
     np.testing.assert_array_equal(np.asarray(before.tokens("train", "targets")), expected)
-    assert TokenCache.open("some", "bytes").digest != before.digest
+    another_machine()
+    after = np.asarray(TokenCache.open("some", "bytes").tokens("train", "targets"))
+    np.testing.assert_array_equal(after, np.where(expected == 1, 1, expected + 1))
 
 
 def test_a_cache_counts_only_with_its_manifest(s3, monkeypatch):
