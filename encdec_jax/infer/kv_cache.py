@@ -11,6 +11,9 @@ prefill: the blocks' pass over the source (S x S pairs of query and key a layer)
   MLP serve nobody; they are computed all the same, because one body serves all layers.
 decode: every decoder weight but the source's keys and values on each token; attention to C slots and S source keys
   (one stream: to its S + C slots); logits of each token.
+
+Where one stream goes through a context first ('double_decoder'), both steps are passes through it and then through the
+decoder: a token's keys of the context are made when it is fed, and their block hides them until the next one begins.
 """
 
 from __future__ import annotations

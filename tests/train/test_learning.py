@@ -54,7 +54,7 @@ def test_its_loss_falls(arch: str, block: str) -> None:
     state = State(jnp.int32(0), params, optim.init(params))
     batches = Batches(shipped(), run).chunk(0, UPDATES)
     update = jax.jit(several(make_update(run, graph(run.model), optim), UPDATES))
-    _, metrics = update(state, batches, hyper(run.optim, UPDATES), UPDATES)
+    _, metrics = update(state, batches, hyper(run.optim, UPDATES, run.train.seed), UPDATES)
     counts = np.bincount(np.asarray(batches.labels).reshape(-1), minlength=259)
     shares = counts[counts > 0] / counts.sum()
     guess = -(shares * np.log(shares)).sum()
