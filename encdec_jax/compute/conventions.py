@@ -224,7 +224,7 @@ def _tables(config: ModelConfig, row: Layout) -> tuple[float, float]:
     declared = dict(leaves(model(config)))
     tables = [param for path, param in declared.items() if param.role == "table" and path[0] != "head"]
     lookups = sum(2.0 * param.size * sum(length[stream] for stream in param.sees) for param in tables)
-    return lookups, 2.0 * declared["embed", "table"].size * row.target
+    return lookups, 2.0 * declared["embed", "table"].size * row.target * config.softmaxes
 
 
 def _in_block(param: Param) -> bool:

@@ -30,7 +30,7 @@ SCORES = " scores"  # behind the group of an attention's weights: its scores and
 CONVENTION = """\
 A multiplication and its addition are 2 FLOPs; only matrix products count.
 A weight costs 2 a token it is applied to. An embedding lookup costs nothing, the output head 2 x vocabulary x d_model \
-a scored position, whether its table is tied or not.
+a scored position and softmax, whether its table is tied or not.
 Attention costs 4 x head_dim for each query head and pair of query and key: scores, and sum of values. 'mask' counts \
 the pairs that the mask shows, 'dense' every pair of a row, as a plain implementation computes them.
 Training costs 3 forward passes: the gradient of a product is two products of its size, one for either operand; the \
@@ -41,6 +41,8 @@ What remat recomputes is counted apart. Budgets are in 'mask' FLOPs, without rec
 A row holds the segments and the padding that its objective is expected to leave; packed pairs are those of the rows \
 that were planned for them. The work on padding is counted apart: weights are applied to it as to tokens, the mask \
 shows it nothing, and dense attention holds every pair of which it is a part.
+An expert costs what the tokens that it is chosen for do, as if none were dropped: the FLOPs that are active. 'dense' \
+counts the slots of a limited capacity instead, filled or not.
 A layer applied to positions that nobody scores counts, because it is computed.
 Weights that depth shares count at every repetition: those too that project a source's final states, which a scan \
 computes once for the backward pass.
@@ -200,6 +202,7 @@ class Pass:
 
     Attributes:
       tokens: that go through the blocks, by stream.
+      length: of a row of each stream.
       pairs: of query and key, by edge: those that the mask shows, and all that are computed.
       scored: positions of the target whose logits are computed.
       scored_source: the same of the source's stream.
@@ -208,6 +211,7 @@ class Pass:
     """
 
     tokens: dict[StreamName, float]
+    length: dict[StreamName, int]
     pairs: Pairs
     scored: float
     merged: float
@@ -240,16 +244,22 @@ class Work:
 def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
     """The products of a forward pass; none of no FLOPs."""
     declared = dict(leaves(model(config)))
+    heads: dict[StreamName, float] = {"source": passed.scored_source, "target": passed.scored}
     for path, param in declared.items():
         if not param.matmul or path[0] == "head" or any(path[: len(out)] == out for out in passed.left_out):
             continue
-        # The last product of a block only adds to the residual: no gradient needs its output, so none recomputes it.
-        remat = () if path[-1] == "down" else ("full",)
+        if path[0] == "softmaxes":  # which stand between the stack and the head
+            for stream, scored in heads.items():
+                if n := param.flops * scored:
+                    yield Work(param.group, stream, n, n)
+            continue
         for i, stream in enumerate(param.sees):
             again = stream in param.sees[:i]  # merged attention projects the source's states for the target too
             n = param.flops * (passed.merged if again else passed.tokens[stream])
             if n:
-                yield Work(param.group, stream, n, n, remat, 0 if again else _idle(config, path, stream, passed))
+                dense = n * (1 if param.spare is None else param.spare(passed.length[stream]))
+                idle = 0 if again else _idle(config, path, stream, passed)
+                yield Work(param.group, stream, min(n, dense), dense, param.again, idle)
         if path[-1] == "q":  # the attention's scores, behind its first matrix
             for stream in param.sees:
                 own = [edge for edge in edges(config) if edge.path == path[:-1] and edge.query == stream]
@@ -260,9 +270,8 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
                     idle = _idle(config, path, stream, passed)
                     yield Work(param.group + SCORES, stream, mask, dense, ("full", "dots"), idle)
     table = declared.get(("head", "table"), declared["embed", "table"])
-    heads: dict[StreamName, float] = {"source": passed.scored_source, "target": passed.scored}
     for stream, scored in heads.items():
-        if n := 2 * table.size * scored:
+        if n := 2 * table.size * scored * config.softmaxes:
             yield Work("output head", stream, n, n)
 
 
@@ -297,8 +306,8 @@ def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
         }
         merged = tokens[source_stream(config)]
         if row.scored > row.target:
-            return Pass(tokens, kinds, tokens["target"], merged, tokens["source"])
-        return Pass(tokens, kinds, of(held["scored"]) * rows * row.scored, merged)
+            return Pass(tokens, length, kinds, tokens["target"], merged, tokens["source"])
+        return Pass(tokens, length, kinds, of(held["scored"]) * rows * row.scored, merged)
 
     return part(False, mask), part(True, {})
 

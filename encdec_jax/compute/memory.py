@@ -129,7 +129,7 @@ def inference(config: ModelConfig, batch: int, source: int, target: int, dtype: 
         attention = scores + prefilled * compute * (2 * size.d_model + 2 * heads)
         mlp = prefilled * compute * (2 * size.d_model + 3 * size.d_ff)
         most = max(most, attention, mlp)
-    return InferBytes(ceil(weights * BYTES[dtype]), cache, max(most, 4 * batch * config.vocab_size))
+    return InferBytes(ceil(weights * BYTES[dtype]), cache, max(most, 4 * batch * config.outputs))
 
 
 def fused(config: ModelConfig) -> bool:
@@ -187,11 +187,14 @@ def _activations(run: RunConfig) -> int:
     the gradient of the states is held, and that of the head, which is not divided over fsdp while it is summed.
     """
     config, mesh, scored = run.model, run.mesh, geometry(run).layout.scored
-    chunks = logit_chunks(_rows(run) * mesh.shards, scored, config.vocab_size, asdict(mesh))
-    logits = 2 * 4 * _rows(run) * ceil(scored / chunks) * config.vocab_size / mesh.tensor
+    chunks = logit_chunks(_rows(run) * mesh.shards, scored, config.outputs, asdict(mesh))
+    logits = 2 * 4 * _rows(run) * ceil(scored / chunks) * config.outputs / mesh.tensor
     if chunks > 1:
         width = config.decoder.d_model
-        logits += 4 * config.vocab_size / mesh.tensor * width + BYTES[config.dtype] * _rows(run) * scored * width
+        logits += (
+            4 * config.vocab_size / mesh.tensor * width
+            + BYTES[config.dtype] * _rows(run) * scored * width * config.softmaxes
+        )
     layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
     return kept(run) + ceil(max(logits, layer))
 

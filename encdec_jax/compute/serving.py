@@ -59,7 +59,8 @@ def prefill(config: ModelConfig, source: int) -> Flops:
     behind = plans(config)["decoder"].behind() if stream == "target" else ()
     left_out = tuple(("decoder", *path) for path in behind)
     tokens: dict[StreamName, float] = {"source": 0, "target": 0, stream: source}
-    return flops(products(config, Pass(tokens, pairs, scored=0, merged=merged, left_out=left_out)))
+    length: dict[StreamName, int] = {"source": source, "target": source}
+    return flops(products(config, Pass(tokens, length, pairs, scored=0, merged=merged, left_out=left_out)))
 
 
 def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
@@ -79,7 +80,8 @@ def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
     reading = [edge for edge in edges(config) if edge.query == "target"]
     pairs: Pairs = {edge: (edge.step(source, step), edge.keys(source, capacity)) for edge in reading}
     merged = any(edge.reads.states == "final" and edge.key == "target" for edge in reading)
-    return flops(products(config, Pass({"source": 0, "target": 1}, pairs, scored=1, merged=merged)))
+    ones: dict[StreamName, int] = {"source": 0, "target": 1}
+    return flops(products(config, Pass({"source": 0, "target": 1}, ones, pairs, scored=1, merged=merged)))
 
 
 def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> CacheBytes:

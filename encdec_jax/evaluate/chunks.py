@@ -32,53 +32,54 @@ def summed(sums: Sums, model: Model, states: Array, labels: Array, weights: Arra
       labels, weights: [rows, n].
     """
     rows, n = labels.shape
-    chunks = logit_chunks(rows, n, model.config.vocab_size, dict(jax.sharding.get_abstract_mesh().shape))
+    chunks = logit_chunks(rows, n, model.config.outputs, dict(jax.sharding.get_abstract_mesh().shape))
     if chunks == 1:
         return sums(model.logits(states), labels, weights)
+    given = model.contexts(states)
     graph, head = nnx.split(model.head or model.embed)
 
-    def chunk(head: nnx.State, states: Array, labels: Array, weights: Array) -> Any:
-        return sums(tables.logits(nnx.merge(graph, head), states), labels, weights)
+    def chunk(head: nnx.State, given: Any, labels: Array, weights: Array) -> Any:
+        return sums(tables.logits(nnx.merge(graph, head), given), labels, weights)
 
-    def total(head: nnx.State, *batch: Array) -> Any:
-        def add(seen: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
+    def total(head: nnx.State, *batch: Any) -> Any:
+        def add(seen: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
             return _add(seen, chunk(head, *part)), None
 
         parts = _cut(batch, chunks)
         return jax.lax.scan(add, _zeros(jax.eval_shape(chunk, head, *_first(parts))), parts)[0]
 
-    def with_gradient(head: nnx.State, *batch: Array) -> Any:
-        def add(seen: Any, part: tuple[Array, ...]) -> tuple[Any, Array]:
+    def with_gradient(head: nnx.State, *batch: Any) -> Any:
+        def add(seen: Any, part: tuple[Any, ...]) -> tuple[Any, Any]:
             value, back, other = jax.vjp(lambda head, x: chunk(head, x, *part[1:]), head, part[0], has_aux=True)
-            by_head, by_states = back(jnp.ones_like(value))
-            return _add(seen, (value, other, by_head)), by_states
+            by_head, by_given = back(jnp.ones_like(value))
+            return _add(seen, (value, other, by_head)), by_given
 
         parts = _cut(batch, chunks)
         start = (*jax.eval_shape(chunk, head, *_first(parts)), jax.eval_shape(_float32, head))
-        (value, other, by_head), by_states = jax.lax.scan(add, _zeros(start), parts)
-        return value, other, by_head, _joined(by_states, batch[0].shape[1])
+        (value, other, by_head), by_given = jax.lax.scan(add, _zeros(start), parts)
+        return value, other, by_head, jax.tree.map(lambda x: _joined(x, n), by_given)
 
-    def forward(head: nnx.State, *batch: Array) -> Any:
-        value, other, by_head, by_states = _on_own_rows(with_gradient)(head, *batch)
-        return (value, other), (jax.tree.map(lambda g, w: g.astype(w.dtype), by_head, head), by_states)
+    def forward(head: nnx.State, *batch: Any) -> Any:
+        value, other, by_head, by_given = _on_own_rows(with_gradient)(head, *batch)
+        return (value, other), (jax.tree.map(lambda g, w: g.astype(w.dtype), by_head, head), by_given)
 
     def backward(gradients: Any, by: Any) -> Any:
         return *jax.tree.map(lambda g: (g * by[0]).astype(g.dtype), gradients), None, None
 
     differentiable = jax.custom_vjp(total)
     differentiable.defvjp(forward, backward)
-    return differentiable(jax.tree.map(lambda w: w.astype(states.dtype), head), states, labels, weights)
+    return differentiable(jax.tree.map(lambda w: w.astype(states.dtype), head), given, labels, weights)
 
 
-def _cut(batch: tuple[Array, ...], chunks: int) -> tuple[Array, ...]:
-    """Arrays [rows, n, ...] as [chunks, rows, positions, ...]; zeros fill up the last chunk."""
+def _cut(batch: tuple[Any, ...], chunks: int) -> tuple[Any, ...]:
+    """Trees of arrays [rows, n, ...] as [chunks, rows, positions, ...]; zeros fill up the last chunk."""
 
     def cut(x: Array) -> Array:
         positions = -(-x.shape[1] // chunks)
         filled = jnp.pad(x, [(0, 0), (0, chunks * positions - x.shape[1]), *[(0, 0)] * (x.ndim - 2)])
         return jnp.moveaxis(filled.reshape(x.shape[0], chunks, positions, *x.shape[2:]), 1, 0)
 
-    return tuple(cut(x) for x in batch)
+    return jax.tree.map(cut, batch)
 
 
 def _joined(parts: Array, n: int) -> Array:
@@ -98,11 +99,11 @@ def _on_own_rows(function: Callable[..., Any]) -> Callable[..., Any]:
             return jax.lax.psum(leaf, ROWS)
         return jax.lax.psum_scatter(jax.lax.psum(leaf, data), fsdp, scatter_dimension=1, tiled=True)
 
-    def own(head: nnx.State, *batch: Array) -> Any:
-        value, other, by_head, by_states = function(head, *batch)
-        return *jax.lax.psum((value, other), ROWS), jax.tree.map(scattered, by_head), by_states
+    def own(head: nnx.State, *batch: Any) -> Any:
+        value, other, by_head, by_given = function(head, *batch)
+        return *jax.lax.psum((value, other), ROWS), jax.tree.map(scattered, by_head), by_given
 
-    def whole(head: nnx.State, *batch: Array) -> Any:
+    def whole(head: nnx.State, *batch: Any) -> Any:
         rows, one = PartitionSpec(ROWS), PartitionSpec()
         out = (one, one, jax.tree.map(lambda leaf: PartitionSpec(None, fsdp) if leaf.ndim > 1 else one, head), rows)
         return jax.shard_map(
@@ -120,8 +121,8 @@ def _zeros(shapes: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def _first(parts: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(part[0] for part in parts)
+def _first(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    return jax.tree.map(lambda part: part[0], parts)
 
 
 def _float32(tree: Any) -> Any:

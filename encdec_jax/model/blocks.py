@@ -19,6 +19,7 @@ from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.depth import Step
+from encdec_jax.model.parts.experts import Experts
 from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
@@ -179,12 +180,19 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
         merged = _sub(config, "attn", Attention((*own, *memory)))
         if not arch.own_encoder:  # states of the same blocks are not normalised yet, an encoder's final ones are
             merged = replace(merged, memory_norm=merged.in_norm)
-        return merged, _sub(config, "mlp", MLP())
+        return merged, feed_forward(config, layer)
     subs = [_sub(config, "attn", Attention(tuple(own)))]
     if memory:  # a layer's output is not normalised yet, the encoder's final output is
         cross = _sub(config, "cross", Attention(tuple(memory)))
         subs.append(replace(cross, memory_norm="memory_norm") if states == "layer" else cross)
-    return (*subs, _sub(config, "mlp", MLP()))
+    return (*subs, feed_forward(config, layer))
+
+
+def feed_forward(config: ModelConfig, layer: int) -> Sub:
+    """A layer's MLP, or its experts."""
+    if config.experts.number and (layer + 1) % config.experts.every == 0:
+        return _sub(config, "experts", Experts())
+    return _sub(config, "mlp", MLP())
 
 
 def stepped(scope: Scope, layer: int) -> BlockSpec:
@@ -210,7 +218,7 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
         return standard(scope, layer)
     own = Reads("target", "target", "own", _own(config, "target", 0, 0), config.position)
     attention = Attention((own,), keeps=True) if layer == n // 2 else Attention((own._replace(states="kept"),))
-    return _sub(config, "attn", attention), _sub(config, "mlp", MLP())
+    return _sub(config, "attn", attention), feed_forward(config, layer)
 
 
 def palm(scope: Scope, layer: int) -> BlockSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated, Literal, TypeAlias
 
 from encdec_jax.errors import UserError, require
@@ -62,6 +63,51 @@ class StackConfig:
 
 
 @dataclass(frozen=True)
+class ExpertConfig:
+    """Experts in place of MLPs: each token goes through those that a router chooses (arXiv 2101.03961, 2006.16668).
+
+    Attributes:
+      number: experts of a layer, each an MLP of the stack's d_ff; 0 for MLPs alone.
+      every: the last of so many layers has experts, the others an MLP; at least 1.
+      chosen: experts that a token goes through, at most `number`. What they give is weighted: one by its probability
+        (Switch Transformer), several by theirs over their sum (GShard).
+      capacity: of an expert, over its even share: it takes at most ceil(capacity * chosen * length / number) tokens of
+        a row, the first that choose it, and what comes later is dropped. 0: it takes all (dropless).
+      balance: weight of the load-balance loss, at least 0.
+      z_loss: weight of the router's z-loss, at least 0.
+    """
+
+    number: Annotated[int, Range(0, 2**16)] = later(0)
+    every: Annotated[int, Range(1, 10_000)] = later(1)
+    chosen: Annotated[int, Range(1, 2**16)] = later(1)
+    capacity: Annotated[float, Range(0)] = later(0.0)
+    balance: Annotated[float, Range(0)] = later(0.01)
+    z_loss: Annotated[float, Range(0)] = later(0.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "model.experts.")
+        if self.number == 0:
+            accepted = "at least 1, because another field of model.experts is set"
+            require(
+                all(value == self.__dataclass_fields__[name].default for name, value in vars(self).items()),
+                "model.experts.number",
+                0,
+                accepted,
+            )
+            return
+        accepted = f"at most model.experts.number = {self.number}"
+        require(self.chosen <= self.number, "model.experts.chosen", self.chosen, accepted)
+
+    def slots(self, length: int) -> int:
+        """Tokens of a row of `length` that an expert has room for, where its capacity is limited."""
+        return min(length, ceil(self.capacity * self.chosen * length / self.number))
+
+    def spare(self, length: int) -> float:
+        """Rows of a product that experts compute, over those of all the tokens that go through them."""
+        return self.number * self.slots(length) / (self.chosen * length) if self.capacity else 1
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """One model: a named architecture, its stacks, and what its blocks are made of.
 
@@ -107,6 +153,8 @@ class ModelConfig:
       embedding: how tables are held: 'scaled', drawn at d_model^-0.5 and multiplied by d_model^0.5 where ids are
         looked up (Vaswani et al. 2017); 'plain', drawn at 1 and looked up as they are, and multiplied by d_model^-0.5
         where they are the output head too (T5); or 'unscaled', drawn at d_model^-0.5 and used as they are (Llama).
+      softmaxes: at least 1. That are mixed for each prediction, each of a context of its own (arXiv 1711.03953).
+      experts: in place of MLPs, if there are any.
       position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
         multiple of 4.
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
@@ -180,6 +228,13 @@ class ModelConfig:
     rope_original: Annotated[int, Range(0, 2**30)] = later(0)
     sinks: bool = later(False)
     tied_kv: bool = later(False)
+    softmaxes: Annotated[int, Range(1, 2**10)] = later(1)
+    experts: ExpertConfig = later(ExpertConfig())  # noqa: RUF009 (it is frozen)
+
+    @property
+    def outputs(self) -> int:
+        """Logits of a position."""
+        return self.softmaxes * self.vocab_size
 
     @property
     def choices(self) -> Arch:
@@ -243,6 +298,9 @@ class ModelConfig:
         theta = self.local_theta
         require(theta == 0 or theta >= 1, "model.local_theta", theta, "at least 1, or 0 for model.rope_theta")
         self._check_rope()
+        deepest = max(stack.n_layers for stack in (self.encoder, self.decoder) if stack)
+        accepted = f"at most {deepest}, the layers there are: none would have experts"
+        require(self.experts.every <= deepest, "model.experts.every", self.experts.every, accepted)
         buckets = self.position_buckets
         require(buckets % 4 == 0, "model.position_buckets", buckets, "a multiple of 4")
         accepted = f"more than model.position_buckets = {buckets}"

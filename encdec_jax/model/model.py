@@ -15,7 +15,7 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.kernels import Pattern, join_patterns, pattern
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
-from encdec_jax.model.parts import norms, tables
+from encdec_jax.model.parts import norms, softmaxes, tables
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
@@ -45,6 +45,7 @@ class Model(nnx.Module):
         own_encoder = "encoder" in stacks
         self.encoder = Stack(subtree(tree, "encoder"), stacks["encoder"], config, rngs) if own_encoder else None
         self.head = Node(subtree(tree, "head"), config, rngs) if "head" in tree else None
+        self.softmaxes = Node(subtree(tree, "softmaxes"), config, rngs) if "softmaxes" in tree else None
 
     def __call__(self, source: Stream | None, target: Stream, scored: int) -> Array:
         """float32 logits [batch, scored, vocab] at the last `scored` positions of the target, or of source and target.
@@ -143,7 +144,11 @@ class Model(nnx.Module):
 
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
-        return tables.logits(self.head or self.embed, states)
+        return tables.logits(self.head or self.embed, self.contexts(states))
+
+    def contexts(self, states: Array) -> Array | softmaxes.Contexts:
+        """What the table of the head multiplies: the states themselves, where there is one softmax."""
+        return states if self.softmaxes is None else softmaxes.contexts(self.softmaxes, states)
 
     def _embed(self, stack: Stack, name: StreamName, stream: Stream, around: Stream | None = None) -> Array:
         """Embeddings of a stream, with its positions; `around` is the stream that its source is in, if not this one."""

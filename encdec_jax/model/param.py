@@ -1,12 +1,14 @@
 """One declared parameter: its shape, its logical axes, what it is, and which tokens it is applied to. No jax here.
 
 Logical axes: 'vocab', 'embed' (d_model), 'heads', 'kv_heads', 'head_dim', 'mlp' (d_ff), 'layers', 'norm' (a vector),
-'positions' (rows of a table of them), 'buckets' (of distances).
+'positions' (rows of a table of them), 'buckets' (of distances), 'experts', 'expert_mlp' (an expert's d_ff), 'choices'
+(a router's outputs), 'softmaxes', 'context' (d_model, of a softmax's
+context).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal, TypeAlias, Union
@@ -36,6 +38,8 @@ class Param:
       active: share of its elements that work on any one token.
       std: of its initial values, if they are not drawn as its role says.
       own: each layer has its own, even where depth shares the others.
+      again: the policies of remat under which the backward pass computes its product once more.
+      spare: rows that its product has over those that tokens fill, of a row of so many tokens; None for 1.
     """
 
     shape: tuple[int, ...]
@@ -50,6 +54,8 @@ class Param:
     active: float = 1
     std: float | None = None
     own: bool = False
+    again: tuple[str, ...] = ("full",)
+    spare: Callable[[int], float] | None = None
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import gcd
 
 import jax
@@ -39,7 +39,7 @@ def rows_whole(table: Array) -> Array:
 
 
 def by_vocab(logits: Array) -> Array:
-    """The same logits [rows, length, vocab], divided by vocabulary too: unevenly, where the table could not be.
+    """The same logits [rows, length, ..., vocab], divided by vocabulary too: unevenly, where the table could not be.
 
     The compiler fills up the last device's part and leaves the filling out of every sum.
     """
@@ -47,7 +47,7 @@ def by_vocab(logits: Array) -> Array:
     if mesh.empty or logits.shape[-1] % mesh.shape[axis] == 0:
         return logits
     free = PartitionSpec.UNCONSTRAINED
-    return jax.lax.with_sharding_constraint(logits, PartitionSpec(free, free, axis))
+    return jax.lax.with_sharding_constraint(logits, PartitionSpec(*[free] * (logits.ndim - 1), axis))
 
 
 def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segments: Array) -> Array:
@@ -69,3 +69,25 @@ def by_heads(function: Callable[..., Array], q: Array, k: Array, v: Array, *segm
     heads, rows = PartitionSpec(ROWS, None, axis), PartitionSpec(ROWS)
     specs = (heads,) * 3 + (rows,) * len(segments)
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, *segments)
+
+
+def by_experts(function: Callable[..., Array], weights: Sequence[Array], *rows: Array) -> Array:
+    """What a device's experts make of its rows, added up over the devices that experts are divided over.
+
+    Args:
+      function: of the number of the first expert that a device has, their weights, and rows.
+      weights: [experts, ...].
+      *rows: [rows, ...], the first in the shape of what `function` gives.
+    """
+    mesh, axis = jax.sharding.get_abstract_mesh(), RULES["experts"]
+    if mesh.size <= 1:
+        return function(0, weights, *rows)
+    here = weights[0].shape[0] // mesh.shape[axis]
+
+    def part(weights: Sequence[Array], *rows: Array) -> Array:
+        return jax.lax.psum(function(jax.lax.axis_index(axis) * here, weights, *rows), axis)
+
+    whole = rows[0].shape[0] % (mesh.shape[ROWS[0]] * mesh.shape[ROWS[1]])
+    row, one = PartitionSpec(None if whole else ROWS), PartitionSpec(axis)
+    specs = (one, *[row] * len(rows))
+    return jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=row, check_vma=False)(weights, *rows)

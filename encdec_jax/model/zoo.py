@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.errors import require
-from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
 from encdec_jax.model.released import GEMMA3, GEMMA_270M, NAMES, RELEASED
 
@@ -110,6 +110,24 @@ NAMED: dict[str, Named] = {
         _shared(24, block="stepped"),
         "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh",
         lacks=(*DROPOUT, "a use before and one behind"),
+    ),
+    "switch-base-128": Named(
+        replace(t5(BASE, BASE), experts=ExpertConfig(128, every=2, capacity=1.25)),
+        "arXiv 2101.03961, Switch-Base; google/flaxformer",
+        7e9,
+        f"{ROUNDED}, from memory (unverified)",
+        (*DROPOUT, "noise of the router's inputs; as much room as 2.0 in evaluation"),
+    ),
+    "moe-base-32": Named(
+        replace(
+            t5(replace(BASE, d_ff=1536), replace(BASE, d_ff=1536)),
+            experts=ExpertConfig(32, every=4, chosen=2, capacity=1.0),
+        ),
+        "arXiv 2102.11972 (MoE Transformer); its code's capacity of 2.0 holds both choices",
+        lacks=(*DROPOUT, "MLPs of 3,072 between its experts; second choices dropped at random"),
+    ),
+    "mos-t5-base": Named(
+        replace(t5(BASE, BASE), softmaxes=15), "arXiv 2207.10551 (MoS-Transformer); tensorflow/mesh", lacks=DROPOUT
     ),
     "roe-330m": Named(
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from encdec_jax.report.words import crossing, flops, interval, listed, multiplier, number
+from encdec_jax.report.words import crossing, flops, interval, multiplier, number
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
 from encdec_jax.study.noise import Noise
@@ -21,7 +21,7 @@ def answer(findings: Findings, head: Headline) -> str:
     first = _outside(head.outside)
     if head.unknown:
         first += (
-            f"The noise of {listed(head.unknown)} is not known, for want of a second seed or a fourth size: nothing is "
+            f"The noise of {_and(head.unknown)} is not known, for want of a second seed or a fourth size: nothing is "
             "claimed. "
         )
     if not head.beside:
@@ -69,10 +69,9 @@ def qualified(findings: Findings, head: Headline) -> list[str]:
             f"In doubt: best sizes that may lie outside the sizes tried, of {'; '.join(doubtful)} FLOPs; the "
             "headline's intervals allow for it."
         )
-    for own, theirs in dict.fromkeys(head.effort.values()):
-        alike = listed(label for label, effort in head.effort.items() if effort == (own, theirs))
+    for label, (own, theirs) in head.effort.items():
         found.append(
-            f"Unequal effort: {alike} had up to {own} settings of a size to choose the best of, {base} {theirs}; the "
+            f"Unequal effort: {label} had up to {own} settings of a size to choose the best of, {base} {theirs}; the "
             "headline's intervals allow for the luck of the best."
         )
     for label, budgets in _by_label(head.below).items():
@@ -82,7 +81,7 @@ def qualified(findings: Findings, head: Headline) -> list[str]:
         )
     if head.unchecked:
         found.append(
-            f"Three sizes a budget leave the parabolas of {listed(head.unchecked)} no residual: nothing checks their "
+            f"Three sizes a budget leave the parabolas of {_and(head.unchecked)} no residual: nothing checks their "
             "form, and the noise is that of seeds."
         )
     for sign in (True, False):
@@ -104,7 +103,7 @@ def _outside(optima: Iterable[Optimum]) -> str:
     clauses = []
     for label, budgets in _by_label(optima).items():
         wanted = {_wanted(o): o for o in optima if o.label == label}
-        clauses.append(f"{label}'s best size at {_flops(budgets)} FLOPs ({listed(wanted)})")
+        clauses.append(f"{label}'s best size at {_flops(budgets)} FLOPs ({_and(wanted)})")
     return f"Not inside the sizes tried, so nothing is claimed there: {'; '.join(clauses)}. " if clauses else ""
 
 
@@ -133,15 +132,15 @@ def _verdict(head: Headline) -> str:
         where += f" (at {_flops(claim.windows)} on the same windows)" if claim.windows else ""
         alike.setdefault((claim.better, where), []).append(claim.label)
     said = [
-        f"{listed(labels)} {'beats' if len(labels) == 1 else 'beat'} {base}{where}"
+        f"{_and(labels)} {'beats' if len(labels) == 1 else 'beat'} {base}{where}"
         if better
-        else f"{base} beats {listed(labels)}{where}"
+        else f"{base} beats {_and(labels)}{where}"
         for (better, where), labels in alike.items()
     ]
     named = {claim.label for claim in head.claims}
     unknown = [beside.label for beside in head.beside if beside.label not in named]
     if unknown:
-        said.append(f"{listed(unknown)} can't be told apart from {base}")
+        said.append(f"{_and(unknown)} can't be told apart from {base}")
     return "; ".join(said)
 
 
@@ -176,8 +175,13 @@ def _by_label(optima: Iterable[Optimum]) -> dict[str, list[float]]:
 
 
 def _flops(budgets: Iterable[float]) -> str:
-    return listed([flops(budget) for budget in budgets])
+    return _and([flops(budget) for budget in budgets])
+
+
+def _and(names: Iterable[str], last: str = "and") -> str:
+    *most, end = names
+    return f"{', '.join(most)} {last} {end}" if most else end
 
 
 def _or(names: Iterable[str]) -> str:
-    return listed(names, "or")
+    return _and(names, "or")

@@ -6,7 +6,7 @@ import polars as pl
 
 from encdec_jax.laws.ahead import REACH
 from encdec_jax.report.section import Picture, Section
-from encdec_jax.report.words import crossing, flops, interval, listed, multiplier, number, parameters, share
+from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
 from encdec_jax.study.comparison import Crossover
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
@@ -202,16 +202,13 @@ def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> 
         if share:
             found.append(f"Up to {share:.2%} of the pairs to be {what} are too long for a row, and dropped.")
     fitted = {(law.label, law.quantity) for law in findings.laws}
-    two = {law.label for law in findings.laws if law.quantity == "loss" and law.fit.n_points == 2}
-    labels = sorted(set(experiment.labels.values()))
-    lossless = [label for label in labels if (label, "loss") not in fitted]
-    sizeless = [label for label in labels if (label, "loss") in fitted and (label, "n") not in fitted]
-    if lossless:
-        found.append(f"No law of {listed(lossless)}'s loss: it needs runs done at two budgets or more.")
-    if sizeless:
-        found.append(
-            f"No law of {listed(sizeless)}'s best size: fewer than two budgets have it inside the sizes tried."
-        )
-    if unchecked := [label for label in labels if label in two]:
-        found.append(f"The law of {listed(unchecked)}'s loss goes through two points; no third one checks it.")
+    for label in sorted(set(experiment.labels.values())):
+        if (label, "loss") not in fitted:
+            found.append(f"No law of {label}'s loss: it needs runs done at two budgets or more.")
+        elif (label, "n") not in fitted:
+            found.append(f"No law of {label}'s best size: fewer than two budgets have it inside the sizes tried.")
+        if any(law.label == label and law.quantity == "loss" and law.fit.n_points == 2 for law in findings.laws):
+            found.append(
+                f"The law of {label}'s loss goes through its two points, and can't be checked against a third."
+            )
     return found

@@ -1,9 +1,8 @@
-"""Numbers with their intervals, and names, in words."""
+"""Numbers with their intervals, in words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import Comparison, Crossover
@@ -91,12 +90,6 @@ def crossing(found: Crossover, baseline: str) -> str:
     return (
         f"{found.label} crosses {baseline} at {flops(found.compute.value)} FLOPs {ends}, above which {winner} is better"
     )
-
-
-def listed(names: Iterable[str], last: str = "and") -> str:
-    """Names in a sentence: 'a', 'a and b', 'a, b and c'; at least one."""
-    *most, end = names
-    return f"{', '.join(most)} {last} {end}" if most else end
 
 
 def _unless(found: Crossover) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS, SOURCES
 from encdec_jax.model.blocks import BLOCK_SOURCES
-from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.model.param import leaves
 from encdec_jax.model.presets import preset
 from encdec_jax.model.streams import streams
@@ -156,8 +156,18 @@ def _choices(config: ModelConfig) -> Iterator[str]:
     if config.attention_bias != "none" or config.mlp_bias:
         places = {"attention": config.attention_bias != "none", "MLPs": config.mlp_bias}
         yield "biases: " + " and ".join(place for place, held in places.items() if held)
+    if config.experts.number:
+        yield _experts(config.experts)
+    if config.softmaxes > 1:
+        yield f"{config.softmaxes} softmaxes"
     yield f"embedding: {config.embedding}"
     yield f"tied: {config.tie}"
+
+
+def _experts(experts: ExpertConfig) -> str:
+    where = "each layer" if experts.every == 1 else f"one layer in {experts.every}"
+    room = f"capacity {experts.capacity:g}" if experts.capacity else "dropless"
+    return f"{experts.chosen} of {experts.number} experts in {where}, {room}"
 
 
 def _published(found: Named, n: int) -> str:

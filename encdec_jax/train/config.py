@@ -118,7 +118,7 @@ class MeshConfig:
     Attributes:
       data: devices that divide the rows of a batch, at least 1.
       fsdp: devices that divide the rows, and d_model of every weight and of its optimizer state; at least 1.
-      tensor: devices that divide d_ff, the vocabulary, and heads where it divides them; at least 1.
+      tensor: devices that divide d_ff, experts, the vocabulary, and heads where it divides them; at least 1.
     """
 
     data: Annotated[int, COUNT] = execution(1)

@@ -15,7 +15,7 @@ from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.evaluate.fair import row_nats
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.config import ExpertConfig, ModelConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.train.config import OptimConfig, TrainConfig
 from encdec_jax.train.step import forward
@@ -56,6 +56,16 @@ def test_whatever_blocks_are_made_of(arch: str) -> None:
 
 def test_accumulation_and_scanned_dots() -> None:
     agrees(run_of(model_config("enc_dec_shared", remat="dots"), accumulate=2))
+
+
+@pytest.mark.parametrize("remat", ["full", "dots"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"experts": ExpertConfig(4, chosen=2)}, {"experts": ExpertConfig(3, every=2, capacity=1.3)}, {"softmaxes": 3}],
+    ids=["dropless", "capacity", "softmaxes"],
+)
+def test_what_remat_repeats_of_parts(changes: dict, remat: str) -> None:
+    agrees(run_of(model_config("enc_dec", remat=remat, **changes)))
 
 
 @pytest.mark.parametrize("arch", ["enc_dec", "causal_lm"])

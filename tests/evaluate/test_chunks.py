@@ -28,7 +28,7 @@ SUMS = partial(weighted_sums, z_loss=0.1, smoothing=0.1)
 def in_chunks(patch: pytest.MonkeyPatch, run: RunConfig, positions: int) -> None:
     """Let a device hold the logits of this many positions of its rows."""
     rows = run.train.batch_size / run.mesh.shards
-    patch.setattr(mesh, "LOGITS", int(4 * rows * positions * run.model.vocab_size / run.mesh.tensor))
+    patch.setattr(mesh, "LOGITS", int(4 * rows * positions * run.model.outputs / run.mesh.tensor))
 
 
 def test_chunks_hold_what_a_device_may() -> None:
@@ -45,8 +45,9 @@ def test_chunks_hold_what_a_device_may() -> None:
         ({"tie": "none", "base_width": 4}, 1),
         ({"dtype": "bfloat16"}, 4),
         ({"tie": "none", "logit_bias": True}, 3),
+        ({"softmaxes": 3}, 3),
     ],
-    ids=["tied", "muP, of its own", "bfloat16", "with a bias"],
+    ids=["tied", "muP, of its own", "bfloat16", "with a bias", "a mixture"],
 )
 def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypatch) -> None:
     """To 1e-6 in float32, to its rounding in bfloat16; 3 does not divide the 8 positions."""
@@ -69,10 +70,12 @@ def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypa
         np.testing.assert_allclose(one, other, rtol=0, atol=rounding * max(1.0, np.abs(other).max()))
 
 
-@pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 1, 8)], ids=str)
-def test_chunks_on_a_mesh_are_one_devices_batch(shape, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("shape", "softmaxes"), [((8, 1, 1), 1), ((2, 2, 2), 1), ((1, 1, 8), 1), ((2, 2, 2), 3)], ids=str
+)
+def test_chunks_on_a_mesh_are_one_devices_batch(shape, softmaxes, monkeypatch) -> None:
     data, run = stack(*[batch("prefix_lm")] * 2), run_config("prefix_lm")
-    run = replace(run, model=replace(run.model, logit_bias=True))
+    run = replace(run, model=replace(run.model, logit_bias=True, softmaxes=softmaxes))
     alone, one = train(run, data)
     run = replace(run, mesh=MeshConfig(*shape))
     in_chunks(monkeypatch, run, 3)

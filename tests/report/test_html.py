@@ -24,7 +24,6 @@ from encdec_jax.report.answer import answer
 from encdec_jax.report.html import render, write_report
 from encdec_jax.report.learning import History
 from encdec_jax.report.pictures import png
-from encdec_jax.report.sections import missing
 from encdec_jax.study.approaches import Sides, sides
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.findings import study as of_experiment
@@ -227,12 +226,6 @@ def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
     text = text_of(page(table))
     assert "budget 1e12 causal_lm the parabola's minimum lies at the edge" in text.replace("&#39;", "'")
     assert "No law of causal_lm's best size" in text.replace("&#39;", "'")
-
-
-def test_what_many_labels_lack_is_said_once():
-    table = study({label: Truth() for label in ("causal_lm", "enc_dec", "prefix_lm")}, budgets=(1e12,))
-    said = missing(planned.experiment(table), table, analyze(table, "causal_lm"))
-    assert said == ["No law of causal_lm, enc_dec and prefix_lm's loss: it needs runs done at two budgets or more."]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName
+from encdec_jax.model.parts import softmaxes
 
 if TYPE_CHECKING:
     from jax import Array
@@ -36,11 +37,17 @@ def scaled(x: Array, config: ModelConfig) -> Array:
     return x * jnp.asarray(x.shape[-1] ** 0.5, x.dtype) if config.embedding == "scaled" else x
 
 
-def logits(node: Node, x: Array) -> Array:
-    """float32 logits [batch, length, vocab] of x [batch, length, d_model]."""
+def logits(node: Node, x: Array | softmaxes.Contexts) -> Array:
+    """float32 logits [batch, length, vocab] of x [batch, length, d_model], or of the contexts of several softmaxes."""
+    if isinstance(x, softmaxes.Contexts):
+        return softmaxes.mixed(_logits(node, x.context), x.log_share)
+    return _logits(node, x)
+
+
+def _logits(node: Node, x: Array) -> Array:
     from encdec_jax.model.placement import by_vocab
 
-    found = by_vocab(jnp.einsum("btd,vd->btv", x, node.weight("table"), preferred_element_type=jnp.float32))
+    found = by_vocab(jnp.einsum("...d,vd->...v", x, node.weight("table"), preferred_element_type=jnp.float32))
     config = node.config
     scale = logit_scale(config)
     found = found if scale == 1 else found * scale
