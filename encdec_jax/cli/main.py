@@ -79,13 +79,15 @@ def _run(argv: list[str] | None) -> int:
         empty = next((one for one in given if one.startswith("--") and one.endswith("=--")), None)
         require(empty is None, "argument", empty, "a value")  # argparse makes a list of none of it
         options, rest = _parser().parse_known_args(given)
-        if options.takes_config:
-            options.run = options.given(options, rest)
-        elif rest:
-            raise UserError(f"{options.verb}: unknown arguments: {' '.join(rest)}; see encdec {options.verb} --help")
-        with _said(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy: what it means, a verb says in its own words
-            done: int = options.function(options)
+        with _said():
+            if options.takes_config:
+                options.run = options.given(options, rest)
+            elif rest:
+                said = " ".join(rest)
+                raise UserError(f"{options.verb}: unknown arguments: {said}; see encdec {options.verb} --help")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy: what it means, a verb says itself
+                done: int = options.function(options)
         return done
     except UserError as error:
         print(f"encdec: {one_line(error)}", file=sys.stderr)
