@@ -53,7 +53,7 @@ class Noise:
         row = node.exact("row")
         y = jnp.broadcast_to(row.astype(x.dtype), x.shape)
         if seen.key is not None:
-            y = y + 0.1 * jax.random.normal(seen.key(0), x.shape, x.dtype)
+            y = y + 0.1 * jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(seen.key(0))
         shown = (seen.tokens.segment != 0).mean(dtype=jnp.float32)
         return Out(y, loss=(row**2).sum(), numbers={"layer": seen.layer.astype(jnp.float32), "shown": shown})
 

@@ -237,9 +237,10 @@ def _layer(
     none, dots = 0.0, n * d * c
     full = dots
     for sub in spec:
-        # A norm keeps its input and what it scales in float32, and what it gives. A layer that normalises its memory
-        # too, or joins it to its keys, keeps that as well.
-        none += sum(name is not None for name in (sub.in_norm, sub.branch_norm, sub.out_norm)) * n * d * (8 + c)
+        # A norm keeps its input and what it scales in float32, and what it gives, unless a sum alone reads it. A layer
+        # that normalises its memory too, or joins it to its keys, keeps that as well.
+        none += sum(name is not None for name in (sub.in_norm, sub.out_norm)) * n * d * (8 + c)
+        none += n * d * 8 if sub.branch_norm is not None else 0
         looks = [edge for edge in own if edge.path[-1] == sub.name]
         if looks:
             held = sum(length[edge.key] for edge in looks)
@@ -253,7 +254,22 @@ def _layer(
             projected = size.head_dim * c * (heads * n + 2 * kv_heads * made)
             none += projected + size.head_dim * heads * n * (4 + c)
             none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
+            none += heads * n * held * _of_scores(config)
+            none += size.head_dim * _of_heads(config, heads * n, kv_heads * keys)
             dots += projected + n * d * c
+        none += n * d if config.residual_dropout else 0
         kept = sub.layer.kept(plan.scope, tensor)
         none, dots = none + kept.none * c * n, dots + kept.dots * c * n
     return _Kept(none, dots, full)
+
+
+def _of_scores(config: ModelConfig) -> float:
+    """Bytes a score that caps and dropout keep."""
+    dropped = 1 + (4 if config.dtype == "float32" else 0) if config.attention_dropout else 0
+    return (8 if config.score_cap else 0) + dropped
+
+
+def _of_heads(config: ModelConfig, queries: float, keys: float) -> float:
+    """Bytes that norms over head_dim keep, over head_dim: of so many queries' and keys' heads."""
+    both = 8 if config.qk_scaled_norm else 4 if config.qk_norm else 0
+    return both * (queries + keys) + (4 * keys if config.v_norm else 0) + (4 * queries if config.mixed_norm else 0)

@@ -63,6 +63,8 @@ def _missing(kernel: Kernel, config: ModelConfig, platform: str) -> str | None:
         return "splash attention takes no bias of positions"
     if config.score_cap:
         return "only plain attention caps scores (model.score_cap)"
+    if config.attention_dropout:
+        return "only plain attention drops of its softmax (model.attention_dropout)"
     if config.sinks:
         return "only plain attention has sinks (model.sinks)"
     heads = [stack.head_dim for stack in (config.decoder, config.encoder) if stack]

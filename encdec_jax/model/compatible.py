@@ -46,9 +46,9 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
             require(known, "model.attention", "splash", accepted + "has no sliding windows or blocks here")
             require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
     fused_alone = config.attention in ("splash", "cudnn")
-    for name, asked in (("score_cap", config.score_cap > 0), ("sinks", config.sinks)):
-        accepted = f"'plain' or 'auto', because fused attention has no {name} (model.{name})"
-        require(not (fused_alone and asked), "model.attention", config.attention, accepted)
+    for name in ("score_cap", "sinks", "attention_dropout"):
+        accepted = f"'plain' or 'auto', because fused attention has no model.{name}"
+        require(not (fused_alone and getattr(config, name)), "model.attention", config.attention, accepted)
     reads = config.choices.joins is None or config.block != "standard" or any(not edge.own for edge in edges)
     size = config.decoder
     accepted = f"at most {size.n_layers}, the layers there are: none would read the source"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -16,11 +15,12 @@ from encdec_jax.model.kernels import Pattern, join_patterns, pattern
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables
+from encdec_jax.model.parts.dropout import EMBEDDED, dropped
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
 from encdec_jax.model.sees import fused
-from encdec_jax.model.stack import Aux, Emit, Ran, Stack, normed
+from encdec_jax.model.stack import Aux, Emit, Ran, Stack, folded, normed
 from encdec_jax.model.streams import Stream, opened, restarted
 
 
@@ -57,18 +57,20 @@ class Model(nnx.Module):
         """
         return self.logits(self.states(source, target, scored)[0])
 
-    def states(self, source: Stream | None, target: Stream, scored: int, key: Array | None = None) -> tuple[Array, Aux]:
+    def states(
+        self, source: Stream | None, target: Stream, scored: int, keys: Array | None = None
+    ) -> tuple[Array, Aux]:
         """What `logits` takes, [batch, scored, d_model], and what sublayers add to the training loss or want logged.
 
         Where more are scored than the target has, they are the last of the source's stream too, in front.
 
-        `key` is a jax random key of what sublayers draw; None outside training.
+        `keys` [batch] are jax random keys of what each row draws; None outside training.
         """
-        keys = (None, None) if key is None else jax.random.split(key)
+        first, second = (None, None) if keys is None else (folded(keys, stream) for stream in range(2))
         given = target if self.config.choices.context else source
-        read = None if given is None else self._encode(given, keys[0])
+        read = None if given is None else self._encode(given, first)
         states = None if read is None else self._memory(read)
-        ran = self._decode(target, source, states, None, None, keys[1])
+        ran = self._decode(target, source, states, None, None, second)
         last, of_source = normed(self.decoder, ran.x), scored - target.tokens.shape[1]
         if read is None:
             return last[:, -scored:], ran.aux
@@ -150,17 +152,20 @@ class Model(nnx.Module):
         """What the table of the head multiplies: the states themselves, where there is one softmax."""
         return states if self.softmaxes is None else softmaxes.contexts(self.softmaxes, states)
 
-    def _embed(self, stack: Stack, name: StreamName, stream: Stream, around: Stream | None = None) -> Array:
+    def _embed(
+        self, stack: Stack, name: StreamName, stream: Stream, around: Stream | None = None, keys: Array | None = None
+    ) -> Array:
         """Embeddings of a stream, with its positions; `around` is the stream that its source is in, if not this one."""
         table = (self.source_embed or self.embed) if name == "source" else self.embed
         x, position = tables.embed(table, stream.tokens), self.config.position
         placed = restarted(stream, around or stream) if POSITIONS[position].restarts else stream
         added = POSITIONS[position].embed(stack.position(position), self.config, placed, x.shape[-1])
         x = x if added is None else x + added.astype(x.dtype)
-        return x if stack.embedding_norm is None else norms.apply(stack.embedding_norm, x)
+        x = x if stack.embedding_norm is None else norms.apply(stack.embedding_norm, x)
+        return x if keys is None else dropped(x, self.config.embedding_dropout, folded(keys, EMBEDDED))
 
     def _encode(
-        self, source: Stream, key: Array | None = None, cache: KVCache | None = None, emit: Emit | None = None
+        self, source: Stream, keys: Array | None = None, cache: KVCache | None = None, emit: Emit | None = None
     ) -> Ran:
         read, name = reading(self.config), source_stream(self.config)
         stack = self.decoder if self.encoder is None else self.encoder
@@ -169,7 +174,8 @@ class Model(nnx.Module):
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
         views = self._views(stack, name, source, source, cache)
-        return stack(self._embed(stack, name, source), name, source, views, cache=cache, emit=emit, key=key)
+        x = self._embed(stack, name, source, keys=keys)
+        return stack(x, name, source, views, cache=cache, emit=emit, keys=keys)
 
     def _memory(self, ran: Ran) -> Array:
         """What the decoder reads of the source's pass."""
@@ -190,7 +196,7 @@ class Model(nnx.Module):
         states: Array | None,
         memory: KeyValues | None,
         cache: KVCache | None,
-        key: Array | None = None,
+        keys: Array | None = None,
     ) -> Ran:
         read = reading(self.config)
         by_layer = read is not None and read.every > 0 and states is not None
@@ -200,8 +206,8 @@ class Model(nnx.Module):
             cache = None if cache is None else cache._replace(stream=restarted(cache.stream, opened(source)))
         views = self._views(self.decoder, "target", target, source, cache)
         emit: Emit | None = None if cache is None else "keys"
-        x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream))
-        return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, key=key)
+        x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream), keys)
+        return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, keys=keys)
 
     def _views(
         self, stack: Stack, name: StreamName, query: Stream, source: Stream | None, cache: KVCache | None

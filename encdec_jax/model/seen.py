@@ -71,8 +71,9 @@ class Seen(NamedTuple):
       cache: the slots that self-attention sees instead of the stream alone.
       kept: keys and values that a layer before this one kept; None where none did.
       norm: what states that it reads go through.
-      key: a random key for each of the sublayer's uses, by a number; None outside training. It follows from the run's
-        seed, the update, the microbatch, the stream and the layer, so that a restarted run draws the same.
+      key: random keys [batch], one a row, for each of the sublayer's uses, by a number; None outside training. They
+        follow from the run's seed, the update, the row, the stream and the layer: a restarted run draws the same, and
+        so does one whose batch is divided otherwise.
     """
 
     stream: StreamName

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -22,6 +24,7 @@ def attention(
     scale: float | None = None,
     cap: float = 0.0,
     sinks: Array | None = None,
+    drop: Callable[[Array], Array] | None = None,
 ) -> Array:
     """Scaled dot-product attention, grouped where there are fewer key heads than query heads.
 
@@ -38,6 +41,7 @@ def attention(
       scale: that the scores are multiplied by, head_dim^-0.5 if None.
       cap: c, where scores z become c tanh(z / c) before the bias is added; 0 for none. Plain alone.
       sinks: scores of one more key a head, whose value is 0: float32 [n_heads]; None for none. Plain alone.
+      drop: dropout of the softmax [batch, ...]; None for none. Fused kernels leave it out.
 
     Returns:
       [batch, queries, n_heads, head_dim]. The row of a query that may see nothing is finite and meaningless.
@@ -72,4 +76,5 @@ def attention(
         most = jax.lax.stop_gradient(jnp.maximum(most, sink))
         weights = jnp.exp(scores - most)
         total = weights.sum(axis=-1, keepdims=True) + jnp.exp(sink - most)
+    weights = weights if drop is None else drop(weights)
     return jnp.moveaxis((mixed(weights.astype(v.dtype), v) / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)

@@ -18,6 +18,7 @@ from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, Tree, subtree
 from encdec_jax.model.parts import norms
 from encdec_jax.model.parts.attention import project_kv
+from encdec_jax.model.parts.dropout import ADDED, dropped
 from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.parts.sublayer import reached
 from encdec_jax.model.placement import by_rows
@@ -79,7 +80,7 @@ class Stack(nnx.Module):
         by_layer: bool = False,
         emit: Emit | None = None,
         brief: bool = False,
-        key: Array | None = None,
+        keys: Array | None = None,
     ) -> Ran:
         """All layers, without the final norm.
 
@@ -94,7 +95,7 @@ class Stack(nnx.Module):
           by_layer: each layer reads its own states.
           emit: also give what goes into each layer, what comes out of it, or the keys and values it projected.
           brief: leave out the layers behind the last that has keys of the stream's own.
-          key: of what sublayers draw; None outside training.
+          keys: of what each row draws, [batch]; None outside training.
 
         Returns:
           the last layer's states, and what is emitted, stacked in the order of the layers: states
@@ -145,7 +146,7 @@ class Stack(nnx.Module):
                             cache=None if cache is None or kv is None else cache._replace(kv=kv),
                             kept=made or kept,
                             norm=memory_norm(node, sub),
-                            key=None if key is None else partial(folded, key, number + i, place),
+                            key=None if keys is None else partial(folded, keys, number + i, place),
                         )
                         x, out = apply(node, sub, x, seen)
                         sums = {name: jnp.stack([value, jnp.ones_like(value)]) for name, value in out.numbers.items()}
@@ -240,17 +241,18 @@ class Cursor:
         return [jax.tree.map(lambda leaf, i=i: part(leaf, i), tree) for i in range(n)]
 
 
-def folded(key: Array, *numbers: Array | int) -> Array:
-    """The random key that numbers choose, one after the other."""
+def folded(keys: Array, *numbers: Array | int) -> Array:
+    """The random keys [batch] that numbers choose of keys [batch], one after the other."""
     for number in numbers:
-        key = jax.random.fold_in(key, number)
-    return key
+        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+    return keys
 
 
 def apply(node: Node, sub: Sub, x: Array, seen: Seen) -> tuple[Array, Out]:
     """A sublayer and its norms on the residual stream: `Sub` has the formula."""
     out = sub.layer(node.node(sub.name), _normed(node, sub.in_norm, x), seen)
     y = _normed(node, sub.branch_norm, out.y)
+    y = y if seen.key is None else dropped(y, node.config.residual_dropout, seen.key(ADDED))
     return _normed(node, sub.out_norm, x + (y if sub.scale == 1 else y * sub.scale)), out
 
 

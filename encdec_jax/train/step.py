@@ -16,7 +16,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.packing import Batch
 from encdec_jax.errors import require
 from encdec_jax.evaluate.chunks import Sums, summed
-from encdec_jax.model.stack import Aux, folded
+from encdec_jax.model.stack import Aux
 from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.schedule import Hyper, learning_rate
 
@@ -55,14 +55,14 @@ Calls = Callable[[State, Batch, Hyper, Array], tuple[State, Metrics]]
 
 
 def forward(
-    graph: nnx.GraphDef, params: nnx.State, batch: Batch, sums: Sums, key: Array | None = None
+    graph: nnx.GraphDef, params: nnx.State, batch: Batch, sums: Sums, keys: Array | None = None
 ) -> tuple[Any, Aux]:
     """What `encdec_jax.evaluate.chunks.summed` makes of a batch, and what sublayers add or want logged.
 
-    `key` is of what sublayers draw; None outside training.
+    `keys` [rows] are of what each row draws; None outside training.
     """
     model = nnx.merge(graph, params)
-    states, aux = model.states(batch.source, batch.target, batch.labels.shape[-1], key)
+    states, aux = model.states(batch.source, batch.target, batch.labels.shape[-1], keys)
     return summed(sums, model, states, batch.labels, batch.weights), aux
 
 
@@ -71,7 +71,8 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
 
     Gradients of the summed loss are added over `train.accumulate` microbatches, then divided by the loss tokens of the
     whole batch: so accumulation and sharding give the gradient of one large batch. What sublayers add is weighted by
-    the loss tokens of each microbatch. What they draw follows from the seed, the update and the microbatch.
+    the loss tokens of each microbatch. What is drawn follows from the seed, the update and the row of the batch,
+    however that is divided.
 
     Raises (when traced):
       UserError: a sublayer gives a number a name that metrics have already.
@@ -81,9 +82,9 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     """
     parts = run.train.accumulate
 
-    def summed(params: nnx.State, batch: Batch, key: Array) -> tuple[Array, tuple[Array, Aux]]:
+    def summed(params: nnx.State, batch: Batch, keys: Array) -> tuple[Array, tuple[Array, Aux]]:
         sums = partial(weighted_sums, z_loss=run.train.z_loss, smoothing=run.train.label_smoothing)
-        (total, nll), aux = forward(graph, params, batch, sums, key)
+        (total, nll), aux = forward(graph, params, batch, sums, keys)
         if aux.loss is None:
             return total, (nll, aux)
         added = aux.loss * batch.weights.sum()
@@ -92,17 +93,17 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     gradient = jax.grad(summed, has_aux=True)
 
     def update(state: State, batch: Batch, hyper: Hyper) -> tuple[State, Metrics]:
-        key = folded(jax.random.key(hyper.seed), DRAWS, state.step)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(hyper.seed), DRAWS), state.step)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(batch.labels)))
         if parts == 1:
-            grads, (nll, aux) = gradient(state.params, batch, folded(key, 0))
+            grads, (nll, aux) = gradient(state.params, batch, keys)
         else:
-            micro = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
-            first = gradient(state.params, jax.tree.map(lambda leaf: leaf[0], micro), folded(key, 0))
-            rest = jax.tree.map(lambda leaf: leaf[1:], micro), jnp.arange(1, parts)
+            micro = jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), (batch, keys))
+            first = gradient(state.params, *jax.tree.map(lambda leaf: leaf[0], micro))
+            rest = jax.tree.map(lambda leaf: leaf[1:], micro)
 
             def add(total: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
-                micro, number = part
-                return jax.tree.map(jnp.add, total, gradient(state.params, micro, folded(key, number))), None
+                return jax.tree.map(jnp.add, total, gradient(state.params, *part)), None
 
             (grads, (nll, aux)), _ = jax.lax.scan(add, first, rest)
         tokens = jnp.maximum(batch.weights.sum(), 1.0)

@@ -15,6 +15,7 @@ from test_witness import abstract_batch
 from encdec_jax.compute import memory
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.mesh import AXES
 from encdec_jax.model.arch import ARCHS
@@ -44,9 +45,10 @@ def stacked_residuals(run: RunConfig) -> int:
     """Bytes that a scan stacks up for the backward pass: what `jax.vjp` keeps with a leading 'layers' axis."""
     definition, params = graph(run.model), jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
 
-    def kept(params: nnx.State, batch: object) -> list[jax.Array]:
+    def kept(params: nnx.State, batch: Batch) -> list[jax.Array]:
         def loss(params: nnx.State) -> jax.Array:
-            return forward(definition, params, batch, partial(weighted_sums, z_loss=0.0))[0][0]
+            keys = jax.random.split(jax.random.key(0), len(batch.labels))
+            return forward(definition, params, batch, partial(weighted_sums, z_loss=0.0), keys)[0][0]
 
         return jax.tree.leaves(jax.vjp(loss, params)[1])
 
@@ -72,6 +74,24 @@ def test_what_the_backward_pass_keeps_is_what_vjp_keeps(arch: str, remat: str, d
     config = model_config(arch, remat=remat, dtype=dtype, mlp=mlp, attention="plain", **changes)
     run = run_of(config)
     assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"norm": "sandwich", "attention_bias": "all", "mlp_bias": True, "mlp": "relu"},
+        {"norm": "post", "mlp": "geglu_exact", "attention_dropout": 0.1, "residual_dropout": 0.1},
+        {"score_cap": 3.0, "sinks": True, "mlp": "silu"},
+        {"qk_scaled_norm": True, "tied_kv": True, "norm_kind": "layer_unbiased"},
+        {"qk_norm": True, "v_norm": True, "mixed_norm": True, "position": "t5", "mlp": "gelu_exact"},
+    ],
+    ids=lambda parts: ", ".join(parts),
+)
+def test_what_parts_keep_is_what_vjp_keeps(parts: dict, dtype: str) -> None:
+    config = model_config("enc_dec", decoder=WIDE, encoder=WIDE, attention="plain", dtype=dtype, **parts)
+    run = run_of(config)
+    assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.02)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from encdec_jax.model.model import graph
 from encdec_jax.train import loop, step
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig, OptimConfig
+from encdec_jax.train.loss import weighted_sums
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.trainer import Trainer
 
@@ -73,30 +75,58 @@ def test_a_number_keeps_out_of_the_names_that_metrics_have(monkeypatch):
         update(noisy(run_config("causal_lm")), batch("causal_lm"))
 
 
-def test_what_is_drawn_follows_from_seed_update_microbatch_stream_layer_and_use(monkeypatch):
+def test_what_is_drawn_follows_from_seed_update_row_stream_layer_and_use(monkeypatch):
     keys = []
     monkeypatch.setattr(
         sublayers.Noise,
         "__call__",
         lambda self, node, x, seen: (
             jax.debug.callback(
-                lambda *both: keys.extend(map(int, both)), *(jax.random.bits(seen.key(i)) for i in (0, 1))
+                lambda *both: keys.extend(map(int, np.ravel(both))),
+                *map(jax.vmap(jax.random.bits), map(seen.key, (0, 1))),
             )
             or sublayers.Out(x)
         ),
     )
     run, data = noisy(run_config("coordinated", accumulate=2)), batch("coordinated")
 
-    def drawn(seed):
+    def drawn(**changes):
         keys.clear()
-        train(replace(run, train=replace(run.train, seed=seed)), stack(data, data))
+        train(replace(run, train=replace(run.train, **changes)), stack(data, data))
         jax.effects_barrier()
         return set(keys)
 
-    one = drawn(0)
-    assert len(one) == 2 * 2 * 2 * 2 * 2  # updates, microbatches, streams, layers, uses
-    assert drawn(0) == one
-    assert not drawn(1) & one
+    one = drawn()
+    assert len(one) == 2 * 8 * 2 * 2 * 2  # updates, rows, streams, layers, uses
+    assert drawn() == one
+    assert drawn(accumulate=1) == one
+    assert not drawn(seed=1) & one
+
+
+def test_dropout_does_not_depend_on_how_a_batch_is_divided_and_leaves_evaluation_alone():
+    """Over microbatches and devices."""
+    run, data = run_config("enc_dec"), stack(batch("enc_dec"), batch("enc_dec", 7))
+    rates = {"attention_dropout": 0.2, "residual_dropout": 0.3, "embedding_dropout": 0.1}
+    run = replace(run, model=replace(run.model, **rates))
+    one, metrics = train(run, data)
+    for other in (
+        replace(run, train=replace(run.train, accumulate=4)),
+        replace(run, mesh=MeshConfig(2, 2, 2)),
+    ):
+        state, seen = train(other, data)
+        np.testing.assert_allclose(seen.loss, metrics.loss, rtol=2e-5)
+        for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-3)
+    first, plain = jax.tree.map(lambda leaf: leaf[0], data), replace(run.model, **dict.fromkeys(rates, 0.0))
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def loss(config, training):
+        keys = jax.random.split(jax.random.key(5), len(first.labels)) if training else None
+        return step.forward(graph(config), one.params, first, partial(weighted_sums, z_loss=0.0), keys)[0][0]
+
+    assert loss(run.model, False) == loss(plain, False)
+    alone = [float(loss(replace(plain, **{name: rate}), True)) for name, rate in rates.items()]
+    assert len({*alone, float(loss(plain, False))}) == 4  # each has a say
 
 
 def test_what_is_drawn_does_not_depend_on_the_mesh_or_the_scan():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName, Tree, bias
+from encdec_jax.model.parts.dropout import dropped
 from encdec_jax.model.parts.norms import declare_scale, rms, scaled
 from encdec_jax.model.parts.positions import POSITIONS, CosSin, apply_rope
 from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
@@ -102,7 +104,8 @@ class Attention:
         config = node.config
         scale, cap = config.score_scale or None, config.score_cap
         sinks, added = node.exact("sinks") if config.sinks else None, _bias(node, view.bias)
-        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, added, scale, cap, sinks)
+        drop = None if seen.key is None else partial(dropped, rate=config.attention_dropout, keys=seen.key(0))
+        mixed = attention(q, kv.keys, kv.values, view.mask, config.attention, added, scale, cap, sinks, drop)
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
         y = node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")))

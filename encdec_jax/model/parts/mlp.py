@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     Attributes:
       of: its activation.
       gated: whether the activation multiplies a second product (Shazeer, arXiv 2002.05202).
-      kept: numbers a token and unit of d_ff that the backward pass keeps; a boolean is a quarter of one.
+      kept: numbers a token and unit of d_ff that the backward pass keeps; a boolean is a quarter of a float32.
     """
 
     of: Callable[[Array], Array]
