@@ -87,6 +87,12 @@ class Model(nnx.Module):
         """
         return self._memory(self._encode(source))
 
+    def read(self, source: Stream) -> Array:
+        """Final states [batch, source, width] of the stack that reads the source, behind its norm where it has one."""
+        if reading(self.config) is None:
+            return self.states(None, source, source.tokens.shape[1])[0]
+        return normed(self.decoder if self.encoder is None else self.encoder, self._encode(source).x)
+
     def project_kv(self, source: Stream, states: Array | None = None) -> KeyValues:
         """What decoding needs of the source: the decoder sublayers' keys and values of it, projected once.
 
