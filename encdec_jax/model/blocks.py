@@ -273,13 +273,21 @@ def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
 def _layers(scope: Scope) -> tuple[Segment, ...]:
     make = scope.config.block
     require(make in BLOCKS, "model.block", make, "one of " + ", ".join(BLOCKS))
-    layers = [BLOCKS[make](scope, layer) for layer in range(scope.size.n_layers)]
+    layers = [_scaled(scope, BLOCKS[make](scope, layer)) for layer in range(scope.size.n_layers)]
     n = scope.size.distinct
     if not n:
         return segments(layers)
     accepted = f"a number after which the {len(layers)} layers are alike again, because they share weights"
     require(layers == layers[:n] * (len(layers) // n), f"model.{scope.side}.distinct", n, accepted)
     return (Segment(tuple(layers[:n]), len(layers) // n, shared=True),)
+
+
+def _scaled(scope: Scope, spec: BlockSpec) -> BlockSpec:
+    """A block whose branches CompleteP scales: what is added without a norm in front, as vectors are, is none."""
+    base, layers = scope.config.base_depth, scope.size.n_layers
+    if base in (0, layers):
+        return spec
+    return tuple(sub if sub.in_norm is None else replace(sub, scale=sub.scale * base / layers) for sub in spec)
 
 
 def _across(config: ModelConfig, own: str) -> str:

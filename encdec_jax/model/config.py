@@ -130,6 +130,9 @@ class ModelConfig:
       base_width: at least 0. 0 for the standard parametrization; else the d_model at which muP's is the same as the
         standard one, so that `optim.lr` is the learning rate of that width and carries over to others
         (`encdec_jax.train.transfer`).
+      base_depth: at least 0. 0 for residual branches as they are; else the depth of a stack at which CompleteP's are:
+        those of a stack of n layers are multiplied by base_depth / n, so that the learning rate carries over to other
+        depths (`encdec_jax.train.transfer`). Not with norms behind the sum.
       norm: where norms stand: in front of a sublayer, behind the sum with the residual stream (Vaswani et al. 2017), or
         in front of it and behind it, before the sum (Gemma 2, arXiv 2408.00118).
       norm_kind: RMSNorm, or LayerNorm with a bias, or without one.
@@ -233,6 +236,7 @@ class ModelConfig:
     tied_kv: bool = later(False)
     softmaxes: Annotated[int, Range(1, 2**10)] = later(1)
     experts: ExpertConfig = later(ExpertConfig())  # noqa: RUF009 (it is frozen)
+    base_depth: Annotated[int, Range(0, 10_000)] = later(0)
     attention_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     residual_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     embedding_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
@@ -307,6 +311,8 @@ class ModelConfig:
         deepest = max(stack.n_layers for stack in (self.encoder, self.decoder) if stack)
         accepted = f"at most {deepest}, the layers there are: none would have experts"
         require(self.experts.every <= deepest, "model.experts.every", self.experts.every, accepted)
+        scales = self.base_depth > 0 and self.norm == "post"
+        require(not scales, "model.base_depth", self.base_depth, "0, because model.norm = 'post' undoes what it scales")
         buckets = self.position_buckets
         require(buckets % 4 == 0, "model.position_buckets", buckets, "a multiple of 4")
         accepted = f"more than model.position_buckets = {buckets}"

@@ -149,6 +149,8 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield "scales of norms less 1"
     if config.score_scale:
         yield f"scores times {config.score_scale:g}"
+    if config.base_depth:
+        yield f"branches times {config.base_depth} / depth"
     if config.rope_share != 1 or config.rope_scaling != "none":
         scaled = "" if config.rope_scaling == "none" else f" {config.rope_scaling} x {config.rope_factor:g}"
         yield f"RoPE: {config.rope_share:.0%} of a head{scaled}"

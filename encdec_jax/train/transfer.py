@@ -25,9 +25,11 @@ Weight decay is the learning rate times `weight_decay`, without the factor: the 
 at every width, as in the authors' package (MuAdamW keeps lr x weight decay), where a factor of 1/m would switch decay
 off in wide models.
 
-Depth is not transferred: the rule is 'none'. Residual branches are summed as they are, and a learning rate found at one
-depth is used at others as it is. Depth-muP (Yang et al., arXiv 2310.02244) would scale each branch by depth^-0.5, which
-is another model, not another learning rate; so compare depths with a learning rate tuned at each.
+Depth is transferred where `model.base_depth` is set, by CompleteP (Dey et al., arXiv 2505.01618): each residual branch
+of a stack of n layers is multiplied by base_depth / n. Its rules of learning rates and weight decay have a factor of
+(n / base_depth)^(alpha - 1), and its alpha is 1: what the width asks for is all. (Adam's eps should shrink too; it
+is far below these gradients, and stays.) Encoder and decoder go by their own depths. Without it residual branches are
+summed as they are: then compare depths with a learning rate tuned at each.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def recipe(
     'inverse_width': one learning rate for all parameters, rate / d_model (of the decoder). The default is what
     experiments/recipes found for causal LM, prefix LM and encoder-decoder alike, at d_model 16 to 40 and two layers.
     'mup': muP with this base width and the learning rate rate / base_width. At base_width both are the same.
-    Neither transfers over depth (see above), nor over the batch: a batch that grows with the budget is tuned with it.
+    Neither transfers over depth without `model.base_depth`, nor over the batch: a batch that grows with the budget is
+    tuned with it.
 
     Args:
       run: a configuration with its tokens to train.

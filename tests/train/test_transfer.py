@@ -20,6 +20,7 @@ from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.model import declare
+from encdec_jax.model.blocks import plans
 from encdec_jax.model.config import StackConfig
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.node import Node
@@ -117,6 +118,56 @@ def test_coordinates_keep_their_scale_under_adafactor():
     assert max(found.values()) < 2, found
     standard, base = scales("causal_lm", 1024, 0, ADAFACTOR), scales("causal_lm", 64, BASE, ADAFACTOR)
     assert max(standard[name] / base[name] for name in base) > 2, standard
+
+
+DEEP = 32
+
+
+@cache
+def moved(arch: str, depth: int, base_depth: int, width: int = 32) -> float:
+    """RMS of how far logits move in some updates."""
+    config = preset(
+        arch, d_model=width, dec_layers=depth, vocab_size=VOCAB, head_dim=16, base_width=32, base_depth=base_depth
+    )
+    optim = replace(ADAM, lr=0.35 / 32)
+    run = RunConfig(config, objective=ObjectiveConfig("prefix_lm"), optim=optim)
+    source, target = tokens(0, 4, HALF, VOCAB), tokens(1, 4, HALF, VOCAB)
+    labels = jnp.asarray(np.roll(target, -1, axis=1))
+    data = Batch(*example(arch, source, target), labels, jnp.ones(labels.shape))
+    model, schedule = graph(config), hyper(optim, UPDATES, 0)
+    shapes = jax.eval_shape(lambda: initial(config, jax.random.key(0)))
+    step = optimizer(optim, decay_mask(shapes), rates_of(run, shapes))
+    update = make_update(run, model, step)
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def measured() -> jax.Array:
+        params = initial(config, jax.random.key(0, impl="unsafe_rbg"))
+        last = State(jnp.int32(0), params, step.init(params))
+        last = jax.lax.fori_loop(0, UPDATES, lambda _, state: update(state, data, schedule)[0], last)
+        before, after = (forward(model, one, data, lambda logits, *_: logits)[0] for one in (params, last.params))
+        return after - before
+
+    return rms([measured()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ARCHS_CHECKED)
+def test_coordinates_keep_their_scale_over_depth_and_width(arch):
+    """And the check can fail: at the same learning rate branches that are not scaled move deep models farther."""
+    shallow = moved(arch, 2, 2)
+    for deep in (moved(arch, DEEP, 2), moved(arch, DEEP, 2, 128)):
+        assert 1 / 2 < deep / shallow < 2
+    assert moved(arch, DEEP, 0) / shallow > 2
+
+
+def test_branches_are_scaled_by_the_depth_of_their_stack():
+    config = preset("enc_dec", d_model=32, dec_layers=4, enc_layers=8, vocab_size=VOCAB, base_depth=4, block="stepped")
+    found = {side: {sub.name: sub.scale for sub in plan.segments[0].period[0]} for side, plan in plans(config).items()}
+    assert found["encoder"] == {"step": 1, "attn": 0.5, "mlp": 0.5}
+    assert set(found["decoder"].values()) == {1}
+    assert factors(config, "adamw") == {}
+    with pytest.raises(UserError, match=r"model.base_depth = 4 is not accepted: 0, because model.norm = 'post'"):
+        replace(config, norm="post")
 
 
 def test_factors_follow_each_matrix_its_own_width():
