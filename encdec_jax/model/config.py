@@ -27,7 +27,7 @@ class StackConfig:
       d_ff: width inside the MLP, at least 1.
       window: keys less than so many positions away are all that self-attention sees; at least 1, or 0 for no limit.
       ahead: keys behind the query, where it sees such, are seen so many positions farther than those in front of it
-        (T5Gemma 2's encoder: 1); 0 without a window.
+        (T5Gemma 2's encoder: 1); at least 0, and 0 without a window.
       global_every: the last of so many layers sees all the same; at least 1, or 0 for none.
       cross_every: the last of so many layers reads the source, the others don't; at least 1.
       distinct: layers that have weights of their own; those behind them repeat these in turn, with the same weights

@@ -14,13 +14,15 @@ from encdec_jax.data.config import ObjectiveConfig, Part
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.sweep.identity import run_id, setting
 from encdec_jax.train.config import OptimConfig
 
 STACK = StackConfig(2, 16, 4, 2, 8, 32)
 RUN = RunConfig(ModelConfig("enc_dec", 64, STACK, STACK, tie="none"), objective=ObjectiveConfig("prefix_lm"))
 PARTS = (Part(1.0, ObjectiveConfig("ul2")), Part(1.0, ObjectiveConfig("prefix_lm")))
+EXPERTS = replace(RUN, model=replace(RUN.model, experts=ExpertConfig(4)))
+LONG = replace(RUN, model=replace(RUN.model, rope_scaling="llama3", rope_factor=2.0, rope_original=8))
 SHARED, LOCAL = replace(STACK, distinct=2), replace(STACK, window=4)
 BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
@@ -32,6 +34,11 @@ BESIDE = {  # runs whose other fields accept several values of a field
     "model.encoder.distinct": replace(RUN, model=replace(RUN.model, encoder=SHARED)),
     "model.decoder.global_every": replace(RUN, model=replace(RUN.model, decoder=LOCAL)),
     "model.encoder.global_every": replace(RUN, model=replace(RUN.model, encoder=LOCAL)),
+    "model.decoder.ahead": replace(RUN, model=replace(RUN.model, decoder=LOCAL)),
+    "model.encoder.ahead": replace(RUN, model=replace(RUN.model, encoder=LOCAL)),
+    "model.final_norm": replace(RUN, model=replace(RUN.model, final_norm=True)),
+    **{f"model.{name}": LONG for name in ("rope_scaling", "rope_factor", "rope_original")},
+    **{f"model.experts.{name}": EXPERTS for name in ("every", "chosen", "capacity", "balance", "z_loss")},
     "objective.parts": replace(RUN, objective=ObjectiveConfig("mixture", parts=PARTS)),
 }
 
