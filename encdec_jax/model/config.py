@@ -181,9 +181,9 @@ class ModelConfig:
       rope_original: positions, at least 1 for 'llama3' and 'yarn', else 0.
       sinks: whether each head of each attention has a learned score of a key that gives nothing (gpt-oss; arXiv
         2309.17453). Plain attention alone.
-      attention_dropout, residual_dropout, embedding_dropout: probabilities, at least 0 and below 1, with which training leaves out a
-        key's share in attention (plain attention alone), a number of what a sublayer adds, and one of what goes into a
-        stack, embeddings and positions (T5 and BART: 0.1).
+      attention_dropout, residual_dropout, embedding_dropout: probabilities, at least 0 and below 1, with which training
+        leaves out a key's share in attention (plain attention alone), a number of what a sublayer adds, and one of what
+        goes into a stack, embeddings and positions (T5 and BART: 0.1).
       tied_kv: one projection gives keys and values ('skv' of arXiv 2109.10686); norms and RoPE come after it.
     """
 
