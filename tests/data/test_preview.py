@@ -109,7 +109,9 @@ def test_what_is_drawn_is_what_each_stream_sees(arch):
     )
     (first, *rest) = [line for line in text.splitlines() if set(line) <= set("·█■ ") and line.strip()]
     assert first.startswith("██" * (5 if ARCHS[arch].source_open else 1) + "·" * (0 if own else 2))
-    assert sum(line.endswith("■") for line in [first, *rest]) == 5 * (1 + own)
+    assert sum(line.endswith("■") for line in [first, *rest]) == 5 * sum(
+        title.startswith("the target") for title in titles
+    )
 
 
 def test_preview_opens_the_cache_on_disk(tmp_path, monkeypatch):

@@ -179,7 +179,7 @@ def test_the_declaration_is_the_model(arch: str, tie: str) -> None:
 
 @every_arch
 def test_every_parameter_gets_a_gradient(arch: str) -> None:
-    config = model_config(arch, tie="none", qk_norm=True)
+    config = model_config(arch, tie="none", qk_norm=True, block_length=2)
     source, target = example(arch, tokens(0, 2, S), tokens(1, 2, T))
     grads = jax.jit(jax.grad(lambda p: (logits(config, p, source, target, T) ** 2).mean()))(parameters(config))
     for path, leaf in nnx.to_flat_state(grads):

@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^    (encdec .*)$", TEXT, re.MULTILINE)
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_accepted(command):
-    _, rest = _parser().parse_known_args(shlex.split(command)[1:])
+    _, rest = _parser().parse_known_args(shlex.split(command, comments=True)[1:])
     assert rest == []
 
 
