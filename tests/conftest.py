@@ -1,10 +1,12 @@
 """One setting for every test: the CPU as 8 devices, and compilations that are quick and kept between runs."""
 
 import os
+import resource
 import subprocess
 import sys
 import urllib.request
 import uuid
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,6 +21,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 hypothesis.settings.register_profile("house", deadline=None)  # no test is one of the machine's speed
 hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    """Compiled programs leave a process that grows large, between modules: those of all tests took 10 GB of each."""
+    yield
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    if "jax" in sys.modules and held > 4e9:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture
