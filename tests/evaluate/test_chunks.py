@@ -67,7 +67,8 @@ def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypa
     np.testing.assert_allclose([found, found_nll], [whole, nll], rtol=rounding)
     np.testing.assert_allclose(forward(definition, params, data, row_nats)[0], rows, rtol=rounding)
     for one, other in zip(jax.tree.leaves(found_gradient), jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=rounding * max(1.0, np.abs(other).max()))
+        # Twice that: a gradient sums over all positions, in another order. JAX 0.12 rounds one of 1,024 to 1.08e-6.
+        np.testing.assert_allclose(one, other, rtol=0, atol=2 * rounding * max(1.0, np.abs(other).max()))
 
 
 @pytest.mark.parametrize(
