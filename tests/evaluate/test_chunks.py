@@ -44,7 +44,7 @@ def test_chunks_hold_what_a_device_may() -> None:
         ({}, 3),
         ({"tie": "none", "base_width": 4}, 1),
         ({"dtype": "bfloat16"}, 4),
-        ({"tie": "none", "logit_bias": True}, 3),
+        ({"logit_bias": True}, 3),
         ({"softmaxes": 3}, 3),
     ],
     ids=["tied", "muP, of its own", "bfloat16", "with a bias", "a mixture"],
@@ -67,8 +67,7 @@ def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypa
     np.testing.assert_allclose([found, found_nll], [whole, nll], rtol=rounding)
     np.testing.assert_allclose(forward(definition, params, data, row_nats)[0], rows, rtol=rounding)
     for one, other in zip(jax.tree.leaves(found_gradient), jax.tree.leaves(gradient), strict=True):
-        # Twice that: a gradient sums over all positions, in another order. JAX 0.12 rounds one of 1,024 to 1.08e-6.
-        np.testing.assert_allclose(one, other, rtol=0, atol=2 * rounding * max(1.0, np.abs(other).max()))
+        np.testing.assert_allclose(one, other, rtol=0, atol=rounding * max(1.0, np.abs(other).max()))
 
 
 @pytest.mark.parametrize(
