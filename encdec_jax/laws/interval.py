@@ -87,6 +87,11 @@ class Interval:
         above = self.above(bound)
         return None if above is None else not above
 
+    def within(self, width: float) -> bool | None:
+        """True if the whole interval lies between -width and width, False if the whole lies outside, else None."""
+        above, below = self.above(-width), self.below(width)
+        return None if above is None or below is None else above and below
+
     def json(self) -> dict[str, float | None]:
         """Value, lo and hi; null stands for an end that is unknown or infinite."""
         ends = {"value": self.value, "lo": self.low, "hi": self.high}

@@ -11,6 +11,7 @@ import polars as pl
 
 from encdec_jax.errors import Undecided, require
 from encdec_jax.laws.budgets import printed
+from encdec_jax.laws.interval import Interval
 from encdec_jax.laws.read import read
 from encdec_jax.study import health
 from encdec_jax.study.comparison import Comparison, Crossover, crossover, trust
@@ -58,16 +59,33 @@ class Findings:
         found = [f"{len(getattr(self, name))} {name}" for name in ("optima", "laws", "comparisons", "crossovers")]
         return f"Findings({self._there}; {', '.join(found)}; {len(self.exclusions)} exclusions)"
 
-    def optimum(self, label: str, budget: float) -> Optimum:
+    def optimum(self, label: str, budget: float, sizes: int = 1) -> Optimum:
         """The best size of a label for a budget, which may be rounded as it is printed.
 
         Raises:
-          Undecided: no run of the two is done.
+          Undecided: no run of the two is done, or fewer than so many sizes.
         """
         budget = printed(budget, self.budgets)
-        return self._one(
-            [o for o in self.optima if (o.label, o.budget) == (label, budget)], f"{label} at {budget:.3g} FLOPs"
-        )
+        there = [o for o in self.optima if (o.label, o.budget) == (label, budget) and len(o.isoflop.curve.n) >= sizes]
+        wanted = f"{sizes} sizes of " if sizes > 1 else ""
+        return self._one(there, f"{wanted}{label} at {budget:.3g} FLOPs")
+
+    def gap(self, label: str, other: str, budget: float, before: float | None = None, sizes: int = 1) -> Interval:
+        """The best loss of one label minus that of another at a budget, in bits per byte.
+
+        Args:
+          before: if given, the same gap at this budget is taken off.
+          sizes: that must be done of each.
+
+        Raises:
+          Undecided: as `optimum`.
+        """
+        one, two = self.optimum(label, budget, sizes), self.optimum(other, budget, sizes)
+        value, draws = one.loss.value - two.loss.value, one.draws.loss - two.draws.loss
+        if before is not None:
+            one, two = self.optimum(label, before, sizes), self.optimum(other, before, sizes)
+            value, draws = value - (one.loss.value - two.loss.value), draws - (one.draws.loss - two.draws.loss)
+        return Interval.of(value, draws)
 
     def law(self, label: str, quantity: str = "loss") -> Scaling:
         """The law of a label's 'loss', 'n' or 'd'.

@@ -16,14 +16,12 @@ from itertools import chain
 from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
-from encdec_jax.errors import Undecided
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.laws.interval import Interval
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.study.findings import Findings
-from encdec_jax.study.optima import Optimum
 from encdec_jax.study.predictions import Prediction
 from encdec_jax.sweep.algebra import axis, grid, override, zipped
 from encdec_jax.train.config import OptimConfig, TrainConfig
@@ -76,34 +74,9 @@ CONFOUNDERS = {
 }
 
 
-def optimum(found: Findings, label: str, budget: float) -> Optimum:
-    """The best size of a label at a budget, once all its sizes are done."""
-    one = found.optimum(label, budget)
-    if len(one.isoflop.curve.n) < len(SPREAD):
-        raise Undecided(f"sizes of {label} at {budget:.3g} FLOPs are missing")
-    return one
-
-
-def gap(found: Findings, label: str, other: str, budget: float) -> Interval:
-    """Best loss of a label minus that of another at a budget, bits per byte."""
-    one, two = optimum(found, label, budget), optimum(found, other, budget)
-    return Interval.of(one.loss.value - two.loss.value, one.draws.loss - two.draws.loss)
-
-
-def wider(found: Findings, label: str, other: str, last: float, first: float) -> bool | None:
-    """Whether a gap is larger at one budget than at another."""
-    gaps = []
-    for budget in (last, first):
-        one, two = optimum(found, label, budget), optimum(found, other, budget)
-        gaps.append((one.loss.value - two.loss.value, one.draws.loss - two.draws.loss))
-    (end, end_draws), (start, start_draws) = gaps
-    return Interval.of(end - start, end_draws - start_draws).above(0)
-
-
-def within(interval: Interval, width: float) -> bool | None:
-    """Whether an interval lies inside +-width (True) or outside (False); None if it reaches over an end."""
-    above, below = interval.above(-width), interval.below(width)
-    return None if above is None or below is None else above and below
+def gap(found: Findings, label: str, other: str, budget: float, before: float | None = None) -> Interval:
+    """`Findings.gap`, once all sizes are done."""
+    return found.gap(label, other, budget, before, len(SPREAD))
 
 
 PREDICTIONS = [
@@ -121,7 +94,7 @@ PREDICTIONS = [
     ),
     Prediction(
         "at 9e11 FLOPs enc_dec layer by layer is within 0.03 bits per byte of enc_dec",
-        lambda found: within(gap(found, "enc_dec layer by layer", "enc_dec", MIDDLE), 0.03),
+        lambda found: gap(found, "enc_dec layer by layer", "enc_dec", MIDDLE).within(0.03),
     ),
     Prediction(
         "at 9e11 FLOPs a prefix_lm that reads the top is worse than one that reads layer by layer",
@@ -137,7 +110,7 @@ PREDICTIONS = [
     ),
     Prediction(
         "the gap of causal_lm to enc_dec is wider at 8.1e12 FLOPs than at 3e11, against the claim that it narrows",
-        lambda found: wider(found, "causal_lm", "enc_dec", 8.1e12, 3e11),
+        lambda found: gap(found, "causal_lm", "enc_dec", 8.1e12, 3e11).above(0),
     ),
     Prediction(
         "at 8.1e12 FLOPs enc_dec is better than causal_lm",

@@ -17,13 +17,11 @@ from encdec_jax.compute.match import match
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.vocab import ByteVocab
-from encdec_jax.errors import Undecided
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.laws.interval import Interval
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.presets import preset
 from encdec_jax.study.findings import Findings
-from encdec_jax.study.optima import Optimum
 from encdec_jax.study.predictions import Prediction
 from encdec_jax.sweep.algebra import axis, grid, override, zipped
 from encdec_jax.train.config import OptimConfig, TrainConfig
@@ -60,23 +58,14 @@ def named(arch: str, depth: int) -> str:
     return f"{arch} {depth:02}"
 
 
-def optimum(found: Findings, label: str, budget: float) -> Optimum:
-    """The best size of a label at a budget, once all its sizes are done."""
-    one = found.optimum(label, budget)
-    if len(one.isoflop.curve.n) < len(SPREAD):
-        raise Undecided(f"sizes of {label} at {budget:.3g} FLOPs are missing")
-    return one
-
-
-def gap(found: Findings, label: str, other: str, budget: float) -> Interval:
-    """Best loss of a label minus that of another at a budget, bits per byte."""
-    one, two = optimum(found, label, budget), optimum(found, other, budget)
-    return Interval.of(one.loss.value - two.loss.value, one.draws.loss - two.draws.loss)
+def gap(found: Findings, label: str, other: str, budget: float, before: float | None = None) -> Interval:
+    """`Findings.gap`, once all sizes are done."""
+    return found.gap(label, other, budget, before, len(SPREAD))
 
 
 def best(found: Findings, arch: str, budget: float) -> int:
     """The depth whose best size has the least loss."""
-    return min(DEPTHS, key=lambda depth: optimum(found, named(arch, depth), budget).loss.value)
+    return min(DEPTHS, key=lambda depth: found.optimum(named(arch, depth), budget, len(SPREAD)).loss.value)
 
 
 PREDICTIONS = [
@@ -94,7 +83,7 @@ PREDICTIONS = [
     ),
     Prediction(
         "at 9e11 FLOPs causal LMs of 2 and 4 layers are within 0.05 of each other",
-        lambda found: within(gap(found, "causal_lm 04", "causal_lm 02", MIDDLE), 0.05),
+        lambda found: gap(found, "causal_lm 04", "causal_lm 02", MIDDLE).within(0.05),
     ),
     Prediction(
         "the best of the depths is no smaller at 8.1e12 FLOPs than at 1e11, for both architectures (point estimates)",
@@ -102,7 +91,7 @@ PREDICTIONS = [
     ),
     Prediction(
         "what 24 layers cost a causal LM against 4 is less at 8.1e12 FLOPs than at 1e11",
-        lambda found: less(found, "causal_lm 24", "causal_lm 04"),
+        lambda found: gap(found, "causal_lm 24", "causal_lm 04", BUDGETS[-1], BUDGETS[0]).below(0),
     ),
     Prediction(
         "at 9e11 FLOPs the other recipe's best depth is the same or next to it, for both (point estimates)",
@@ -113,26 +102,10 @@ PREDICTIONS = [
 ]
 
 
-def within(interval: Interval, width: float) -> bool | None:
-    """Whether an interval lies inside +-width (True) or outside (False); None if it reaches over an end."""
-    above, below = interval.above(-width), interval.below(width)
-    return None if above is None or below is None else above and below
-
-
-def less(found: Findings, label: str, base: str) -> bool | None:
-    """Whether a gap is smaller at the largest budget than at the smallest."""
-    gaps = []
-    for budget in (BUDGETS[-1], BUDGETS[0]):
-        one, two = optimum(found, label, budget), optimum(found, base, budget)
-        gaps.append((one.loss.value - two.loss.value, one.draws.loss - two.draws.loss))
-    (last, last_draws), (first, first_draws) = gaps
-    return Interval.of(last - first, last_draws - first_draws).below(0)
-
-
 def other_best(found: Findings, arch: str) -> int:
     """The place of the best depth under the recipe of the ablation; at 2 layers the recipes are one."""
     names = [named(arch, 2), *(named(arch, depth) + OTHER for depth in DEPTHS[1:])]
-    losses = [optimum(found, name, MIDDLE).loss.value for name in names]
+    losses = [found.optimum(name, MIDDLE, len(SPREAD)).loss.value for name in names]
     return losses.index(min(losses))
 
 

@@ -49,3 +49,11 @@ def test_an_interval_of_no_width_is_refused():
     assert not Interval(3.0, 3.0, 3.0).unless_flat().known
     assert Interval(3.0, 2.9, 3.0).unless_flat() == Interval(3.0, 2.9, 3.0)
     assert Interval(3.0, 2.9, np.inf).unless_flat().known
+
+
+def test_an_interval_lies_within_a_width_outside_or_over_its_end():
+    assert Interval(0.0, -0.2, 0.2).within(0.3) is True
+    assert Interval(0.5, 0.4, 0.6).within(0.3) is False
+    assert Interval(-0.5, -0.6, -0.4).within(0.3) is False
+    for over in (Interval(0.2, 0.1, 0.4), Interval(-0.2, -0.4, 0.1), Interval(0.0, -0.4, 0.4), Interval(0.1)):
+        assert over.within(0.3) is None

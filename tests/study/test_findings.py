@@ -40,6 +40,22 @@ def test_the_compute_multiplier_of_a_shifted_frontier_is_the_shift():
         assert findings.comparison("enc_dec", budget).gap.value == pytest.approx(SLOW.loss(budget) - BASE.loss(budget))
 
 
+def test_the_gap_of_two_labels_is_that_of_their_best_losses_and_may_be_set_against_another_budgets():
+    findings, (first, *_, last) = analyze(study(TRUTHS, noise=0.002), "causal_lm"), BUDGETS
+    at = {budget: STEEP.loss(budget) - SLOW.loss(budget) for budget in (first, last)}
+    found = findings.gap("prefix_lm", "enc_dec", last)
+    assert found.low < at[last] < found.high
+    change = findings.gap("prefix_lm", "enc_dec", last, first)
+    assert change.low < at[last] - at[first] < change.high < 0
+    assert found.value - findings.gap("prefix_lm", "enc_dec", first).value == pytest.approx(change.value)
+    of_baseline = findings.gap("enc_dec", "causal_lm", first)
+    assert of_baseline.value == pytest.approx(findings.comparison("enc_dec", first).gap.value)
+    sizes = len(findings.optimum("enc_dec", first).isoflop.curve.n)
+    assert findings.gap("enc_dec", "causal_lm", first, sizes=sizes) == of_baseline
+    with pytest.raises(Undecided, match=f"do not show {sizes + 1} sizes of enc_dec at"):
+        findings.gap("enc_dec", "causal_lm", first, sizes=sizes + 1)
+
+
 def test_the_crossover_is_found_where_it_is():
     findings = analyze(study(TRUTHS, noise=0.01), "causal_lm")
     found = findings.crossover("prefix_lm")
