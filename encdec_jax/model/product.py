@@ -43,8 +43,8 @@ def mixed(w: Array, v: Array) -> Array:
     """What weights [batch, heads, queries, keys] make of v [batch, heads, keys, d]: float32 [batch, heads, queries, d].
 
     A CPU's fast kernel takes the products of one head, but not those of their gradient that sum over queries: XLA has
-    it transpose the scores. Here the narrow operand is transposed, behind a barrier that keeps it so: 0.83 of a
-    training step at d_model 8, 0.86 at 16; with several heads it is no faster (LOG.md).
+    it transpose the scores. Here the narrow operand is transposed, behind a barrier that keeps it so: 0.82 of a
+    training step at d_model 8, 0.88 at 16 (`tools/bench gradient`); with several heads it is no faster.
     """
     if _one_head(w):
         return _mixed(w, v)
