@@ -125,10 +125,9 @@ DEEP = 32
 
 @cache
 def moved(arch: str, depth: int, base_depth: int, width: int = 32) -> float:
-    """RMS of how far logits move in some updates."""
-    config = preset(
-        arch, d_model=width, dec_layers=depth, vocab_size=VOCAB, head_dim=16, base_width=32, base_depth=base_depth
-    )
+    """RMS of how far logits move in some updates, without a final norm: it would hide how far the last states do."""
+    config = preset(arch, d_model=width, dec_layers=depth, vocab_size=VOCAB, head_dim=16)
+    config = replace(config, base_width=32, base_depth=base_depth, final_norm=False)
     optim = replace(ADAM, lr=0.35 / 32)
     run = RunConfig(config, objective=ObjectiveConfig("prefix_lm"), optim=optim)
     source, target = tokens(0, 4, HALF, VOCAB), tokens(1, 4, HALF, VOCAB)
@@ -153,10 +152,11 @@ def moved(arch: str, depth: int, base_depth: int, width: int = 32) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS_CHECKED)
 def test_coordinates_keep_their_scale_over_depth_and_width(arch):
-    """Of logits alone, which do not tell unscaled branches apart: with these updates they too move 0.9 times as far."""
+    """And the check can fail: branches that are not scaled do not pass it."""
     shallow = moved(arch, 2, 2)
     for deep in (moved(arch, DEEP, 2), moved(arch, DEEP, 2, 128)):
         assert 1 / 2 < deep / shallow < 2
+    assert moved(arch, DEEP, 0) / shallow > 3
 
 
 def test_branches_are_scaled_by_the_depth_of_their_stack():
