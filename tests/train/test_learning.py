@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from encdec_jax.data.corpus import documents
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.blocks import BLOCK_SOURCES
+from encdec_jax.model.config import ExpertConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.presets import preset
 from encdec_jax.train.axes import decay_mask
@@ -36,14 +39,26 @@ def shipped() -> FakeCache:
     return FakeCache({"train": {"targets": [[*ByteVocab().encode(text), 1] for text in texts]}})
 
 
-KINDS = [*((arch, "standard") for arch in ARCHS), *((arch, block) for block, (arch, _) in BLOCK_SOURCES.items())]
+PARTS: dict[str, dict[str, Any]] = {
+    "switch": {"experts": ExpertConfig(4, every=2, capacity=1.25)},
+    "dropless": {"experts": ExpertConfig(4, chosen=2, z_loss=1e-3)},
+    "softmaxes": {"softmaxes": 3},
+    "dropout": {"attention_dropout": 0.1, "residual_dropout": 0.1, "embedding_dropout": 0.1},
+    "sinks": {"sinks": True, "tied_kv": True, "rope_share": 0.5},
+    "biases": {"attention_bias": "all", "mlp_bias": True, "logit_bias": True, "norm_kind": "layer"},
+}
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{arch: (arch, {}) for arch in ARCHS},
+    **{block: (arch, {"block": block}) for block, (arch, _) in BLOCK_SOURCES.items()},
+    **{f"{arch}, {name}": (arch, parts) for arch in ("enc_dec", "causal_lm") for name, parts in PARTS.items()},
+}
 
 
-@pytest.mark.parametrize(("arch", "block"), KINDS)
-def test_its_loss_falls(arch: str, block: str) -> None:
+@pytest.mark.parametrize(("arch", "changes"), KINDS.values(), ids=KINDS)
+def test_its_loss_falls(arch: str, changes: dict[str, Any]) -> None:
     """Below that of the best guess that reads nothing: the frequencies of the bytes."""
     run = RunConfig(
-        preset(arch, d_model=32, dec_layers=2, vocab_size=259, block=block),
+        replace(preset(arch, d_model=32, dec_layers=2, vocab_size=259), **changes),
         DataConfig(length=32),
         ObjectiveConfig("prefix_lm"),
         OptimConfig(lr=1e-2),
