@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from support import parameters
 from tiny import environment
-from train.stepping import batch, run_config, stack, start, train
+from train.stepping import WIDE, batch, run_config, stack, start, train
 
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
@@ -75,10 +75,23 @@ def test_sharded_is_one_device(arch, mesh):
     close(alone.params, sharded.params, 2e-4)  # Adam amplifies rounding: 2 updates of up to 1e-2 a parameter
 
 
-@pytest.mark.parametrize(("arch", "block"), [(arch, block) for block, (arch, _) in BLOCK_SOURCES.items()])
-def test_sharded_is_one_device_whatever_layers_are_made_of(arch, block):
+ONE_KEY = replace(WIDE, n_kv_heads=1)
+BIASES = {"attention_bias": "all", "mlp_bias": True, "logit_bias": True, "norm_kind": "layer"}
+SCALED = {"rope_scaling": "yarn", "rope_factor": 4.0, "rope_original": 8, "rope_share": 0.5}
+PARTS = {
+    **{block: (arch, {"block": block}) for block, (arch, _) in BLOCK_SOURCES.items()},
+    "biases": ("enc_dec", BIASES),
+    "scaled RoPE": ("layerwise", SCALED),
+    "sinks": ("enc_dec_merged", {"sinks": True}),
+    "one key head, tied": ("enc_dec", {"tied_kv": True, "encoder": ONE_KEY, "decoder": ONE_KEY}),
+    "softmaxes": ("causal_lm", {"softmaxes": 3}),
+}
+
+
+@pytest.mark.parametrize(("arch", "changes"), PARTS.values(), ids=PARTS)
+def test_sharded_is_one_device_whatever_layers_are_made_of(arch, changes):
     data, run = stack(*two(arch)), run_config(arch)
-    run = replace(run, model=replace(run.model, block=block))
+    run = replace(run, model=replace(run.model, **changes))
     alone, one = train(run, data)
     sharded, several = train(replace(run, mesh=MeshConfig(2, 2, 2)), data)
     np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
