@@ -29,7 +29,7 @@ from encdec_jax.model.blocks import BlockSpec, Plan, plans
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
-from encdec_jax.model.lazy import jax_version
+from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
 from encdec_jax.train.config import MeshConfig
 
@@ -266,7 +266,7 @@ def _layer(
 def _of_scores(config: ModelConfig) -> float:
     """Bytes a score that caps and dropout keep."""
     dropped = 1 + (4 if config.dtype == "float32" else 0) if config.attention_dropout else 0
-    return (8 if config.score_cap else 0) + dropped
+    return (4 * tanh_keeps() if config.score_cap else 0) + dropped
 
 
 def _of_heads(config: ModelConfig, queries: float, keys: float) -> float:

@@ -24,10 +24,16 @@ else:
 
     jax, jnp = _Module("jax"), _Module("jax.numpy")
 
-__all__ = ["jax", "jax_version", "jnp"]
+__all__ = ["jax", "jax_version", "jnp", "tanh_keeps"]
+TANH_SINCE = (0, 11, 2)  # of tanh, and so of GELU, JAX keeps only the derivative for the backward pass
 
 
 @cache
 def jax_version() -> tuple[int, ...]:
     """The version of JAX that is installed, which need not be loaded for it."""
     return tuple(map(int, re.findall(r"\d+", version("jax"))[:3]))
+
+
+def tanh_keeps() -> int:
+    """Arrays that the installed JAX keeps of a tanh for the backward pass."""
+    return 1 if jax_version() >= TANH_SINCE else 2

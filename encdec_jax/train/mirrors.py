@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from encdec_jax.errors import UserError, require
@@ -74,11 +75,9 @@ class Mirror:
 
     def close(self) -> None:
         """End the mirror, and wait a little for what it has still to write; what it then lacks is said."""
-        try:
-            self._queue.put_nowait(None)
-            self._thread.join(PATIENCE)
-        except queue.Full:
-            pass
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=PATIENCE if self._thread.is_alive() else 0)
+        self._thread.join(PATIENCE)
         if not self._failed and (self._thread.is_alive() or self._dropped):
             lacks = self._queue.qsize() + self._dropped
             log.warning("%s did not come to its end: it lacks %d entries; the run's files have all", self._name, lacks)

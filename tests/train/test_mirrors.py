@@ -94,7 +94,7 @@ def test_two_attempts_within_a_second_keep_two_files(tmp_path, monkeypatch):
     assert [one.file_version for one in seen[".12"][:1]] == ["brain.Event:2"]
 
 
-def test_a_mirror_that_fails_is_said_once_and_left(tmp_path, monkeypatch, hasty, said):
+def test_a_mirror_that_fails_is_said_once_and_left(tmp_path, monkeypatch, said):
     def refused(folder, first_step):
         raise ConnectionError("no network\nhere")
 

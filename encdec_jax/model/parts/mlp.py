@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from encdec_jax.model.config import Activation
 from encdec_jax.model.edge import Reads
-from encdec_jax.model.lazy import jax, jax_version
+from encdec_jax.model.lazy import jax, tanh_keeps
 from encdec_jax.model.param import Param, Tree, bias
 from encdec_jax.model.parts.sublayer import Residuals, Scope
 from encdec_jax.model.seen import Out, Seen
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from jax import Array
 
     from encdec_jax.model.node import Node
-
-TANH_SINCE = (0, 11, 2)  # of tanh, and so of GELU, JAX keeps only the derivative for the backward pass
 
 
 class Kind(NamedTuple):
@@ -49,7 +47,7 @@ def _square(x: Array) -> Array:
 
 def kind(name: Activation) -> Kind:
     """The MLP that `model.mlp` names."""
-    tanh = 5 if jax_version() >= TANH_SINCE else 6
+    tanh = 4 + tanh_keeps()
     return {
         "swiglu": Kind(lambda x: jax.nn.silu(x), True, 6),
         "gelu": Kind(_tanh, False, tanh),
