@@ -14,6 +14,7 @@ from encdec_jax.study.allocation import Choice, allocate, depths, encoder_shares
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.pooling import Reasons
+from encdec_jax.sweep.experiment import Settings
 from encdec_jax.text import amount
 
 
@@ -39,14 +40,14 @@ def allocations(findings: Findings) -> Section:
     return Section("Allocation", note if rows else "", columns, rows, empty)
 
 
-def shapes(table: pl.DataFrame, pooled: Reasons) -> Section:
+def shapes(table: pl.DataFrame, pooled: Reasons, settings: Settings) -> Section:
     """The best encoder share and the best depth, where three or more were tried.
 
     Raises:
       UserError: a run that is done has no sound loss.
     """
     note = "Encoder share: of all layers. Layers: of both stacks together, at parameters that differ by 15 % at most."
-    rows = [_shape(found) for found in (*encoder_shares(table, pooled), *depths(table, pooled=pooled))]
+    rows = [_shape(found) for of in (encoder_shares, depths) for found in of(table, pooled, settings)]
     columns = ("choice", "of", "budget (FLOPs)", "parameters", "tried", "best", "bits per byte", "warning")
     empty = "No architecture was trained with three encoder shares, or three depths of one size, at one budget."
     return Section("Best shapes", note if rows else "", columns, rows, empty)

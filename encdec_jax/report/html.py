@@ -127,6 +127,7 @@ def render(
         missing=[
             *sections.chosen(findings, drawn),
             *answer.qualified(findings, head),
+            *sections.settings(experiment),
             *sections.pooled(experiment, _sound(table, findings)),
             *sections.missing(experiment, table, findings),
             *unpaired,
@@ -165,7 +166,7 @@ def _pairs(experiment: Experiment, table: pl.DataFrame) -> tuple[tuple[Pair, ...
     """As `paired.pairs`; none where a run's scores of single windows are gone."""
     done = table.filter(pl.col("status") == "done")["run_id"]
     here = all((experiment.run_folder(identity) / SCORES).is_file() for identity in done)
-    return paired.pairs(table, experiment.root, experiment.baseline) if here else ((), ())
+    return paired.pairs(table, experiment.root, experiment.baseline, experiment.settings) if here else ((), ())
 
 
 def _sections(
@@ -181,7 +182,7 @@ def _sections(
     said = pictures.point_tips(findings)
     spent = costs.spent(experiment, table, findings)
     models = {identity: run.model for identity, run in experiment.runs.items()}
-    fronts = pareto.fronts(table, models, findings)
+    fronts = pareto.fronts(table, models, findings, settings=experiment.settings)
     return [
         sections.comparisons(findings, head, pictures.answers(findings, said)),
         sections.optima(findings, pictures.isoflops(findings, said)),
@@ -191,7 +192,7 @@ def _sections(
         robustness.parabolas(seen),
         robustness.held_out(seen),
         choices.allocations(findings),
-        choices.shapes(_sound(table, findings), experiment.pooled),
+        choices.shapes(_sound(table, findings), experiment.pooled, experiment.settings),
         choices.paired(pairs),
         costs.serving(fronts, pictures.fronts(findings, fronts)),
         verdicts.predictions(experiment, findings),

@@ -191,6 +191,13 @@ def pooled(experiment: Experiment, table: pl.DataFrame) -> list[str]:
     ]
 
 
+def settings(experiment: Experiment) -> list[str]:
+    """What stands for sizes that were trained with several settings, in a sentence, if it is their mean."""
+    if experiment.settings == "best":
+        return []
+    return ["Of sizes trained with several settings the mean stands everywhere, as sweep.py says (SETTINGS)."]
+
+
 def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> list[str]:
     """What the runs done do not yet allow, in sentences."""
     done = set(table.filter(pl.col("status") == "done")["run_id"]) & set(experiment.runs)

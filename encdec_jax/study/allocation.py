@@ -20,6 +20,7 @@ from encdec_jax.study.isoflop import IsoFlop, parabola
 from encdec_jax.study.noise import Draws, noises, resample
 from encdec_jax.study.optima import DOUBTFUL
 from encdec_jax.study.pooling import NONE, Reasons, check
+from encdec_jax.sweep.experiment import Settings
 
 Axis = Literal["encoder share", "layers"]
 _SAME_SIZE = 1.15  # parameters of models that count as one size, the largest over the smallest
@@ -91,13 +92,15 @@ def allocate(findings: Findings, label: str, compute: float, extrapolate: bool =
     return Allocation(label, compute, n, d, extrapolated, "; ".join(warnings))
 
 
-def encoder_shares(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice, ...]:
+def encoder_shares(table: pl.DataFrame, pooled: Reasons = NONE, settings: Settings = "best") -> tuple[Choice, ...]:
     """The best share of layers for the encoder, by architecture and budget, of those trained with three or more.
 
-    Each share stands with its best size and setting, so that no share is judged by a size that suits another.
+    Each share stands with its best size, so that no share is judged by a size that suits another.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      pooled: why runs of several codes or texts may be pooled, if they are.
+      settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
 
     Raises:
       UserError: a run that is done has no sound loss.
@@ -107,20 +110,20 @@ def encoder_shares(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice,
     split = table.filter(pl.col("enc_layers") > 0).with_columns(choice=pl.col("enc_layers") / layers)
     found = []
     for group in _groups(split.with_columns(size=pl.lit(0))):
-        by_share = [_best(part, pooled) for part in group.partition_by("choice", maintain_order=True)]
+        by_share = [_best(part, pooled, settings) for part in group.partition_by("choice", maintain_order=True)]
         # A curve's size enters by its logarithm: the exponential makes the parabola one in the share itself.
         found.append(_choice_curve(by_share, np.exp))
     return _choices(found, "encoder share", np.log)
 
 
-def depths(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice, ...]:
+def depths(table: pl.DataFrame, pooled: Reasons = NONE, settings: Settings = "best") -> tuple[Choice, ...]:
     """The best number of layers at given parameters, by architecture and budget, where three or more were trained.
 
     Parameters up to a factor `_SAME_SIZE` apart count as one size: widths are whole numbers, so that depths at exactly
     equal parameters are rare.
 
     Args:
-      table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
+      table, pooled, settings: as `encoder_shares` takes them.
 
     Raises:
       UserError: a run that is done has no sound loss.
@@ -132,7 +135,7 @@ def depths(table: pl.DataFrame, pooled: Reasons = NONE) -> tuple[Choice, ...]:
     for first, last in _clusters(sizes, _SAME_SIZE):
         same = deep.filter(pl.col("n_params").is_between(first, last)).with_columns(size=pl.lit(first))
         for group in _groups(same):
-            by_depth = [_best(part, pooled) for part in group.partition_by("choice", maintain_order=True)]
+            by_depth = [_best(part, pooled, settings) for part in group.partition_by("choice", maintain_order=True)]
             found.append(_choice_curve(by_depth, lambda layers: layers))
     return _choices(found, "layers", lambda layers: layers)
 
@@ -161,9 +164,9 @@ def _done(table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
 
 
-def _best(runs: pl.DataFrame, pooled: Reasons) -> _Best:
+def _best(runs: pl.DataFrame, pooled: Reasons, settings: Settings) -> _Best:
     """Of the runs of one value of the choice, of whatever label, the best size."""
-    curve = min(curves(runs, pooled)[0], key=lambda curve: float(curve.loss.min()))
+    curve = min(curves(runs, pooled, settings)[0], key=lambda curve: float(curve.loss.min()))
     return runs["choice"][0], replace(curve, label=runs["group"][0]), int(curve.loss.argmin())
 
 

@@ -85,7 +85,6 @@ def curves(
     Raises:
       UserError: `settings` is neither; as `encdec_jax.study.foreign.sound`; or as `pooling.check`.
     """
-    require(settings in get_args(Settings), "SETTINGS", settings, "'best' or 'mean'")
     table = sound(table)
     excluded = [
         Exclusion(run["run_id"], run["label"], _reason(run))
@@ -93,16 +92,35 @@ def curves(
     ]
     runs = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null())
     pooling.check(runs, pooled)
+    ranked = standing(runs, settings)
+    excluded += [
+        Exclusion(run["run_id"], run["label"], "another setting of the same size and budget has a lower loss")
+        for run in ranked.filter(~pl.col("stands")).iter_rows(named=True)
+    ]
+    return [_curve(group, settings) for group in ranked.partition_by(_CURVE, maintain_order=True)], excluded
+
+
+def standing(runs: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """Which runs stand for their size: all that is found of sizes trained with several settings goes by this.
+
+    Args:
+      runs: that are done and have a budget.
+      settings: as `curves` takes it.
+
+    Returns:
+      the runs by label, budget and size, with columns `size` (its place among those of the label and budget),
+      `setting_loss` (mean over a setting's runs), `stands`, and `size_loss` (mean over those that stand).
+
+    Raises:
+      UserError: `settings` is neither 'best' nor 'mean'.
+    """
+    require(settings in get_args(Settings), "SETTINGS", settings, "'best' or 'mean'")
     ranked = _sized(runs).with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
     # Of settings that tie, the first by name: never both.
     best = pl.col("setting").sort_by("setting_loss", "setting").first().over(*_CURVE, "size")
-    stands = pl.lit(True) if settings == "mean" else pl.col("setting") == best
-    excluded += [
-        Exclusion(run["run_id"], run["label"], "another setting of the same size and budget has a lower loss")
-        for run in ranked.filter(~stands).iter_rows(named=True)
-    ]
-    ranked = ranked.with_columns(stands=stands).sort(*_CURVE, "size", "setting", "seed")
-    return [_curve(group, settings) for group in ranked.partition_by(_CURVE, maintain_order=True)], excluded
+    ranked = ranked.with_columns(stands=pl.lit(True) if settings == "mean" else pl.col("setting") == best)
+    size_loss = pl.col(LOSS).filter(pl.col("stands")).mean().over(*_CURVE, "size")
+    return ranked.with_columns(size_loss=size_loss).sort(*_CURVE, "size", "setting", "seed")
 
 
 def _sized(runs: pl.DataFrame) -> pl.DataFrame:

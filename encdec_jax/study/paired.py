@@ -20,6 +20,8 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.evaluate import LOSS
 from encdec_jax.files import read_json
 from encdec_jax.laws.interval import LEVEL, Interval
+from encdec_jax.study.curves import standing
+from encdec_jax.sweep.experiment import Settings
 from encdec_jax.train.summary import read_summary
 
 _RESAMPLES = 4000
@@ -57,16 +59,20 @@ class Pair:
     same_tokens: bool
 
 
-def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+def pairs(
+    table: pl.DataFrame, root: Path, baseline: str, settings: Settings = "best"
+) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """All labels beside the baseline, at every budget where a seed of both best sizes is done.
 
     Runs of a seed that were scored on unlike text or windows are left out, and so are seeds whose text is not that of
-    most others of the pair.
+    most others of the pair. So are budgets at which the mean of several settings is the best size's loss: it has no
+    runs of its own that could be paired.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
       root: the folder of the runs, `root / run_id / suffix_bits.npy`.
       baseline: the label that the others are compared with.
+      settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
 
     Returns:
       the pairs, and what is left out, in sentences.
@@ -74,13 +80,20 @@ def pairs(table: pl.DataFrame, root: Path, baseline: str) -> tuple[tuple[Pair, .
     Raises:
       UserError: a run's scores are missing or damaged.
     """
-    best = _best(table)
+    best = _best(table, settings)
     random = np.random.default_rng(_SEED)
     drawn: dict[int, np.ndarray] = {}  # by windows: all pairs of a study see the same resamples
     found, left_out = [], []
     for (label, budget), mine in best.items():
         theirs = best.get((baseline, budget))
         if label == baseline or theirs is None:
+            continue
+        several = [runs["label"][0] for runs in (mine, theirs) if runs["setting"].n_unique() > 1]
+        if several:
+            left_out.append(
+                f"At {budget:.3g} FLOPs {label} and {baseline} are not compared window by window: the best size of "
+                f"{' and '.join(several)} is the mean of several settings."
+            )
             continue
         both = mine.join(theirs, on="seed", suffix="_base").sort("seed")
         alike = _alike(both, root)
@@ -104,12 +117,12 @@ def _alike(both: pl.DataFrame, root: Path) -> pl.DataFrame:
     return both.filter(pl.Series([text is not None and text == counted[0][0] for text in texts], dtype=pl.Boolean))
 
 
-def _best(table: pl.DataFrame) -> dict[tuple[str, float], pl.DataFrame]:
-    """Runs of the setting with the least mean loss, by label and budget."""
+def _best(table: pl.DataFrame, settings: Settings) -> dict[tuple[str, float], pl.DataFrame]:
+    """The runs that stand for the size with the least loss, by label and budget."""
     done = table.filter(pl.col("status") == "done", pl.col("budget_flops").is_not_null(), pl.col(LOSS).is_finite())
-    ranked = done.with_columns(setting_loss=pl.col(LOSS).mean().over("label", "setting"))
-    best = pl.col("setting").sort_by("setting_loss", "setting").first().over("label", "budget_flops")
-    kept = ranked.filter(pl.col("setting") == best)
+    ranked = standing(done, settings)
+    best = pl.col("size").sort_by("size_loss", "size").first().over("label", "budget_flops")
+    kept = ranked.filter((pl.col("size") == best) & pl.col("stands"))
     groups = kept.sort("label", "budget_flops").partition_by("label", "budget_flops", maintain_order=True)
     return {(runs["label"][0], runs["budget_flops"][0]): runs for runs in groups}
 

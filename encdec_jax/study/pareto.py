@@ -16,7 +16,9 @@ from encdec_jax.compute.serving import prefill
 from encdec_jax.errors import require
 from encdec_jax.evaluate import LOSS
 from encdec_jax.model.config import ModelConfig
+from encdec_jax.study.curves import standing
 from encdec_jax.study.findings import Findings
+from encdec_jax.sweep.experiment import Settings
 
 RATIOS = (0.25, 1.0, 4.0)  # input tokens over output tokens
 TOTAL = 2048  # of both
@@ -33,11 +35,13 @@ def fronts(
     findings: Findings,
     ratios: Sequence[float] = RATIOS,
     total: int = TOTAL,
+    settings: Settings = "best",
 ) -> pl.DataFrame:
     """Every setting trained, with its costs, and whether it is on each front.
 
     A setting is on a front if no other is as good for less or better for as much. Settings that differ in the seed
-    alone are one, with their mean loss.
+    alone are one, with their mean loss; and where the mean stands for a size that was trained with several settings,
+    so are these, with the mean of their costs.
 
     Args:
       table: with the columns of `encdec_jax.sweep.results.SCHEMA`.
@@ -45,12 +49,13 @@ def fronts(
       findings: of the table; says which runs are unhealthy or outliers, and how large the noise of a run is.
       ratios: input tokens over output tokens of a request.
       total: input and output tokens of a request together.
+      settings: what stands for a size that was trained with several, as in `encdec_jax.study.curves.curves`.
 
     Returns:
       a row for each setting, ratio and axis: label, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
-      dec_layers, runs (seeds behind it), loss (bits per byte), ratio, source, target (tokens), axis (one of `AXES`),
-      cost, front (whether on it), share (probability of being on it, under the noise of runs; null, of all, if the
-      noise of a label's runs was not estimated). Rows of 'train_flops',
+      dec_layers (null where settings that are one differ in it), runs (behind it), loss (bits per byte), ratio,
+      source, target (tokens), axis (one of `AXES`), cost, front (whether on it), share (probability of being on it,
+      under the noise of runs; null, of all, if the noise of a label's runs was not estimated). Rows of 'train_flops',
       the same at each ratio, stand once with null ratio, source and target.
 
     Raises:
@@ -61,18 +66,19 @@ def fronts(
         require(ratio > 0, "ratio", ratio, "input over output tokens, above 0")
     lengths = [(ratio, *_split(ratio, total)) for ratio in ratios]
     unsound = {one.run_id for one in findings.exclusions if one.health} | {one.run_id for one in findings.outliers}
-    settings = _settings(table.filter(pl.col("run_id").is_in(list(models)) & ~pl.col("run_id").is_in(unsound)))
-    if not len(settings):
+    sound = table.filter(pl.col("run_id").is_in(list(models)) & ~pl.col("run_id").is_in(unsound))
+    points = _points(sound, settings)
+    if not len(points):
         return pl.DataFrame(schema=_SCHEMA)
-    chosen = [models[run_id] for run_id in settings["run_id"]]
-    losses = _drawn(settings, findings)
-    parts = [_part(settings, losses, "train_flops", settings["train_flops"].to_numpy(), None)]
+    chosen = [[models[run_id] for run_id in ids] for ids in points["run_ids"]]
+    losses = _drawn(points, findings)
+    parts = [_part(points, losses, "train_flops", points["train_flops"].to_numpy(), None)]
     for ratio, source, target in lengths:
-        decode = np.array([decode_flops(model, source, target) for model in chosen])
-        taken_up = np.array([prefill(model, source).mask for model in chosen])
-        cached = np.array([kv_bytes(model, source, target) for model in chosen], np.float64)
+        decode = np.array([np.mean([decode_flops(model, source, target) for model in of]) for of in chosen])
+        taken_up = np.array([np.mean([prefill(model, source).mask for model in of]) for of in chosen])
+        cached = np.array([np.mean([kv_bytes(model, source, target) for model in of]) for of in chosen])
         costs = {"decode_flops": decode, "request_flops": decode + taken_up, "kv_bytes": cached}
-        parts += [_part(settings, losses, axis, cost, (ratio, source, target)) for axis, cost in costs.items()]
+        parts += [_part(points, losses, axis, cost, (ratio, source, target)) for axis, cost in costs.items()]
     return pl.concat(parts).select(*_SCHEMA)
 
 
@@ -101,15 +107,23 @@ def _split(ratio: float, total: int) -> tuple[int, int]:
     return source, total - source
 
 
-def _settings(table: pl.DataFrame) -> pl.DataFrame:
-    """One row a setting: its mean loss, its runs, and one of their ids."""
-    done = table.filter(pl.col("status") == "done", pl.col(LOSS).is_finite())
+def _points(table: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """One row a setting, or a size where the mean stands for it: the mean loss, how many runs, one id a setting."""
+    done = table.filter(pl.col("status") == "done", pl.col(LOSS).is_finite()).with_columns(point=pl.col("setting"))
+    if settings == "mean":
+        planned = pl.col("budget_flops").is_not_null()
+        sized = standing(done.filter(planned), settings)
+        sized = sized.with_columns(point=pl.format("{} of {}", "size", "budget_flops")).select(done.columns)
+        done = pl.concat([done.filter(~planned), sized])
     found = (
         done.sort("run_id")
-        .group_by("label", "setting", maintain_order=True)
+        .group_by("label", "point", maintain_order=True)
         .agg(
-            pl.col(_SHOWN).first(),
+            *(pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in _SHOWN[2:]),
+            pl.col("budget_flops").first(),
+            pl.col("n_params").mean().round().cast(pl.Int64),
             pl.col("run_id").first(),
+            pl.col("run_id").filter(pl.col("setting").is_first_distinct()).alias("run_ids"),
             # Runs matched to one budget cost the same: what is left of a mismatch decides nothing.
             pl.coalesce("budget_flops", "train_flops").mean().alias("train_flops"),
             pl.col(LOSS).mean().alias("loss"),
@@ -119,32 +133,32 @@ def _settings(table: pl.DataFrame) -> pl.DataFrame:
     return found.sort("label", "budget_flops", "n_params", "run_id", nulls_last=True)
 
 
-def _drawn(settings: pl.DataFrame, findings: Findings) -> np.ndarray | None:
-    """Losses of resampled studies [resamples, settings]; None if the noise of a label was not estimated."""
-    noises = [findings.noise.get(label) for label in settings["label"]]
+def _drawn(points: pl.DataFrame, findings: Findings) -> np.ndarray | None:
+    """Losses of resampled studies [resamples, points]; None if the noise of a label was not estimated."""
+    noises = [findings.noise.get(label) for label in points["label"]]
     sds = [noise.sd for noise in noises if noise is not None and noise.known]
-    if len(sds) < len(settings):
+    if len(sds) < len(points):
         return None
-    sd = np.array(sds) / np.sqrt(settings["runs"].to_numpy())
+    sd = np.array(sds) / np.sqrt(points["runs"].to_numpy())
     random = np.random.default_rng(_SEED)
-    return settings["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(settings)))
+    return points["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(points)))
 
 
 def _part(
-    settings: pl.DataFrame,
+    points: pl.DataFrame,
     losses: np.ndarray | None,
     axis: str,
     cost: np.ndarray,
     lengths: tuple[float, int, int] | None,
 ) -> pl.DataFrame:
     ratio, source, target = lengths or (None, None, None)
-    return settings.with_columns(
+    return points.with_columns(
         pl.lit(ratio, pl.Float64).alias("ratio"),
         pl.lit(source, pl.Int64).alias("source"),
         pl.lit(target, pl.Int64).alias("target"),
         pl.lit(axis).alias("axis"),
         pl.Series("cost", cost, pl.Float64),
-        pl.Series("front", on_front(cost, settings["loss"].to_numpy())),
+        pl.Series("front", on_front(cost, points["loss"].to_numpy())),
         pl.lit(None, pl.Float64).alias("share")
         if losses is None
         else pl.Series("share", on_front(cost, losses).mean(0)),

@@ -112,3 +112,20 @@ def test_labels_of_one_architecture_that_have_depths_each_share_no_curve():
     assert [found.line for found in both] == ["adam", "sgd"]
     assert both[0].best.value == pytest.approx(depths(adam)[0].best.value)
     assert both[1].best.value == pytest.approx(depths(sgd)[0].best.value)
+
+
+@pytest.mark.parametrize("find", [encoder_shares, depths])
+def test_the_choice_of_settings_is_that_of_the_curves(find):
+    """Curves took the mean of two rates, and the best split and depth the better of them."""
+    values = [(1, 5), (2, 4), (3, 3), (4, 2)] if find is encoder_shares else [(1, 1), (2, 2), (4, 4), (8, 8)]
+    table = shapes(lambda enc, dec: np.log((enc + dec) / 4) if find is depths else enc / (enc + dec) - 0.4, values)
+    lucky = table.with_columns(
+        pl.col("suffix_bits_per_byte") - 0.8,
+        run_id="x" + pl.col("run_id"),
+        setting="x" + pl.col("setting"),
+        lr=pl.lit(0.02),
+    )
+    both = pl.concat([table, lucky])
+    (alone,), (best,), (mean,) = find(table), find(both), find(both, settings="mean")
+    assert best.loss.value == pytest.approx(alone.loss.value - 0.8)
+    assert mean.loss.value == pytest.approx(alone.loss.value - 0.4)

@@ -94,6 +94,28 @@ def test_scores_of_other_windows_than_stated_are_refused(tmp_path):
         pairs(table, tmp_path, "causal_lm")
 
 
+def test_the_mean_of_several_settings_has_no_runs_to_pair(tmp_path):
+    """Curves took the mean of settings, and the paired windows the luckiest of them."""
+    table = runs(tmp_path)
+    worse = table.filter(arch="enc_dec").with_columns(
+        pl.col(LOSS) + 0.2, run_id=pl.lit("worse"), setting=pl.lit("worse"), lr=pl.lit(0.02)
+    )
+    both = pl.concat([table, worse])
+    assert pairs(both, tmp_path, "causal_lm") == pairs(table, tmp_path, "causal_lm")
+    found, left_out = pairs(both, tmp_path, "causal_lm", "mean")
+    assert found == ()
+    assert left_out[0].endswith("the best size of enc_dec is the mean of several settings.")
+    # Its mean decides which size is the best: here that of the other size, trained once.
+    far = worse.with_columns(pl.col(LOSS) + 3.0)
+    other = table.filter(arch="enc_dec").with_columns(
+        pl.col(LOSS) + 0.1, pl.col("n_params") * 4, run_id=pl.lit("other"), setting=pl.lit("other")
+    )
+    (tmp_path / table.filter(arch="enc_dec")["run_id"][0]).rename(tmp_path / "other")
+    of_other = pl.concat([table, far, other.with_columns(table.filter(arch="enc_dec")[LOSS])])
+    (pair,), _ = pairs(of_other, tmp_path, "causal_lm", "mean")
+    assert pair.runs[0][0] == "other"
+
+
 def rewrite(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

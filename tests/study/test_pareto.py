@@ -94,3 +94,26 @@ def test_without_an_estimate_of_the_noise_no_share_is_given():
     found = fronts(three, dict.fromkeys(three["run_id"], SMALL), analyze(three, "causal_lm"))
     assert found["front"].any()
     assert found["share"].null_count() == len(found)
+
+
+def test_where_the_mean_of_settings_stands_for_a_size_it_stands_on_the_fronts():
+    """The best of two rates, by luck or not, was on the front of a study whose curves took the mean."""
+    table, models = made()
+    other = table.with_columns(
+        pl.col("suffix_bits_per_byte") + 0.2,
+        run_id="x" + pl.col("run_id"),
+        setting="x" + pl.col("setting"),
+        lr=pl.lit(0.02),
+    )
+    both, costs = pl.concat([table, other]), models | {f"x{name}": LARGE for name in models}
+    found = {
+        of: fronts(both, costs, analyze(both, "causal_lm", settings=of), settings=of).filter(label="causal_lm")
+        for of in ("best", "mean")
+    }
+    best, mean = (one.filter(axis="train_flops").sort("n_params", "loss") for one in (found["best"], found["mean"]))
+    assert (len(best), len(mean)) == (8, 4)
+    assert mean["runs"].to_list() == [2] * 4
+    assert mean["loss"].to_list() == pytest.approx((best["loss"][::2] + 0.1).to_list())
+    decode = found["mean"].filter(axis="decode_flops", ratio=1.0).sort("n_params")
+    both_costs = np.mean([decode_flops(SMALL, 1024, 1024), decode_flops(LARGE, 1024, 1024)])
+    assert decode["cost"].to_list() == pytest.approx([both_costs] * 3 + [decode_flops(LARGE, 1024, 1024)])
