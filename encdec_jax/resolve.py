@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import numpy as np
 from encdec_jax.errors import UserError, require
 
 _PLAIN = (int, float, str, bool, type(None))
+_EXACT = (int, str, bool)  # no other type's values stand for theirs
 
 
 def later(default: Any, execution: bool = False) -> Any:
@@ -41,14 +43,14 @@ def build(cls: type, data: Any, path: str = "") -> Any:
       UserError: a field is unknown, missing, of the wrong type, or its value is not accepted.
     """
     require(isinstance(data, Mapping), path or "config", data, "an object with named fields")
-    known = _fields(cls)
+    known = fields(cls)
     for name in data:
         if name not in known:
             raise UserError(f"config field '{path}{name}' is unknown; accepted here: {', '.join(known)}")
     for name, field in known.items():
         if field.needed and name not in data:
             raise UserError(f"config field '{path}{name}' is missing")
-    values = {name: _value(known[name], value, path + name) for name, value in data.items()}
+    values = {name: typed(known[name], value, path + name) for name, value in data.items()}
     try:
         return cls(**values)
     except UserError as error:  # of a class that stands in several places, and can't know in which
@@ -60,7 +62,7 @@ def as_data(value: Any) -> Any:
     if type(value) in _PLAIN:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: as_data(getattr(value, name)) for name in _fields(type(value))}
+        return {name: as_data(getattr(value, name)) for name in fields(type(value))}
     if isinstance(value, list | tuple):
         return type(value)(map(as_data, value))
     return copy.deepcopy(value)
@@ -68,12 +70,14 @@ def as_data(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """A value of a configuration with Python's numbers in place of NumPy's, which overflow and are no JSON."""
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return value
     if isinstance(value, tuple | list):
-        return tuple(map(plain, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = {name: getattr(value, name) for name in _fields(type(value))}
+        made = tuple(map(plain, value))
+        return value if kind is tuple and all(map(operator.is_, made, value)) else made
+    if dataclasses.is_dataclass(kind):
+        parts = {name: part for name in fields(kind) if type(part := getattr(value, name)) not in _PLAIN}
         changes = {name: made for name, part in parts.items() if (made := plain(part)) is not part}
         return dataclasses.replace(value, **changes) if changes else value
     return value.item() if isinstance(value, np.generic) else value
@@ -141,51 +145,75 @@ def _kind(hint: Any) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Field:
-    """What `build` asks of a field, found out once a class: sweeps build thousands of each."""
+class Field:
+    """What is asked of a field of a configuration, found out once a class: sweeps build thousands of each.
 
-    hint: Any  # without None
+    Attributes:
+      hint: its type, without None.
+      optional: whether it may be None.
+      choices: of a literal.
+      nested: whether it is a dataclass.
+      default: its value where none is given, if it is of no dataclass.
+      needed: whether one must be given.
+      execution, later: whether it was declared so.
+      item: of a tuple, what is asked of each part.
+    """
+
+    hint: Any
     optional: bool
-    choices: tuple[Any, ...]  # of a literal
-    nested: bool  # a dataclass
-    needed: bool
-    item: _Field | None  # of a tuple
+    choices: tuple[Any, ...]
+    nested: bool
+    default: Any = None
+    needed: bool = False
+    execution: bool = False
+    later: bool = False
+    item: Field | None = None
 
 
 @functools.cache
-def _fields(cls: type) -> dict[str, _Field]:
+def fields(cls: type) -> dict[str, Field]:
+    """What is asked of each field of a dataclass, by name."""
     hints, found = typing.get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        found[field.name] = _field(hints[field.name], needed)
+        kinds = {name: bool(field.metadata.get(name)) for name in ("execution", "later")}
+        found[field.name] = _field(hints[field.name], default=field.default, needed=needed, **kinds)
     return found
 
 
-def _field(hint: Any, needed: bool = False) -> _Field:
+def _field(hint: Any, **said: Any) -> Field:
     hint, optional = _without_none(hint)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    return _Field(
+    return Field(
         hint,
         optional,
         inner if origin is Literal else (),
         dataclasses.is_dataclass(hint) and isinstance(hint, type),
-        needed,
-        _field(inner[0]) if origin is tuple else None,
+        item=_field(inner[0]) if origin is tuple else None,
+        **said,
     )
 
 
-def _value(field: _Field, value: Any, path: str) -> Any:
-    value = plain(value)
+def typed(field: Field, value: Any, path: str) -> Any:
+    """A value as a field takes it: 1 for a float is 1.0, data for a dataclass is one.
+
+    Raises:
+      UserError: it is of another type, not one of the choices, or not finite; `path` names it.
+    """
     hint = field.hint
+    if type(value) is hint and (hint in _EXACT or (hint is float and math.isfinite(value))):
+        return value
+    value = plain(value)
     if field.optional and value is None:
         return None
     if field.item is not None:
         require(isinstance(value, tuple), path, value, "a list")
-        return tuple(_value(field.item, one, f"{path}[{i}]") for i, one in enumerate(value))
+        return tuple(typed(field.item, one, f"{path}[{i}]") for i, one in enumerate(value))
     if field.nested:
         return value if isinstance(value, hint) else build(hint, value, path + ".")
     if field.choices:
-        require(value in field.choices, path, value, "one of " + ", ".join(map(str, field.choices)))
+        if value not in field.choices:
+            require(False, path, value, "one of " + ", ".join(map(str, field.choices)))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from encdec_jax.compute.limits import check_mesh, check_size
 from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
@@ -12,7 +15,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import scored
-from encdec_jax.train.summary import read_summary
+from encdec_jax.sweep.store import RunState, run_state
 
 Tokens = tuple[str, str]  # a task and a vocabulary
 
@@ -47,8 +50,12 @@ def check_costs(experiment: Experiment) -> None:
             raise _of(experiment, identity, error) from error
 
 
-def check_data(experiment: Experiment) -> list[Tokens]:
+def check_data(experiment: Experiment, states: Mapping[str, RunState] | None = None) -> list[Tokens]:
     """Check that the tokens of every run are there and whole, and that the run's fields fit them.
+
+    Args:
+      experiment: the experiment.
+      states: of its runs, where they have just been read.
 
     Returns:
       tokens of the shipped text that are not there yet, or of another text than ships now, which `encdec run` prepares.
@@ -68,7 +75,8 @@ def check_data(experiment: Experiment) -> list[Tokens]:
                 if (demands := (run.model, run.data, run.objective, run.evaluate)) not in asked:
                     check_demands(run, cache)
                     asked.add(demands)
-                _check_ended(experiment, identity, cache)
+                folder = experiment.run_folder(identity)
+                _check_ended(experiment, folder, run_state(folder) if states is None else states[identity], cache)
         except UserError as error:
             raise _of(experiment, identity, error) from error
     return [tokens for tokens, cache in caches.items() if cache is None]
@@ -88,13 +96,11 @@ def _to_prepare(task: str, vocab: str) -> bool:
     return task in corpus.FEATURES and (manifest_of(task, vocab) or {}).get("source") != shipped()
 
 
-def _check_ended(experiment: Experiment, identity: str, cache: TokenCache) -> None:
+def _check_ended(experiment: Experiment, folder: Path, state: RunState, cache: TokenCache) -> None:
     """Refuse to add runs to a study whose others, in the same folder, were made of other tokens."""
-    folder = experiment.run_folder(identity)
-    try:
-        made = read_summary(folder / "summary.json")["cache_digest"]
-    except UserError:  # there is none, or a damaged one, which is a row of its own
+    if state.summary is None:  # there is none, or a damaged one, which is a row of its own
         return
+    made = state.summary["cache_digest"]
     if made != cache.digest and "cache_digest" not in experiment.pooled:
         raise UserError(
             f"{folder} was made of other tokens (digest is {made:.12} there, {cache.digest:.12} now): remove it,"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
@@ -11,9 +11,8 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import Means
 from encdec_jax.data.rows import segments
-from encdec_jax.train.config import OptimConfig
 
-_ANY = OptimConfig()
+_known: dict[Hashable, Cost] = {}  # by all of a run but its seed and optimizer
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,13 @@ def cost(run: RunConfig) -> Cost:
       UserError: as `encdec_jax.compute.ledger.count`.
     """
     packed = segments(run.data) if objective_of(run.objective).pairs else None
-    alike = replace(run, train=replace(run.train, seed=0), optim=_ANY)  # sweeps vary these most, and they are free
-    return _cost(alike, packed)
+    train = tuple(value for name, value in vars(run.train).items() if name != "seed")
+    alike = (run.model, run.data, run.objective, run.evaluate, run.mesh, run.budget_flops, packed, train)
+    if alike not in _known:  # sweeps vary seeds and rates most, and those are free
+        _known[alike] = _cost(run, packed)
+    return _known[alike]
 
 
-@cache
 def _cost(run: RunConfig, packed: Means | None) -> Cost:
     ledger = count(run, packed)
     n = geometry(run).updates

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from functools import cache
-from types import NoneType
 from typing import Any
 
-from encdec_jax.config import RunConfig, from_dict, to_dict
+from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
+from encdec_jax.resolve import fields, typed
 
+_SIMPLE = (int, float, str, bool, type(None))
 DIGITS = 12  # 48 bits: a clash among a million runs has a chance of 1 in 500
 
 
@@ -50,31 +50,25 @@ def scored(run: RunConfig) -> str:
 
 
 def _resolved(run: RunConfig) -> dict[str, Any]:
-    resolved: dict[str, Any] = _entering(from_dict(to_dict(run)))
+    resolved: dict[str, Any] = _entering(run, "")
     return resolved
 
 
-def _entering(config: Any) -> Any:
-    """The fields of a configuration that make it another run, as plain nested data."""
-    if isinstance(config, tuple):
-        return [_entering(part) for part in config]
-    if isinstance(config, (int, float, str, NoneType)) or not dataclasses.is_dataclass(config):
-        return config
+def _entering(value: Any, path: str) -> Any:
+    """What of a configuration makes it another run, each value as its field takes it, as plain nested data."""
+    if isinstance(value, tuple):
+        return [_entering(part, f"{path}[{i}]") for i, part in enumerate(value)]
+    if not dataclasses.is_dataclass(value):
+        return value
     entering = {}
-    for name, default, execution, later in _fields(config.__class__):
-        value = default if execution else getattr(config, name)
-        if not later or value != default:
-            entering[name] = _entering(value)
+    for name, field in fields(value.__class__).items():
+        here = f"{path}.{name}" if path else name
+        part = typed(field, getattr(value, name), here)
+        if field.execution:
+            part = field.default
+        if not field.later or part != field.default:
+            entering[name] = part if type(part) in _SIMPLE else _entering(part, here)
     return entering
-
-
-@cache
-def _fields(cls: type[Any]) -> list[tuple[str, Any, bool, bool]]:
-    """Of each field of a configuration: its name and default, and whether it is of execution, or was added later."""
-    return [
-        (field.name, field.default, bool(field.metadata.get("execution")), bool(field.metadata.get("later")))
-        for field in dataclasses.fields(cls)
-    ]
 
 
 def _hash(resolved: dict[str, Any]) -> str:

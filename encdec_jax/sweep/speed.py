@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import socket
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,7 +15,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.sweep.claim import last_holder
 from encdec_jax.sweep.cost import Cost, cost
 from encdec_jax.sweep.experiment import Experiment
-from encdec_jax.sweep.store import run_state
+from encdec_jax.sweep.store import RunState
 
 # FLOP/s of one core by d_model, float32, attention counted dense: the train step of 2-layer models, SwiGLU, windows of
 # 256 bytes, batch 4, one thread a process, on a 2-core x86-64 machine.
@@ -51,15 +51,16 @@ class Speed:
         return "estimated from a table of CPU rates (20 to 95 GFLOP/s a core); no run was done on this machine yet"
 
 
-def measured_speed(experiment: Experiment) -> Speed:
-    """The speed of the experiment's runs that this machine has done; the table's if there are none."""
+def measured_speed(experiment: Experiment, states: Mapping[str, RunState]) -> Speed:
+    """The speed of the experiment's runs, in these states, that this machine has done; the table's if there are none."""
     ratios: dict[int, list[float]] = defaultdict(list)
     overheads: list[float] = []
     for identity, run in experiment.runs.items():
-        folder = experiment.run_folder(identity)
-        summary = run_state(folder).summary
-        holder = last_holder(folder)
-        if summary is None or summary["status"] != "done" or holder is None or holder.host != socket.gethostname():
+        summary = states[identity].summary
+        if summary is None or summary["status"] != "done":
+            continue
+        holder = last_holder(experiment.run_folder(identity))
+        if holder is None or holder.host != socket.gethostname():
             continue
         d_model = run.model.decoder.d_model
         rate = cost(run).train_flops_padded / max(summary["step_s"], 1e-9)

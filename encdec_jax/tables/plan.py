@@ -29,12 +29,13 @@ def print_plan(folder: Path) -> int:
     """
     experiment = load(folder)
     check_costs(experiment)
-    check_data(experiment)
-    speed = measured_speed(experiment)
+    states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
+    check_data(experiment, states)
+    speed = measured_speed(experiment, states)
     out = table(*_TEXT, *_NUMBERS, left=len(_TEXT))
     spent, left = 0.0, []
     for identity, run in experiment.runs.items():
-        due, status = cost(run), run_state(experiment.run_folder(identity)).status
+        due, status = cost(run), states[identity].status
         seconds = speed.seconds(run, due)
         spent += due.train_flops
         if status not in ("done", "diverged"):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 from tiny import tiny_run
 
@@ -15,6 +16,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.evaluate.config import EvalConfig
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
+from encdec_jax.resolve import plain
 from encdec_jax.sweep.identity import run_id, setting
 from encdec_jax.train.config import OptimConfig
 
@@ -149,3 +151,21 @@ def test_numbers_that_json_lacks_are_refused():
     run = tiny_run()
     with pytest.raises(UserError, match="budget_flops = inf is not accepted: above 0 and finite"):
         run_id(replace(run, budget_flops=float("inf")))
+
+
+@pytest.mark.parametrize(("path", "value"), [("train.tokens", True), ("optim.lr", "1"), ("model.tie", 3)])
+def test_a_value_of_another_type_is_refused_wherever_it_comes_from(path, value):
+    """`replace` and constructors check ranges alone; the id is of values of their fields' types."""
+    room, name = path.split(".")
+    run = tiny_run()
+    part = getattr(run, room)
+    object.__setattr__(part, name, value)
+    with pytest.raises(UserError, match=rf"{path} = {value!r} is not accepted"):
+        run_id(run)
+
+
+def test_what_is_plain_already_is_not_made_anew():
+    run = BESIDE["objective.parts"]
+    assert all(plain(room) is room for room in (run, run.model, run.objective, run.objective.parts))
+    numpy = replace(run.model, vocab_size=np.int64(64))
+    assert type(plain(numpy).vocab_size) is int
