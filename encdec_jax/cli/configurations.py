@@ -88,7 +88,7 @@ def _counted(options: argparse.Namespace, rest: list[str]) -> RunConfig:
     require(config is None, "CONFIG", config, "none beside --preset, which is one")
     if found.lacks:
         log.warning("%s lacks here: %s", options.preset, "; ".join(found.lacks))
-    objective = ObjectiveConfig("prefix_lm" if found.config.choices.own_stream else "causal_lm")
+    objective = ObjectiveConfig("causal_lm" if found.config.choices.causal else found.objective)
     return given_config(rest, RunConfig(found.config, objective=objective))
 
 

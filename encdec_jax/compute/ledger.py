@@ -248,7 +248,7 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
     for path, param in declared.items():
         if not param.matmul or path[0] == "head" or any(path[: len(out)] == out for out in passed.left_out):
             continue
-        if path[0] == "softmaxes":  # which stand between the stack and the head
+        if path[0] in ("transform", "softmaxes"):  # which stand between the stack and the head
             for stream, scored in heads.items():
                 if n := param.flops * scored:
                     yield Work(param.group, stream, n, n)

@@ -172,8 +172,8 @@ def kept(run: RunConfig) -> int:
     config, mesh = run.model, run.mesh
     stacked = sum(times * getattr(layer, config.remat) for times, layer in _passes(run))
     if config.remat == "none" and config.dtype == "bfloat16":  # and the weights, as they were multiplied with
-        matrices = [(path[0], param) for path, param in leaves(model(config)) if param.matmul and path[0] != "head"]
         passes = {side: len(plan.scope.streams) for side, plan in plans(config).items()}  # merged keys are of one pass
+        matrices = [(path[0], param) for path, param in leaves(model(config)) if param.matmul and path[0] in passes]
         for side, param in matrices:
             stacked += 2 * param.size / _divided(param, mesh) * min(passes[side], len(set(param.sees)))
     return ceil(stacked)

@@ -58,7 +58,7 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         except UserError as error:
             raise UserError(f"{source / 'config.json'}: {error}") from error
         values = from_tensors(family, config, held, str(source))
-        run = RunConfig(config, objective=ObjectiveConfig("prefix_lm"))
+        run = RunConfig(config, objective=ObjectiveConfig(family.objective))  # type: ignore[arg-type]
         state = Trainer(run).init()
         for path, leaf in nnx.to_flat_state(state.params):
             leaf[...] = values[tuple(map(str, path))]
@@ -131,7 +131,7 @@ def _canonical(config: ModelConfig) -> ModelConfig:
     """The same model, where two configurations say one: of one stream's two tables, and a turn that never comes."""
     decoder = config.decoder
     if decoder.global_every > decoder.n_layers:
-        decoder = replace(decoder, global_every=0)
+        decoder = replace(decoder, global_every=decoder.n_layers if decoder.global_first else 0)
     one = {"decoder": "all", "none": "inputs"} if not config.choices.own_stream else {}
     return replace(config, decoder=decoder, tie=one.get(config.tie, config.tie))  # type: ignore[arg-type]
 

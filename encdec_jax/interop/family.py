@@ -33,6 +33,7 @@ class HFFamily:
       names: its table.
       same: tensors that are others' copies, by name.
       prefix: of names that files of the library's model without a head leave out.
+      objective: what such models are trained on, as a converted run has it.
       inputs_first: matrices are stored [inputs, outputs].
       rows: tensors that are stored as one row.
       unused: tensors that are stored and enter nothing, * standing for anything.
@@ -46,6 +47,7 @@ class HFFamily:
     inputs_first: bool = False
     rows: tuple[str, ...] = ()
     prefix: str = ""
+    objective: str = "prefix_lm"
 
     def tensors(self, config: ModelConfig) -> Iterator[tuple[str, tuple[Path, ...], int | None]]:
         """(name, paths, place among the layers that are stacked there, None for no layer's) of each tensor."""
@@ -185,25 +187,36 @@ class Fields:
         original = given.whole("original_max_position_embeddings") if scaling != "linear" else 0
         return {**parts, "rope_scaling": scaling, "rope_factor": given.number("factor"), "rope_original": original}
 
-    def windows(self, n_layers: int, every: int) -> tuple[int, int]:
-        """`window` and `global_every` of a stack, where layers with and without a window take turns.
+    def turns(self, n_layers: int, every: int, first: bool = False) -> dict[str, Any] | None:
+        """`global_every` and `global_first` of a stack, where layers with and without a window take turns.
 
         Args:
           n_layers: layers.
-          every: the last of so many sees all, where the file does not list the layers; 0 for none.
+          every: one of so many sees all, where the file does not list the layers; 0 for none.
+          first: it is the first of them, not the last.
+
+        Returns:
+          None where every layer sees all.
         """
+
+        def layers(period: int) -> list[str]:
+            at = 0 if first else period - 1
+            return [FULL if period and i % period == at else SLIDING for i in range(n_layers)]
+
         kinds = self._data.get("layer_types")
-        if kinds is None:
-            kinds = [FULL if every and (i + 1) % every == 0 else SLIDING for i in range(n_layers)]
-        accepted = f"{n_layers} of {FULL} and {SLIDING}: all alike, or {FULL} the last of each so many"
-        sound = isinstance(kinds, list) and len(kinds) == n_layers and {*map(str, kinds)} <= {FULL, SLIDING}
-        require(sound, "layer_types", kinds, accepted)
-        first = kinds.index(FULL) + 1 if FULL in kinds else 0
-        if first == 1 and SLIDING not in kinds:
-            return 0, 0
-        alike = all((kind == FULL) == bool(first and (i + 1) % first == 0) for i, kind in enumerate(kinds))
-        require(alike, "layer_types", kinds, accepted)
-        return self.whole("sliding_window"), first
+        kinds = layers(every) if kinds is None else kinds
+        if kinds == [FULL] * n_layers:
+            return None
+        where = "first" if first else "last"
+        accepted = f"{n_layers} of {FULL} and {SLIDING}: all alike, or {FULL} the {where} of each so many"
+        periods = [period for period in range(n_layers + 1) if layers(period) == kinds]
+        require(bool(periods), "layer_types", kinds, accepted)
+        return {"global_every": periods[0], "global_first": first and periods[0] > 0}
+
+    def windows(self, n_layers: int, every: int) -> tuple[int, int]:
+        """`window` and `global_every` of a stack whose layers without a window are the last of their turns."""
+        turns = self.turns(n_layers, every)
+        return (0, 0) if turns is None else (self.whole("sliding_window"), turns["global_every"])
 
 
 def layer_types(config: ModelConfig, side: str = "decoder") -> list[str]:

@@ -167,7 +167,8 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     arch = config.choices
     from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
     states: States = "layer" if arch.by_layer else "final"
-    window = size.window if size.global_every == 0 or (layer + 1) % size.global_every else 0
+    place = layer if size.global_first else layer + 1
+    window = size.window if size.global_every == 0 or place % size.global_every else 0
     position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
     own = [Reads(name, name, "own", _own(config, name, window, size.ahead), position) for name in scope.streams]
     before: Sees = Full()
@@ -274,6 +275,7 @@ def _layers(scope: Scope) -> tuple[Segment, ...]:
     make = scope.config.block
     require(make in BLOCKS, "model.block", make, "one of " + ", ".join(BLOCKS))
     layers = [_scaled(scope, BLOCKS[make](scope, layer)) for layer in range(scope.size.n_layers)]
+    layers = layers if scope.config.first_norm else [_bare(layers[0]), *layers[1:]]
     n = scope.size.distinct
     if not n:
         return segments(layers)
@@ -288,6 +290,14 @@ def _scaled(scope: Scope, spec: BlockSpec) -> BlockSpec:
     if base in (0, layers):
         return spec
     return tuple(sub if sub.in_norm is None else replace(sub, scale=sub.scale * base / layers) for sub in spec)
+
+
+def _bare(spec: BlockSpec) -> BlockSpec:
+    """A block without its first norm."""
+    at = next(place for place, sub in enumerate(spec) if sub.in_norm is not None)
+    sub = spec[at]
+    memory_norm = None if sub.memory_norm == sub.in_norm else sub.memory_norm
+    return (*spec[:at], replace(sub, in_norm=None, memory_norm=memory_norm), *spec[at + 1 :])
 
 
 def _across(config: ModelConfig, own: str) -> str:

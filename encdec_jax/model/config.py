@@ -29,6 +29,7 @@ class StackConfig:
       ahead: keys behind the query, where it sees such, are seen so many positions farther than those in front of it
         (T5Gemma 2's encoder: 1); at least 0, and 0 without a window.
       global_every: the last of so many layers sees all the same; at least 1, or 0 for none.
+      global_first: it is the first of so many instead (ModernBERT, arXiv 2412.13663).
       cross_every: the last of so many layers reads the source, the others don't; at least 1.
       distinct: layers that have weights of their own; those behind them repeat these in turn, with the same weights
         (1: Universal Transformer, arXiv 1807.03819; ALBERT, arXiv 1909.11942). A divisor of n_layers; 0 for all.
@@ -45,6 +46,7 @@ class StackConfig:
     cross_every: Annotated[int, Range(1, 2**16)] = later(1)
     distinct: Annotated[int, Range(0, 10_000)] = later(0)
     ahead: Annotated[int, Range(0, 2**24)] = later(0)
+    global_first: bool = later(False)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -58,6 +60,8 @@ class StackConfig:
         require(divides, "distinct", self.distinct, f"0, or a divisor of n_layers = {self.n_layers}")
         limited = self.window > 0 or self.global_every == 0
         require(limited, "global_every", self.global_every, "0, because without a window every layer sees all")
+        accepted = "false, because no layer sees all for its place (global_every)"
+        require(self.global_every > 0 or not self.global_first, "global_first", self.global_first, accepted)
         limited = self.window > 0 or self.ahead == 0
         require(limited, "ahead", self.ahead, "0, because without a window every key is seen")
 
@@ -172,6 +176,10 @@ class ModelConfig:
       final_norm: whether each stack's last states are normalised; null for all but where norms are behind the sum. What
         is read layer by layer never is.
       embedding_norm: whether what goes into each stack is normalised, positions added (BART, arXiv 1910.13461).
+      first_norm: whether the first sublayer of each stack has a norm in front, as the others have: ModernBERT, whose
+        embeddings are normalised, leaves it out. True with norms behind the sum.
+      output_transform: whether what the output head reads goes through a matrix, the exact GELU and a norm of its own
+        first (BERT, arXiv 1810.04805; without a bias, as ModernBERT's).
       rope_share: above 0. Of head_dim, what RoPE turns: its first numbers, rounded down (GPT-NeoX, arXiv 2204.06745).
       rope_scaling: how RoPE reaches beyond the positions it was trained on, but in layers with `local_theta`: 'linear',
         every wavelength times `rope_factor` (arXiv 2306.15595); 'llama3', those that turn less than once in
@@ -228,6 +236,8 @@ class ModelConfig:
     logit_bias: bool = later(False)
     final_norm: bool | None = later(None)
     embedding_norm: bool = later(False)
+    first_norm: bool = later(True)
+    output_transform: bool = later(False)
     rope_share: Annotated[float, Range(0, 1, above=True)] = later(1.0)
     rope_scaling: Literal["none", "linear", "llama3", "yarn"] = later("none")
     rope_factor: Annotated[float, Range(1)] = later(1.0)
@@ -311,6 +321,8 @@ class ModelConfig:
         deepest = max(stack.n_layers for stack in (self.encoder, self.decoder) if stack)
         accepted = f"at most {deepest}, the layers there are: none would have experts"
         require(self.experts.every <= deepest, "model.experts.every", self.experts.every, accepted)
+        in_front = self.first_norm or self.norm != "post"
+        require(in_front, "model.first_norm", False, "true: with model.norm = 'post' no norm stands in front")
         scales = self.base_depth > 0 and self.norm == "post"
         require(not scales, "model.base_depth", self.base_depth, "0, because model.norm = 'post' undoes what it scales")
         buckets = self.position_buckets

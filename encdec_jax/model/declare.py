@@ -16,7 +16,7 @@ from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import Param, StreamName, Tree, stacked, subtree
-from encdec_jax.model.parts import norms, softmaxes, tables
+from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
 
@@ -42,6 +42,8 @@ def model(config: ModelConfig) -> Tree:
     if config.logit_bias:
         bias = Param((vocab,), ("vocab",), "bias", 1, width, "output head", ("target",), matmul=False)
         subtree(tree, "head" if "head" in tree else "embed")["logit_bias"] = bias
+    if config.output_transform:
+        tree["transform"] = transform.declare(config)
     if mixed := softmaxes.declare(config):
         tree["softmaxes"] = mixed
     return tree

@@ -14,7 +14,7 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.kernels import Pattern, join_patterns, pattern
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
-from encdec_jax.model.parts import norms, softmaxes, tables
+from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.dropout import EMBEDDED, dropped
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
@@ -45,6 +45,7 @@ class Model(nnx.Module):
         own_encoder = "encoder" in stacks
         self.encoder = Stack(subtree(tree, "encoder"), stacks["encoder"], config, rngs) if own_encoder else None
         self.head = Node(subtree(tree, "head"), config, rngs) if "head" in tree else None
+        self.transform = Node(subtree(tree, "transform"), config, rngs) if "transform" in tree else None
         self.softmaxes = Node(subtree(tree, "softmaxes"), config, rngs) if "softmaxes" in tree else None
 
     def __call__(self, source: Stream | None, target: Stream, scored: int) -> Array:
@@ -155,7 +156,8 @@ class Model(nnx.Module):
         return tables.logits(self.head or self.embed, self.contexts(states))
 
     def contexts(self, states: Array) -> Array | softmaxes.Contexts:
-        """What the table of the head multiplies: the states themselves, where there is one softmax."""
+        """What the table of the head multiplies: the states, transformed if at all, where there is one softmax."""
+        states = states if self.transform is None else transform.transformed(self.transform, states)
         return states if self.softmaxes is None else softmaxes.contexts(self.softmaxes, states)
 
     def _embed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from encdec_jax.model.config import ModelConfig, StackConfig
 
@@ -20,6 +21,7 @@ class Named:
       why: what the count differs by from `published`, where that is more than 1 %.
       lacks: what it has and `config` has not.
       parity: which implementation its logits are compared with by a test, if any.
+      objective: that it is counted with, where it is not causal.
     """
 
     config: ModelConfig
@@ -28,6 +30,7 @@ class Named:
     why: str = ""
     lacks: tuple[str, ...] = ()
     parity: str = "none"
+    objective: Literal["prefix_lm", "masked_lm"] = "prefix_lm"
 
 
 def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:

@@ -91,6 +91,30 @@ def _gpt2(layers: int, d_model: int, heads: int) -> ModelConfig:
     )
 
 
+def _modernbert(arch: str, layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
+    window = 65 if arch == "prefix_lm" else 64
+    size = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff, window, 3)
+    return ModelConfig(
+        arch,
+        50_368,
+        replace(size, global_first=True),
+        rope_theta=160_000.0,
+        local_theta=10_000.0,
+        mlp="geglu_exact",
+        norm_kind="layer_unbiased",
+        norm_epsilon=1e-5,
+        embedding="unscaled",
+        embedding_norm=True,
+        first_norm=False,
+        output_transform=True,
+        logit_bias=True,
+    )
+
+
+_MODERNBERT = {"modernbert-base": (22, 768, 1152, 12, 149e6), "modernbert-large": (28, 1024, 2624, 16, 395e6)}
+_ETTIN_SOURCE = "arXiv 2507.11412; ModernBERT's parts"
+_ETTIN = {"17m": (7, 256, 384, 4, 17e6), "32m": (10, 384, 576, 6, 32e6), "68m": (19, 512, 768, 8, 68e6)}
+_ETTIN |= {"150m": (22, 768, 1152, 12, 150e6), "400m": (28, 1024, 2624, 16, 400e6), "1b": (28, 1792, 3840, 28, 1e9)}
 _FLAN = {"small": (8, 512, 6, 1024, 80e6), "base": (12, 768, 12, 2048, 250e6), "large": (24, 1024, 16, 2816, 780e6)}
 _FLAN |= {"xl": (24, 2048, 32, 5120, 3e9), "xxl": (24, 4096, 64, 10_240, 11e9)}
 _MT5 = {"small": 300e6, "base": 580e6, "large": 1.2e9, "xl": 3.7e9, "xxl": 13e9}
@@ -163,6 +187,17 @@ RELEASED: dict[str, Named] = {
         lacks=DROPOUT,
         parity=LOGITS,
     ),
+    **{
+        name: Named(_modernbert("prefix_lm", *shape), "arXiv 2412.13663", told, parity=PARITY, objective="masked_lm")
+        for name, (*shape, told) in _MODERNBERT.items()
+    },
+    **{
+        f"ettin-{kind}{name}": Named(
+            _modernbert(arch, *shape), _ETTIN_SOURCE, told, NAMES, parity=parity, objective="masked_lm"
+        )
+        for kind, arch, parity in (("encoder-", "prefix_lm", PARITY), ("", "causal_lm", LOGITS))
+        for name, (*shape, told) in _ETTIN.items()
+    },
     "llama-7b": Named(_llama(32, 4096, 32, 11_008), "arXiv 2302.13971", 6.7e9, parity=PARITY),
     "llama-13b": Named(_llama(40, 5120, 40, 13_824), "arXiv 2302.13971", 13.0e9, parity=PARITY),
     "llama-33b": Named(_llama(60, 6656, 52, 17_920), "arXiv 2302.13971", 32.5e9, parity=PARITY),

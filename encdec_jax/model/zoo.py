@@ -12,7 +12,7 @@ from typing import Any
 from encdec_jax.errors import require
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
-from encdec_jax.model.released import GEMMA3, GEMMA_270M, NAMES, RELEASED
+from encdec_jax.model.released import GEMMA3, GEMMA_270M, RELEASED
 
 
 def named(name: str) -> Named:
@@ -55,7 +55,7 @@ def efficient(name: str) -> Named:
         found[key] = int(digits)
     require("nl" not in found or not {"el", "dl"} & set(found), "preset", name, "nl, or el and dl, not both")
     both = found.get("nl", stack.n_layers)
-    shape = {field: found[key] for key, field in LETTERS.items() if field and key in found}
+    shape: dict[str, Any] = {field: found[key] for key, field in LETTERS.items() if field and key in found}
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
     config = replace(config, tied_kv="skv" in changes)
@@ -86,14 +86,6 @@ def _shared(steps: int, **changes: Any) -> ModelConfig:
     return replace(t5(one, one), **changes)
 
 
-def _ettin(layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
-    return ModelConfig(
-        "causal_lm", 50_368, StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff), mlp="geglu"
-    )
-
-
-ETTIN = "arXiv 2507.11412; vocabulary of ModernBERT"
-ETTIN_LACKS = ("the exact GELU (here its tanh form)", "LayerNorm without bias (here RMSNorm, of as many weights)")
 NAMED: dict[str, Named] = {
     **{
         f"t5-{name}": Named(
@@ -178,10 +170,4 @@ NAMED: dict[str, Named] = {
         parity=LOGITS,
     ),
     **RELEASED,
-    "ettin-17m": Named(_ettin(7, 256, 384, 4), ETTIN, 17e6, NAMES, ETTIN_LACKS),
-    "ettin-32m": Named(_ettin(10, 384, 576, 6), ETTIN, 32e6, NAMES, ETTIN_LACKS),
-    "ettin-68m": Named(_ettin(19, 512, 768, 8), ETTIN, 68e6, NAMES, ETTIN_LACKS),
-    "ettin-150m": Named(_ettin(22, 768, 1152, 12), ETTIN, 150e6, NAMES, ETTIN_LACKS),
-    "ettin-400m": Named(_ettin(28, 1024, 2624, 16), ETTIN, 400e6, NAMES, ETTIN_LACKS),
-    "ettin-1b": Named(_ettin(28, 1792, 3840, 28), ETTIN, 1e9, NAMES, ETTIN_LACKS),
 }

@@ -125,7 +125,8 @@ def _stack(size: StackConfig) -> str:
     text = f"{size.n_layers} x {size.d_model}, {size.n_heads}/{size.n_kv_heads} x {size.head_dim}, {size.d_ff}"
     if size.window:
         text += f", window {size.window}" + (f" and {size.ahead} more ahead" if size.ahead else "")
-        text += f" but for 1 in {size.global_every}" if size.global_every else ""
+        every = f" but for {'the first' if size.global_first else '1'} in {size.global_every}"
+        text += every if size.global_every else ""
     return text + (f", {size.distinct} distinct" if size.distinct else "")
 
 
@@ -162,6 +163,10 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield _experts(config.experts)
     if config.softmaxes > 1:
         yield f"{config.softmaxes} softmaxes"
+    if config.output_transform:
+        yield "a transform before the head"
+    if not config.first_norm:
+        yield "no first norm"
     yield f"embedding: {config.embedding}"
     yield f"tied: {config.tie}"
 

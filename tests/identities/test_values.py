@@ -171,6 +171,21 @@ CONFIGS = {
     "LayerNorm without biases": model(
         "prefix_lm", SMALL, norm_kind="layer_unbiased", mlp="geglu_exact", mlp_bias=True, embedding_norm=True
     ),
+    "ModernBERT": model(
+        "prefix_lm",
+        replace(SMALL, n_layers=4, window=3, global_every=3, global_first=True),
+        local_theta=20.0,
+        norm_kind="layer_unbiased",
+        mlp="geglu_exact",
+        embedding="unscaled",
+        embedding_norm=True,
+        first_norm=False,
+        output_transform=True,
+        logit_bias=True,
+    ),
+    "no first norm, merged layer by layer, a transform of all softmaxes": model(
+        "coordinated", SMALL, first_norm=False, output_transform=True, softmaxes=2, norm_kind="layer"
+    ),
     "mixture of softmaxes": model("enc_dec", SMALL, softmaxes=3, embedding="plain", logit_cap=4.0),
     "mixture of softmaxes, one stream": model("prefix_lm", SMALL, softmaxes=2, tie="none"),
     "Switch Transformer, room for all": model(

@@ -50,6 +50,13 @@ def bart(**changes: object) -> dict:
     return {"d_model": 24, "max_position_embeddings": 30, **encoder, **decoder, **ids, **changes}
 
 
+def modernbert(**changes: object) -> dict:
+    sizes = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 8, "num_attention_heads": 4}
+    ropes = {"full_attention": {"rope_theta": 500.0}, "sliding_attention": {"rope_theta": 20.0}}
+    ids = {**dict.fromkeys(("pad_token_id", "cls_token_id"), 0), **dict.fromkeys(("eos_token_id", "sep_token_id"), 1)}
+    return {**sizes, **ids, "bos_token_id": 2, "norm_eps": 1e-3, "rope_parameters": ropes, **changes}
+
+
 GEMMA = {"vocab_size": VOCAB, "head_dim": 6, "sliding_window": 4, "query_pre_attn_scalar": 3}
 SIGHT = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56}
 CASES = {
@@ -120,6 +127,15 @@ CASES = {
     },
     "gpt2": Case("GPT2LMHeadModel", "GPT2Config", {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 20}),
     "qwen2": Case("Qwen2ForCausalLM", "Qwen2Config", decoder()),
+    "modernbert": Case("ModernBertForMaskedLM", "ModernBertConfig", modernbert(local_attention=6)),
+    "modernbert-biased": Case(
+        "ModernBertForMaskedLM",
+        "ModernBertConfig",
+        modernbert(norm_bias=True, attention_bias=True, mlp_bias=True, decoder_bias=False, num_hidden_layers=3),
+    ),
+    "modernbert-decoder": Case(
+        "ModernBertDecoderForCausalLM", "ModernBertDecoderConfig", modernbert(local_attention=8)
+    ),
     "llama-biased": Case("LlamaForCausalLM", "LlamaConfig", decoder(attention_bias=True, mlp_bias=True)),
 }
 APART = {"t5-1.1", "ul2", "mt5", "umt5"}  # an output head of their own, though the library ties it unless they differ

@@ -197,6 +197,11 @@ def test_names_without_their_prefix_and_what_enters_nothing_come_back(tmp_path, 
         ("llama", {"num_key_value_heads": 3}, "num_key_value_heads = 3 is not accepted: a divisor of"),
         ("llama", {"hidden_size": 10}, "hidden_size = 10 is not accepted: a multiple of num_attention_heads = 32"),
         ("llama", {"tie_word_embeddings": 1}, "tie_word_embeddings = 1 is not accepted: true or false"),
+        ("modernbert", {"local_attention": 7}, "local_attention = 7 is not accepted: an even number, at least 2"),
+        ("modernbert", {"classifier_bias": True}, "classifier_bias = True is not accepted: one of False"),
+        ("modernbert", {"num_attention_heads": 7}, "num_attention_heads = 7 is not accepted: a divisor of hidden_size"),
+        ("modernbert", {"layer_types": ["sliding_attention"] * 21 + ["full_attention"]}, "the first of each so many"),
+        ("modernbert", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling = .* is not accepted: null"),
         ("qwen3", {"use_sliding_window": True}, "use_sliding_window = True is not accepted"),
         ("mistral", {"sliding_window": "4"}, "sliding_window = '4' is not accepted"),
         ("gemma2", {"layer_types": ["full_attention"]}, "layer_types = .* is not accepted: 26 of"),
@@ -219,6 +224,11 @@ def test_older_files_say_the_same():
     assert FAMILIES["llama"].read(new, False) == FAMILIES["llama"].read({"rope_theta": 5e5}, False)
     bases = {"full_attention": {"rope_theta": 5e5}, "sliding_attention": {"rope_theta": 9.0}}
     kinds = ["full_attention" if i % 4 == 3 else "sliding_attention" for i in range(26)]
+    bert = FAMILIES["modernbert"].read
+    assert bert({"global_rope_theta": 5e5, "local_rope_theta": 9.0}, False) == bert({"rope_parameters": bases}, False)
+    turns = {"layer_types": ["full_attention" if i % 4 == 0 else "sliding_attention" for i in range(22)]}
+    assert bert(turns, False) == bert({"global_attn_every_n_layers": 4}, False)
+    assert bert({"layer_types": ["full_attention"] * 22}, False).decoder.window == 0
     old = {"rope_theta": 5e5, "rope_local_base_freq": 9.0, "sliding_window_pattern": 4}
     gemma = FAMILIES["gemma3_text"].read
     assert gemma({"rope_parameters": bases, "layer_types": kinds}, False) == gemma(old, False)

@@ -29,7 +29,7 @@ def given(config: ModelConfig) -> tuple[Stream | None, Stream]:
         return Stream(ids.astype(np.int32), position, shown.astype(np.int32), np.full(ids.shape, opened))
 
     if not config.choices.own_stream:
-        return None, one(TARGET, 2, 0, False)
+        return None, one(TARGET, 2, 0, config.choices.source_open)
     return one(SOURCE, 1, 0, True), one(TARGET, 2, np.array(SOURCE)[:, None], False)
 
 

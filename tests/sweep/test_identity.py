@@ -26,6 +26,7 @@ PARTS = (Part(1.0, ObjectiveConfig("ul2")), Part(1.0, ObjectiveConfig("prefix_lm
 EXPERTS = replace(RUN, model=replace(RUN.model, experts=ExpertConfig(4)))
 LONG = replace(RUN, model=replace(RUN.model, rope_scaling="llama3", rope_factor=2.0, rope_original=8))
 SHARED, LOCAL = replace(STACK, distinct=2), replace(STACK, window=4)
+TURNS = replace(LOCAL, global_every=2)
 BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
     "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
@@ -38,6 +39,8 @@ BESIDE = {  # runs whose other fields accept several values of a field
     "model.encoder.global_every": replace(RUN, model=replace(RUN.model, encoder=LOCAL)),
     "model.decoder.ahead": replace(RUN, model=replace(RUN.model, decoder=LOCAL)),
     "model.encoder.ahead": replace(RUN, model=replace(RUN.model, encoder=LOCAL)),
+    "model.decoder.global_first": replace(RUN, model=replace(RUN.model, decoder=TURNS)),
+    "model.encoder.global_first": replace(RUN, model=replace(RUN.model, encoder=TURNS)),
     "model.final_norm": replace(RUN, model=replace(RUN.model, final_norm=True)),
     **{f"model.{name}": LONG for name in ("rope_scaling", "rope_factor", "rope_original")},
     **{f"model.experts.{name}": EXPERTS for name in ("every", "chosen", "capacity", "balance", "z_loss")},
