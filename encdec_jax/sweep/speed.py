@@ -52,7 +52,7 @@ class Speed:
 
 
 def measured_speed(experiment: Experiment, states: Mapping[str, RunState]) -> Speed:
-    """The speed of the experiment's runs, in these states, that this machine has done; the table's if there are none."""
+    """The speed of those of an experiment's runs, in these states, that this machine has done; else the table's."""
     ratios: dict[int, list[float]] = defaultdict(list)
     overheads: list[float] = []
     for identity, run in experiment.runs.items():

@@ -1,7 +1,7 @@
 """(h) `encdec status` and `encdec plan` of 10,000 runs, on a disk and in a bucket of moto's S3 server.
 
-Half of the runs are done, 100 are at work, the rest has not begun; they differ in architecture, width, learning rate and
-seed. Seconds are CPU time of the verb's process, not of moto's: others may use the machine.
+Half of the runs are done, 100 are at work, the rest has not begun; they differ in architecture, width, learning rate
+and seed. Seconds are CPU time of the verb's process, not of moto's: others may use the machine.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def bucket(files: Mapping[str, str]) -> Iterator[str]:
         stderr=subprocess.DEVNULL,  # a line a request
         text=True,
     )
-    assert server.stdin and server.stdout
+    assert server.stdin is not None
+    assert server.stdout is not None
     try:
         server.stdin.write(json.dumps({f"runs/study/{name}": text for name, text in files.items()}) + "\n")
         server.stdin.flush()
