@@ -23,6 +23,11 @@ def ranged(name: str, accepted: Range, kind: type[int] | type[float] = float) ->
     return lambda text: number(name, text, accepted, kind)
 
 
+def ranged_list(name: str, accepted: Range) -> Callable[[str], list[int]]:
+    """The `type` of an argument that is whole numbers in a range, between commas."""
+    return lambda text: [int(number(name, part, accepted, int)) for part in text.split(",")]
+
+
 def add_verb(
     verbs: Any, name: str, text: str, epilog: str | None = None, usage: str | None = None
 ) -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ TEXT = "print two results tables side by side: runs they share, differences of l
 EPILOG = """\
   encdec compare experiments/quickstart/results.parquet runs/experiments/quickstart/results.parquet
   encdec compare ours.parquet theirs.csv --n params --c flops --loss bpb      both tables name their columns so
+  encdec compare A/documents.jsonl B/documents.jsonl     two runs by document, as encdec evaluate --documents wrote them
 """
 _COLUMNS = {
     "label": ("label", "of labels, each with curves and laws of its own (else arch; all runs are of one without)"),
@@ -35,7 +36,12 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     """Add the verb to the parser."""
     parser = add_verb(verbs, "compare", TEXT, EPILOG)
     for name in ("a", "b"):
-        parser.add_argument(name, type=expanded, metavar=name.upper(), help="a table (.parquet or .csv), a row a run")
+        parser.add_argument(
+            name,
+            type=expanded,
+            metavar=name.upper(),
+            help="a table (.parquet or .csv), a row a run; or documents.jsonl",
+        )
     for role, (name, text) in _COLUMNS.items():
         help_text = f"column {text}, in a table that has it; else {name}"
         parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
@@ -49,6 +55,10 @@ def add(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    by_document = [path.suffix == ".jsonl" for path in (options.a, options.b)]
+    require(len(set(by_document)) == 1, "tables", f"{options.a} and {options.b}", "two of runs, or two of documents")
+    if all(by_document):
+        return _by_document(options)
     from encdec_jax.study.differences import apart, compare
     from encdec_jax.study.findings import analyze
     from encdec_jax.study.foreign import with_near_budgets
@@ -68,6 +78,31 @@ def _compare(options: argparse.Namespace) -> int:
         _print(found, options, console())
         for text in warnings:
             console().print(f"warning: {text}")
+    return 0
+
+
+def _by_document(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from encdec_jax.report.words import interval
+    from encdec_jax.study.documents import beside
+
+    given = [f"--{name}" for name in (*_COLUMNS, "baseline", "pool") if getattr(options, name)]
+    require(not given, "options", ", ".join(given), "none but --json: losses by document have no such columns")
+    found = beside(options.a, options.b)
+    if options.json:
+        intervals = {name: getattr(found, name).json() for name in ("difference", "apart")}
+        print(json.dumps({"a": str(options.a), "b": str(options.b), **asdict(found), **intervals}, indent=1))
+        return 0
+    print(f"A: {options.a}\nB: {options.b}")
+    print(f"bits per byte: A {found.rates[0]:.4f}, B {found.rates[1]:.4f}")
+    print(f"B - A: {interval(found.difference, sign=True)}, a 95 % interval of other documents for these very runs")
+    print(f"       {interval(found.apart, sign=True)}, were each scored on documents of its own")
+    print(
+        f"{found.documents:,} documents in both, {found.only[0]:,} only in A, {found.only[1]:,} only in B;"
+        f" B predicts {found.better:.0%} of them better"
+        f"{'' if found.correlation is None else f'; correlation {found.correlation:.2f}'}"
+    )
     return 0
 
 

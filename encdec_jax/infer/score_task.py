@@ -91,14 +91,9 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
     trained = TokenCache.open(run.data.task, run.data.vocab)
     vocab, source = trained.vocab, trained.manifest["source"]
     prefix = source.get("prefixes", {}).get(task, "") if isinstance(source, dict) else ""  # of a task of a mixture
-    where = folder / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
+    where = place(folder, task, split)
     if module is None:
-        cache = TokenCache.open(task, run.data.vocab)
-        same = cache.vocab.model == vocab.model
-        require(
-            same, "task", task, f"one in the vocabulary that the run was trained in, which is not its {vocab.name!r}"
-        )
-        require(split in cache.splits, "split", split, "one of " + ", ".join(cache.splits))
+        cache = prepared(run, task, split)
         if "inputs" not in cache.features:
             accepted = (
                 f"none: {task!r} is text, of which the run's evaluate.windows = {run.evaluate.windows} are scored"
@@ -110,6 +105,25 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
         examples = _registered(task, module, split)
     examples = replace(examples, sources=[prefix + text for text in examples.sources])
     return _pairs(run, params, vocab, examples, where, limit)
+
+
+def place(folder: Path, task: str, split: str) -> Path:
+    """Where the scores of a run on a split of a task are."""
+    return folder / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
+
+
+def prepared(run: RunConfig, task: str, split: str) -> TokenCache:
+    """A task's tokens in the vocabulary that a run was trained in.
+
+    Raises:
+      UserError: it is not prepared in that vocabulary, or has no such split.
+    """
+    cache, trained = TokenCache.open(task, run.data.vocab), TokenCache.open(run.data.task, run.data.vocab)
+    same = cache.vocab.model == trained.vocab.model
+    accepted = f"one in the vocabulary that the run was trained in, which is not its {trained.vocab.name!r}"
+    require(same, "task", task, accepted)
+    require(split in cache.splits, "split", split, "one of " + ", ".join(cache.splits))
+    return cache
 
 
 def _cached(cache: TokenCache, task: str, split: str) -> Examples:
