@@ -76,6 +76,15 @@ class Interval:
         flat = self.known and not self.high - self.low > _WIDTH * abs(self.value)
         return Interval(self.value) if flat else self
 
+    def joined(self, other: Interval) -> Interval:
+        """The same estimate, with the interval that holds both; without ends if one has none."""
+        known = self.known and other.known
+        return (
+            Interval(self.value, min(self.low, other.low), max(self.high, other.high))
+            if known
+            else Interval(self.value)
+        )
+
     def above(self, bound: float) -> bool | None:
         """True if the whole interval lies above `bound`, False if the whole lies below, None if it holds `bound`."""
         if not self.known or self.low <= bound <= self.high:

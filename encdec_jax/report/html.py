@@ -136,6 +136,7 @@ def render(
         sections=_sections(
             experiment,
             shown,
+            findings,
             drawn,
             head,
             [curve for curve in curves if not labels or curve.label in drawn.labels],
@@ -172,6 +173,7 @@ def _pairs(experiment: Experiment, table: pl.DataFrame) -> tuple[tuple[Pair, ...
 def _sections(
     experiment: Experiment,
     table: pl.DataFrame,
+    whole: Findings,
     findings: Findings,
     head: Headline,
     curves: Sequence[History],
@@ -195,7 +197,7 @@ def _sections(
         choices.shapes(_sound(table, findings), experiment.pooled, experiment.settings),
         choices.paired(pairs),
         costs.serving(fronts, pictures.fronts(findings, fronts)),
-        verdicts.predictions(experiment, findings),
+        verdicts.predictions(experiment, whole),
         verdicts.forecasts(scored),
         sections.learning(experiment, len(curves), pictures.learnings(findings, curves)),
         costs.ledger(spent, pictures.ledger(spent)),

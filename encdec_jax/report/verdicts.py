@@ -16,11 +16,15 @@ def predictions(experiment: Experiment, findings: Findings) -> Section:
     Raises:
       UserError: a prediction's check is at fault.
     """
-    rows = [[prediction.score(findings), prediction.text] for prediction in experiment.predictions]
+    judged = [(prediction.judge(findings), prediction.text) for prediction in experiment.predictions]
+    rows = [[verdict, text, why or "-"] for (verdict, why), text in judged]
     note = (
-        "Registered in sweep.py before the runs. Undecided: the intervals don't tell, or are of a noise not estimated."
+        "Registered in sweep.py before the runs, and judged by the rules of the answer: a budget whose best size may "
+        "lie outside the sizes tried decides nothing, nor does a label whose noise is not known; where a best size is "
+        "in doubt, intervals allow for it outside. Each prediction stands alone: its intervals are single ones."
     )
-    return Section("Predictions", note if rows else "", ("verdict", "prediction"), rows, "None was registered.")
+    columns = ("verdict", "prediction", "why undecided")
+    return Section("Predictions", note if rows else "", columns, rows, "None was registered.")
 
 
 def forecasts(scored: Sequence[Scored]) -> Section:

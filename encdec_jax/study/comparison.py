@@ -85,6 +85,7 @@ def compare(
     laws: tuple[Law, Law] | None,
     measured: tuple[float, float],
     parameters: Interval | None = None,
+    luck: float = 0.0,
 ) -> Comparison:
     """Compare a label with the baseline at one budget.
 
@@ -99,6 +100,8 @@ def compare(
       laws: the baseline's law, and its resamples; None if there is none.
       measured: lowest and highest budget of the baseline.
       parameters: times the parameters needed, for the comparison to hold.
+      luck: bits per byte that the label's loss may be too low by, or the baseline's if below 0, for one of them had
+        more settings to choose the best of; intervals reach as far.
     """
     extrapolated = budget > measured[1] * REACH
     # What was asked for beyond trust is trusted as far beyond itself as the largest budget would be.
@@ -106,16 +109,19 @@ def compare(
     least, most = budget / (top * REACH), budget / (measured[0] / REACH)
     multiplier = None
     if laws is not None:
-        point = _multiplier(laws[0], budget, losses[0] / losses[1], least, most)
-        multiplier = Interval.of(float(point), _multiplier(laws[1], budget, draws[0] / draws[1], least, most))
+        point = float(_multiplier(laws[0], budget, losses[0] / losses[1], least, most))
+        drawn = [_multiplier(laws[1], budget, (draws[0] + by) / draws[1], least, most) for by in (0.0, luck)]
+        multiplier = Interval.of(point, drawn[0]).joined(Interval.of(point, drawn[1]))
+    gaps = draws[0] - draws[1]
+    gap = Interval.of(losses[0] - losses[1], gaps)
     return Comparison(
         label,
         budget,
-        Interval.of(losses[0] - losses[1], draws[0] - draws[1]),
+        gap.joined(Interval.of(gap.value, gaps + luck)),
         multiplier,
         least,
         most,
-        float((draws[0] < draws[1]).mean()),
+        min((float((gaps + by < 0).mean()) for by in (0.0, luck)), key=lambda share: abs(share - 0.5)),
         parameters,
         extrapolated,
     )

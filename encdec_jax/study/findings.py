@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from encdec_jax.study.noise import Noise
 from encdec_jax.study.optima import Optimum, measure
 from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.pooling import NONE, Reasons
-from encdec_jax.study.scaling import Scaling, beside, comparisons, crossovers, fit_law
+from encdec_jax.study.scaling import Scaling, beside, comparisons, crossovers, fit_laws
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment, Settings
 
@@ -41,6 +42,7 @@ class Findings:
       exclusions: runs that no fit uses.
       outliers: those of them that lie off their curves by more than noise explains.
       every: the labels of the whole study, also where these are the findings of only some.
+      withheld: why nothing is claimed of labels at budgets, of findings that are `claimed`.
     """
 
     baseline: str
@@ -54,6 +56,7 @@ class Findings:
     exclusions: tuple[Exclusion, ...]
     outliers: tuple[Outlier, ...] = ()
     every: tuple[str, ...] = ()
+    withheld: Mapping[tuple[str, float], str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         found = [f"{len(getattr(self, name))} {name}" for name in ("optima", "laws", "comparisons", "crossovers")]
@@ -68,7 +71,7 @@ class Findings:
         budget = printed(budget, self.budgets)
         there = [o for o in self.optima if (o.label, o.budget) == (label, budget) and len(o.isoflop.curve.n) >= sizes]
         wanted = f"{sizes} sizes of " if sizes > 1 else ""
-        return self._one(there, f"{wanted}{label} at {budget:.3g} FLOPs")
+        return self._one(there, f"{wanted}{label} at {budget:.3g} FLOPs", (label,), budget)
 
     def gap(self, label: str, other: str, budget: float, before: float | None = None, sizes: int = 1) -> Interval:
         """The best loss of one label minus that of another at a budget, in bits per byte.
@@ -82,10 +85,12 @@ class Findings:
         """
         one, two = self.optimum(label, budget, sizes), self.optimum(other, budget, sizes)
         value, draws = one.loss.value - two.loss.value, one.draws.loss - two.draws.loss
+        luck = one.optimism - two.optimism
         if before is not None:
             one, two = self.optimum(label, before, sizes), self.optimum(other, before, sizes)
             value, draws = value - (one.loss.value - two.loss.value), draws - (one.draws.loss - two.draws.loss)
-        return Interval.of(value, draws)
+            luck -= one.optimism - two.optimism
+        return Interval.of(value, draws).joined(Interval.of(value, draws + luck))
 
     def law(self, label: str, quantity: str = "loss") -> Scaling:
         """The law of a label's 'loss', 'n' or 'd'.
@@ -94,7 +99,9 @@ class Findings:
           Undecided: its runs allow no such law.
         """
         return self._one(
-            [law for law in self.laws if (law.label, law.quantity) == (label, quantity)], f"{quantity} of {label}"
+            [law for law in self.laws if (law.label, law.quantity) == (label, quantity)],
+            f"{quantity} of {label}",
+            (label,),
         )
 
     def comparison(self, label: str, budget: float) -> Comparison:
@@ -105,7 +112,8 @@ class Findings:
         """
         budget = printed(budget, self.budgets)
         found = [c for c in self.comparisons if (c.label, c.budget) == (label, budget)]
-        return self._one(found, f"{label} beside {self.baseline} at {budget:.3g} FLOPs")
+        what = f"{label} beside {self.baseline} at {budget:.3g} FLOPs"
+        return self._one(found, what, (label, self.baseline), budget)
 
     def at(self, label: str, compute: float, extrapolate: bool = False) -> Comparison:
         """A label beside the baseline at any compute, along the laws of both.
@@ -132,24 +140,43 @@ class Findings:
         """
         if upto is None:
             found = [c for c in self.crossovers if c.label == label]
-            return self._one(found, f"the frontiers of {label} and {self.baseline}")
+            return self._one(found, f"the frontiers of {label} and {self.baseline}", (label, self.baseline))
+        if why := self._withheld((label, self.baseline)):
+            raise Undecided(why)
         laws = (self.law(label), self.law(self.baseline))
         measured = self._measured(laws)
         trust(upto, measured, extrapolate)
         points, draws = (laws[0].fit.law, laws[1].fit.law), (laws[0].draws, laws[1].draws)
         return crossover(label, points, draws, (measured[0], upto), upto > measured[1])
 
-    @property
+    @cached_property
     def claimed(self) -> Findings:
-        """Without what rests on a noise that nobody estimated: intervals are then those of held-out windows alone."""
-        known = {label for label, noise in self.noise.items() if noise.estimated}
-        both = known if self.baseline in known else set()
+        """What supports claims, by the rules of `encdec_jax.study.headline`: what predictions are judged by.
+
+        Without budgets whose best size may lie outside the sizes trained, and labels whose noise is not known; laws
+        are fitted to the others. Where a best size is in doubt, intervals allow for it outside. A crossover needs all
+        budgets of both labels.
+        """
+        known = {label for label, noise in self.noise.items() if noise.known}
+        withheld: dict[tuple[str, float], str] = {}
+        for one in self.optima:
+            if one.label not in known:
+                withheld[one.label, one.budget] = f"the noise of {one.label} is not known"
+            elif not one.may_be_inside:
+                where = f"at {one.budget:.3g} FLOPs may lie outside the sizes tried"
+                withheld[one.label, one.budget] = f"the best size of {one.label} {where}"
+        kept = tuple(one.allowing_outside for one in self.optima if (one.label, one.budget) not in withheld)
+        paired = [(one.isoflop, one.draws) for one in kept]
+        laws = fit_laws(paired, self.labels, self.budgets[-1]) if kept else ()
+        doubtful = {label for label, _ in withheld}
+        crossed = () if self.baseline in doubtful else crossovers(paired, self.baseline, laws)
         return replace(
             self,
-            optima=tuple(one for one in self.optima if one.label in known),
-            laws=tuple(one for one in self.laws if one.label in known),
-            comparisons=tuple(one for one in self.comparisons if one.label in both),
-            crossovers=tuple(one for one in self.crossovers if one.label in both),
+            optima=kept,
+            laws=laws,
+            comparisons=comparisons(paired, self.baseline, laws),
+            crossovers=tuple(one for one in crossed if one.label not in doubtful),
+            withheld=withheld,
         )
 
     @property
@@ -157,10 +184,16 @@ class Findings:
         budgets = ", ".join(f"{budget:.3g}" for budget in self.budgets)
         return f"labels {', '.join(self.labels) or 'none'}, baseline {self.baseline}; budgets {budgets or 'none'} FLOPs"
 
-    def _one(self, found: list[_T], what: str) -> _T:
+    def _one(self, found: list[_T], what: str, labels: tuple[str, ...], budget: float | None = None) -> _T:
         if not found:
-            raise Undecided(f"the runs done do not show {what}; they show {self._there}")
+            why = self._withheld(labels, budget)
+            raise Undecided(why or f"the runs done do not show {what}; they show {self._there}")
         return found[0]
+
+    def _withheld(self, labels: tuple[str, ...], budget: float | None = None) -> str:
+        """Why nothing is claimed of labels, at a budget or at any of all; empty where it may be."""
+        whys = [why for (label, at), why in self.withheld.items() if label in labels and budget in (None, at)]
+        return "; ".join(dict.fromkeys(whys))
 
     def _measured(self, laws: tuple[Scaling, Scaling]) -> tuple[float, float]:
         """The least and the largest budget that the optima of both laws were measured at."""
@@ -227,12 +260,7 @@ def _findings(
     labels = tuple(sorted(measured.noise, key=lambda label: (label != baseline, label)))
     budgets = tuple(sorted({optimum.budget for optimum in measured.optima}))
     paired = [(o.isoflop, o.draws) for o in measured.optima if o.isoflop.converged or not drop_edges]
-    laws = tuple(
-        law
-        for label in labels
-        for quantity in ("loss", "n", "d")
-        if (law := fit_law(label, quantity, [p for p in paired if p[0].curve.label == label], budgets[-1])) is not None
-    )
+    laws = fit_laws(paired, labels, budgets[-1]) if budgets else ()
     return Findings(
         baseline=baseline,
         labels=labels,

@@ -28,7 +28,6 @@ from encdec_jax.study.outliers import Outlier
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.simultaneous import EXACT, Gaps, joined
 
-EDGES = 0.25  # of resampled optima at the grid's edge, from where on a budget supports no claim
 _SEEDS = 3  # seeds of a pair of runs from where on their differences say what other seeds would
 
 
@@ -160,8 +159,8 @@ def headline(found: Findings, pairs: Sequence[Pair] = ()) -> Headline:
         labels,
         tuple(claim for one in beside for claim in _claims(one, signs)),
         beside,
-        tuple(o for o in shown if not _may_be_inside(o)),
-        tuple(o for o in shown if _may_be_inside(o) and not o.inside),
+        tuple(o for o in shown if not o.may_be_inside),
+        tuple(o for o in shown if o.may_be_inside and not o.inside),
         tuple(label for label in (found.baseline, *labels) if label not in known),
         {label: most for label in labels if (most := _effort(optima, label, found))},
         found.outliers,
@@ -180,17 +179,13 @@ def headline(found: Findings, pairs: Sequence[Pair] = ()) -> Headline:
     )
 
 
-def _may_be_inside(optimum: Optimum) -> bool:
-    return optimum.isoflop.converged and optimum.edge_share <= EDGES
-
-
 def _compared(optima: dict[tuple[str, float], Optimum], label: str, found: Findings) -> tuple[float, ...]:
     """Budgets that support claims of a label."""
     both = ([optima.get((of, budget)) for of in (label, found.baseline)] for budget in found.budgets)
     return tuple(
         budget
         for budget, pair in zip(found.budgets, both, strict=True)
-        if all(o is not None and _may_be_inside(o) for o in pair)
+        if all(o is not None and o.may_be_inside for o in pair)
     )
 
 

@@ -132,8 +132,13 @@ def minimum(
 
 
 def tokens_at(curve: Curve, ln_n: float | np.ndarray) -> np.ndarray:
-    """Tokens that the budget buys at a size: log-linear between the sizes trained."""
-    return np.exp(np.interp(ln_n, np.log(curve.n), np.log(curve.d)))
+    """Tokens that the budget buys at a size: log-linear between the sizes trained, and beyond them as at the ends."""
+    n, d = np.log(curve.n), np.log(curve.d)
+    found = np.interp(ln_n, n, d)
+    if len(n) > 1:
+        found += np.minimum(ln_n - n[0], 0) * (d[1] - d[0]) / (n[1] - n[0])
+        found += np.maximum(ln_n - n[-1], 0) * (d[-1] - d[-2]) / (n[-1] - n[-2])
+    return np.exp(found)
 
 
 def _square(x: np.ndarray | float, tilt: np.ndarray | float) -> np.ndarray:

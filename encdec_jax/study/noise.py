@@ -26,7 +26,7 @@ Where neither residuals nor seeds are left over, the windows' standard error sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -83,13 +83,22 @@ class Draws:
       ln_n: ln of the best parameter count, kept within the sizes trained.
       loss: bits per byte at the optimum.
       edge_share: of resamples whose optimum is at the edge of the sizes trained.
-      beyond: the loss where the optimum may lie up to `BEYOND` times outside the sizes trained.
+      beyond: the loss where the optimum may lie up to `BEYOND` times outside the sizes trained, and
+      ln_n_beyond: where it then lies.
+      optimism: bits per byte that the loss may be too low by, as the best of several settings was taken.
     """
 
     ln_n: np.ndarray
     loss: np.ndarray
     edge_share: float
     beyond: np.ndarray
+    ln_n_beyond: np.ndarray
+    optimism: float
+
+    @property
+    def allowing_outside(self) -> Draws:
+        """The same, with optima that may lie outside the sizes."""
+        return replace(self, ln_n=self.ln_n_beyond, loss=self.beyond)
 
 
 def noises(optima: list[IsoFlop]) -> dict[str, Noise]:
@@ -130,7 +139,8 @@ def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
         own = [(o, y) for o, y in zip(optima, losses, strict=True) if o.curve.label == label]
         free = any(o.tilt is not None for o, _ in own)
         found[label] = tilts([o.curve for o, _ in own], [y for _, y in own]) if free else np.zeros(RESAMPLES)
-    return [_draw(o, y, found[o.curve.label], shift) for o, y in zip(optima, losses, strict=True)]
+    lucks = [optimism(o, noise[o.curve.label]) for o in optima]
+    return [_draw(o, y, found[o.curve.label], shift, luck) for o, y, luck in zip(optima, losses, lucks, strict=True)]
 
 
 def _sums(optima: list[IsoFlop]) -> tuple[float, float]:
@@ -185,14 +195,15 @@ def _losses(random: np.random.Generator, optimum: IsoFlop, sd: np.ndarray) -> np
     return (optimum.fitted(curve.n) if optimum.converged else curve.loss) + errors
 
 
-def _draw(optimum: IsoFlop, losses: np.ndarray, tilt: np.ndarray, shift: np.ndarray) -> Draws:
+def _draw(optimum: IsoFlop, losses: np.ndarray, tilt: np.ndarray, shift: np.ndarray, luck: float) -> Draws:
     curve = optimum.curve
     if not optimum.converged:
         # The size that stands for the optimum stays: the least of several noisy losses would be biased.
         loss = np.maximum(losses[:, curve.loss.argmin()] + shift, _LEAST)
-        return Draws(np.full(len(losses), np.nan), loss, 1.0, loss)
+        none = np.full(len(losses), np.nan)
+        return Draws(none, loss, 1.0, loss, none, luck)
     coefficients = np.einsum("rps,rs->rp", solvers(curve, tilt), losses)
     ln_n, loss, inside = minimum(curve, coefficients, tilt)
-    _, beyond, _ = minimum(curve, coefficients, tilt, BEYOND)
+    further, beyond, _ = minimum(curve, coefficients, tilt, BEYOND)
     loss, beyond = (np.maximum(values + shift, _LEAST) for values in (loss, beyond))
-    return Draws(ln_n, loss, float(1 - inside.mean()), beyond)
+    return Draws(ln_n, loss, float(1 - inside.mean()), beyond, further, luck)

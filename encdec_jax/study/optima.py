@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study.curves import Curve, Exclusion, curves
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
-from encdec_jax.study.noise import Draws, Noise, noises, optimism, resample
+from encdec_jax.study.noise import Draws, Noise, noises, resample
 from encdec_jax.study.outliers import Outlier, outlier
 from encdec_jax.study.pooling import NONE, Reasons
 from encdec_jax.study.tilt import fits
@@ -19,6 +19,7 @@ from encdec_jax.sweep.experiment import Settings
 
 _HAIR = 1e-9  # of ln(n): what is so near to the edge is at the edge
 _RUNS_AN_OUTLIER = 10  # runs of a study for every one that may be left out as an outlier
+EDGES = 0.25  # of resampled optima at the grid's edge, from where on a budget supports no claim
 DOUBTFUL = 0.05  # of resampled optima at the grid's edge, from where on an optimum is said to be in doubt
 
 
@@ -32,7 +33,6 @@ class Optimum:
         says that the sizes trained don't bound it there.
       loss: bits per byte.
       edge_share: of resampled studies whose optimum is at the edge of the sizes trained.
-      optimism: bits per byte that the loss may be too low by, as the best of several settings was taken.
       noise: standard deviation of a run, bits per byte.
       draws: the optima of the resampled studies.
     """
@@ -42,7 +42,6 @@ class Optimum:
     d: Interval
     loss: Interval
     edge_share: float
-    optimism: float
     noise: float
     draws: Draws
 
@@ -50,6 +49,22 @@ class Optimum:
     def inside(self) -> bool:
         """Whether the optimum lies inside the sizes trained, and resampled studies say so too."""
         return self.isoflop.converged and self.edge_share <= DOUBTFUL
+
+    @property
+    def may_be_inside(self) -> bool:
+        """Whether it supports claims: it may lie inside the sizes trained."""
+        return self.isoflop.converged and self.edge_share <= EDGES
+
+    @property
+    def allowing_outside(self) -> Optimum:
+        """The same, with a loss whose interval allows for an optimum outside the sizes trained."""
+        draws = self.draws.allowing_outside
+        return replace(self, loss=Interval.of(self.isoflop.loss, draws.loss).unless_flat(), draws=draws)
+
+    @property
+    def optimism(self) -> float:
+        """Bits per byte that the loss may be too low by, as the best of several settings was taken."""
+        return self.draws.optimism
 
     @property
     def below_all(self) -> bool:
@@ -146,7 +161,6 @@ def _optimum(isoflop: IsoFlop, drawn: Draws, noise: Noise) -> Optimum:
         Interval.of(isoflop.d, np.where(below, np.inf, np.where(above, 0.0, d))).unless_flat(),
         Interval.of(isoflop.loss, drawn.loss).unless_flat(),
         drawn.edge_share,
-        optimism(isoflop, noise),
         noise.sd,
         drawn,
     )

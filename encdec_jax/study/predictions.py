@@ -40,21 +40,25 @@ class Prediction:
     check: Callable[[Findings], bool | None]
 
     def score(self, findings: Findings) -> Verdict:
-        """Whether the prediction held, by what rests on an estimated noise (`Findings.claimed`): else it is undecided.
+        """The verdict alone, as `judge` gives it."""
+        return self.judge(findings)[0]
+
+    def judge(self, findings: Findings) -> tuple[Verdict, str]:
+        """Whether the prediction held, by what supports claims (`Findings.claimed`), and why that is undecided, if so.
 
         Raises:
           UserError: the check itself is at fault: it raises, or gives something other than a truth value or None.
         """
         try:
             outcome = self.check(findings.claimed)
-        except Undecided:
-            return "undecided"
+        except Undecided as why:
+            return "undecided", str(why)
         except Exception as error:
             raise UserError(f"prediction {self.text!r}: its check raises {type(error).__name__}: {error}") from error
         if outcome is None:
-            return "undecided"
+            return "undecided", "the intervals don't tell"
         if outcome in (True, False):  # NumPy's truth values too
-            return "held" if outcome else "failed"
+            return ("held" if outcome else "failed"), ""
         raise UserError(f"prediction {self.text!r}: its check gives {outcome!r}; accepted: True, False or None")
 
 

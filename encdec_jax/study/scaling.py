@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,16 @@ class Scaling:
     def __repr__(self) -> str:
         laws = f"floor {self.floor}, scale {self.scale} at {self.fit.law.reference:.3g} FLOPs, slope {self.slope}"
         return f"Scaling({self.quantity} of {self.label}: {laws})"
+
+
+def fit_laws(pairs: Pairs, labels: Sequence[str], reference: float) -> tuple[Scaling, ...]:
+    """The laws of losses and best sizes, parameters and tokens, that optima allow, by label."""
+    found = (
+        fit_law(label, quantity, [pair for pair in pairs if pair[0].curve.label == label], reference)
+        for label in labels
+        for quantity in ("loss", "n", "d")
+    )
+    return tuple(law for law in found if law is not None)
 
 
 def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scaling | None:
@@ -85,6 +96,7 @@ def comparisons(pairs: Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple
             (losses.get(isoflop.curve.label), losses.get(baseline)),
             sizes,
             (min(base), max(base)),
+            drawn.optimism - base[isoflop.curve.budget][1].optimism,
         )
         for isoflop, drawn in pairs
         if isoflop.curve.label != baseline and isoflop.curve.budget in base
@@ -99,6 +111,7 @@ def beside(
     laws: tuple[Scaling | None, Scaling | None],
     sizes: dict[str, Scaling],
     measured: tuple[float, float],
+    luck: float = 0.0,
 ) -> Comparison:
     """By the laws of the label and of the baseline that there are: of losses, and of best `sizes`."""
     own, base = (law if law is not None and law.fit.converged else None for law in laws)
@@ -115,7 +128,7 @@ def beside(
         )
         parameters = Interval.of(float(point), drawn) if 0 < point < np.inf else None
     multiplies = None if base is None else (base.fit.law, base.draws)
-    return compare(label, budget, losses, draws, multiplies, measured, parameters)
+    return compare(label, budget, losses, draws, multiplies, measured, parameters, luck)
 
 
 def crossovers(pairs: Pairs, baseline: str, laws: tuple[Scaling, ...]) -> tuple[Crossover, ...]:

@@ -92,13 +92,19 @@ def tuned_of_porian_et_al() -> pl.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("table", "share"), [(best_of_li_et_al, 0.225), (tuned_of_porian_et_al, 0.714)])
-def test_an_exponent_over_both_terms_lowers_the_objective(table, share):
+@pytest.mark.parametrize(
+    ("table", "delta", "share"),
+    [(best_of_li_et_al, 1e-3, 0.225), (tuned_of_porian_et_al, 1e-3, 0.714), (tuned_of_porian_et_al, 5e-3, 0.706)],
+)
+def test_an_exponent_over_both_terms_lowers_the_objective(table, delta, share):
+    """The share depends on Huber's delta: .714 at 1e-3, .712 at 2e-3, .710 at 3e-3, .706 at 5e-3, .698 at 1e-2."""
     runs = table()
     columns = {name.lower(): runs[name].to_numpy().astype(np.float64) for name in ("N", "D")}
-    plain, coupled = (fit(FORMS[name], columns, runs["loss"].to_numpy()) for name in ("chinchilla3", "coupled"))
+    loss = runs["loss"].to_numpy()
+    plain, coupled = (fit(FORMS[name], columns, loss, delta=delta) for name in ("chinchilla3", "coupled"))
     assert plain.converged
     assert coupled.converged
+    assert min(plain.agree, coupled.agree) > 100  # starts: neither is a chance minimum
     assert coupled.objective / plain.objective == pytest.approx(share, abs=1e-3)
 
 

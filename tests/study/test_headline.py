@@ -99,6 +99,22 @@ def test_the_luck_of_the_best_of_several_settings_is_allowed_for_and_said():
     assert head(tuned(1, 0)).effort == {}
 
 
+def test_single_intervals_allow_for_the_luck_of_the_best_too():
+    """Predictions and the page's tables stand on them: five rates against one decided there what no headline claims."""
+    found = analyze(tuned(5, 0), "causal_lm")
+    own, base = (found.optimum(label, 1e12) for label in ("other_0", "causal_lm"))
+    luck = own.optimism - base.optimism
+    assert luck > 0.02
+    gaps = own.draws.loss - base.draws.loss
+    ends = np.quantile(gaps, (0.025, 0.975)) + [0, luck]
+    for gap in (found.comparison("other_0", 1e12).gap, found.gap("other_0", "causal_lm", 1e12)):
+        assert [gap.low, gap.high] == pytest.approx(ends.tolist(), abs=1e-3)
+    back = found.gap("causal_lm", "other_0", 1e12)
+    assert (back.low, back.high) == pytest.approx((-gap.high, -gap.low), abs=1e-3)
+    one = found.comparison("other_0", 1e12)
+    assert 0.5 <= one.better < (gaps < 0).mean() or (gaps + luck < 0).mean() <= one.better <= 0.5
+
+
 def test_a_crossing_is_claimed_where_both_sides_are():
     steep = Truth(scale=2.0 * 0.4**0.06, slope=0.18)
     said = head(study({"causal_lm": BASE, "prefix_lm": steep}, noise=0.003))

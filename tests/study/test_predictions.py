@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 from synthetic import Truth, study
 
@@ -38,10 +39,65 @@ def test_predictions_are_scored(check, verdict):
     ],
 )
 def test_nothing_is_decided_by_a_noise_that_nobody_estimated(seeds, verdict, check):
-    """Two single runs of a study that had just begun decided a prediction, beside the words that nothing is claimed."""
+    """Single runs of a study that had just begun decided a prediction, beside the words that nothing is claimed."""
     truths = {"causal_lm": Truth(), "enc_dec": Truth(scale=3.0)}
-    single = analyze(study(truths, ratios=(1.0,), seeds=seeds, noise=0.005, window=0.01), "causal_lm")
-    assert Prediction("text", check).score(single) == verdict
+    three = analyze(study(truths, ratios=(0.3, 1.1, 3.5), seeds=seeds, noise=0.005, window=0.01), "causal_lm")
+    assert Prediction("text", check).score(three) == verdict
+
+
+def outside(ratios=(2, 3.5, 6, 10), noise=0.003):
+    """The baseline's sizes at 1e12 FLOPs are all too large."""
+    off = study({"causal_lm": Truth()}, noise=noise, ratios=ratios, budgets=(1e12,))
+    inside = study({"causal_lm": Truth()}, noise=noise, budgets=(1e10, 1e11, 3e11))
+    other = study({"enc_dec": Truth(scale=2.2)}, noise=noise, budgets=(1e10, 1e11, 3e11, 1e12), draw=1)
+    return analyze(pl.concat([off, inside, other]), "causal_lm")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda f: f.comparison("enc_dec", 1e12).gap.above(-0.5),
+        lambda f: f.comparison("enc_dec", 1e12).multiplier.above(0),
+        lambda f: f.gap("enc_dec", "causal_lm", 1e12, 1e11).below(9),
+        lambda f: f.optimum("causal_lm", 1e12).loss.above(0),
+        lambda f: not f.crossover("enc_dec").beyond,
+        lambda f: not f.crossover("enc_dec", 2e12).beyond,
+    ],
+)
+def test_nothing_is_decided_by_a_best_size_that_may_lie_outside_those_tried(check):
+    """A study's first prediction read 'failed' at a budget at which its page said that nothing is claimed."""
+    found = outside()
+    assert found.comparison("enc_dec", 1e12).gap.above(-0.5) is True
+    assert not found.optimum("causal_lm", 1e12).may_be_inside
+    verdict, why = Prediction("text", check).judge(found)
+    assert (verdict, why) == ("undecided", "the best size of causal_lm at 1e+12 FLOPs may lie outside the sizes tried")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda f: f.comparison("enc_dec", 3e11).gap.above(0),
+        lambda f: f.optimum("enc_dec", 1e12).loss.above(0),
+        lambda f: f.law("causal_lm").slope.below(0),
+        lambda f: f.law("causal_lm").fit.n_points == 3,
+        lambda f: f.comparison("enc_dec", 3e11).multiplier.above(1),
+    ],
+)
+def test_other_budgets_decide_as_before(check):
+    assert Prediction("text", check).judge(outside()) == ("held", "")
+
+
+def test_where_a_best_size_is_in_doubt_the_intervals_of_predictions_allow_for_it_outside():
+    """As the headline's do: those of the page's tables keep optima inside the sizes."""
+    found = outside(ratios=(0.75, 1.5, 3, 6), noise=0.03)
+    doubtful = found.optimum("causal_lm", 1e12)
+    assert doubtful.may_be_inside
+    assert not doubtful.inside
+    plain, judged = (one.comparison("enc_dec", 1e12).gap for one in (found, found.claimed))
+    assert judged.value == plain.value
+    assert judged.high - judged.low > 1.02 * (plain.high - plain.low)
+    law = found.claimed.law("causal_lm", "n").slope
+    assert law.high - law.low > found.law("causal_lm", "n").slope.high - found.law("causal_lm", "n").slope.low
 
 
 @pytest.mark.parametrize("check", [lambda f: f.nothing, lambda f: "yes", lambda f: 1 / 0])
