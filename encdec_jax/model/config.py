@@ -144,9 +144,9 @@ class ModelConfig:
       zero_centred: learned scales of norms are held less 1, and begin at 0 (Gemma).
       position: how positions enter: RoPE; T5's relative bias, one table a stack (arXiv 1910.10683, section 2.1)
         or a layer (UMT5, arXiv 2304.09151); ALiBi (arXiv 2108.12409); a learned or a sinusoidal vector that is added to
-        embeddings, the learned one scaled as they are (`embedding`), or not, or a sinusoidal one of a position that
-        begins anew behind the source ('separate'); or not at all. Biases are of
-        self-attention alone.
+        embeddings, the learned one scaled as they are (`embedding`), or not, the sinusoidal one with its sines in
+        front of its cosines, or each beside its own ('sinusoidal_pairs', as Vaswani et al. 2017 print it), or of a
+        position that begins anew behind the source ('separate'); or not at all. Biases are of self-attention alone.
       cross_position: the same of cross-attention and of merged keys of the source, if it is not as `position`.
       target_positions: whether positions of the target go on behind its source's, or begin at 0 again, where the source
         has a stream of its own (BART; T5Gemma 2, arXiv 2512.14856).
@@ -211,7 +211,16 @@ class ModelConfig:
     norm: Literal["pre", "post", "sandwich"] = "pre"
     norm_kind: Literal["rms", "layer", "layer_unbiased"] = later("rms")
     position: Literal[
-        "rope", "t5", "t5_by_layer", "alibi", "learned", "learned_unscaled", "sinusoidal", "separate", "none"
+        "rope",
+        "t5",
+        "t5_by_layer",
+        "alibi",
+        "learned",
+        "learned_unscaled",
+        "sinusoidal",
+        "sinusoidal_pairs",
+        "separate",
+        "none",
     ] = "rope"
     cross_position: Literal["same", "rope", "none"] = later("same")
     block: str = later("standard")

@@ -134,6 +134,18 @@ RELEASED: dict[str, Named] = {
     "ul2": Named(
         _t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, DROPOUT, PARITY
     ),
+    "transformer-base": Named(
+        replace(
+            _bart(37_000, 6, 512, 8, 2048, mlp="relu", embedding="scaled", embedding_norm=False, logit_bias=False),
+            position="sinusoidal_pairs",
+            position_rows=1024,
+            position_offset=0,
+            attention_bias="none",
+        ),
+        "arXiv 1706.03762; about 37,000 ids, for which its table 3 has 65M",
+        lacks=DROPOUT,
+        parity="torch.nn.Transformer, which has more biases and norms: logits, gradient (tests/interop/test_parity.py)",
+    ),
     "bart-base": Named(
         _bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, lacks=DROPOUT, parity=LOGITS
     ),

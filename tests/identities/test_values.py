@@ -153,7 +153,7 @@ CONFIGS = {
     ),
     "biases, layer by layer": model("coordinated", LOCAL, embedding_norm=True, tie="none", logit_bias=True, **BIASED),
     "biases of queries, keys and values, no final norm": model(
-        "layerwise", SMALL, attention_bias="qkv", final_norm=False
+        "layerwise", SMALL, attention_bias="qkv", final_norm=False, position="sinusoidal_pairs"
     ),
     "a part of each head turns, by llama3's rule": model(
         "enc_dec", replace(SMALL, head_dim=8), rope_share=0.75, rope_scaling="llama3", rope_factor=4.0, rope_original=6

@@ -57,6 +57,7 @@ def modernbert(**changes: object) -> dict:
     return {**sizes, **ids, "bos_token_id": 2, "norm_eps": 1e-3, "rope_parameters": ropes, **changes}
 
 
+ORIGINAL = {"d_model": 24, "nhead": 4, "num_encoder_layers": 3, "num_decoder_layers": 2, "dim_feedforward": 40}
 GEMMA = {"vocab_size": VOCAB, "head_dim": 6, "sliding_window": 4, "query_pre_attn_scalar": 3}
 SIGHT = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56}
 CASES = {
@@ -125,6 +126,7 @@ CASES = {
             "Marian": bart(activation_function="swish", scale_embedding=True),
         }.items()
     },
+    "transformer": Case("", "", ORIGINAL),
     "gpt2": Case("GPT2LMHeadModel", "GPT2Config", {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 20}),
     "qwen2": Case("Qwen2ForCausalLM", "Qwen2Config", decoder()),
     "modernbert": Case("ModernBertForMaskedLM", "ModernBertConfig", modernbert(local_attention=6)),
@@ -169,8 +171,13 @@ def theirs(name: str) -> object:
     import transformers
 
     case = CASES[name]
-    config = getattr(transformers, case.config)(vocab_size=VOCAB, attn_implementation="eager", **case.arguments)
-    model = getattr(transformers, case.model)(config).eval()
+    if name == "transformer":
+        from torch_model import Original
+
+        model = Original(**case.arguments).eval()
+    else:
+        config = getattr(transformers, case.config)(vocab_size=VOCAB, attn_implementation="eager", **case.arguments)
+        model = getattr(transformers, case.model)(config).eval()
     if name in APART:
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     if hasattr(model, "final_logits_bias"):

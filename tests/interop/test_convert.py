@@ -197,6 +197,13 @@ def test_names_without_their_prefix_and_what_enters_nothing_come_back(tmp_path, 
         ("llama", {"num_key_value_heads": 3}, "num_key_value_heads = 3 is not accepted: a divisor of"),
         ("llama", {"hidden_size": 10}, "hidden_size = 10 is not accepted: a multiple of num_attention_heads = 32"),
         ("llama", {"tie_word_embeddings": 1}, "tie_word_embeddings = 1 is not accepted: true or false"),
+        ("transformer", {"vocab_size": 9, "nhead": 7}, "nhead = 7 is not accepted: a divisor of d_model = 512"),
+        ("transformer", {}, "vocab_size = None is not accepted: a whole number above 0"),
+        (
+            "transformer",
+            {"vocab_size": 9, "tie": True},
+            "tie = True is not accepted: one of all, inputs, decoder, none",
+        ),
         ("modernbert", {"local_attention": 7}, "local_attention = 7 is not accepted: an even number, at least 2"),
         ("modernbert", {"classifier_bias": True}, "classifier_bias = True is not accepted: one of False"),
         ("modernbert", {"num_attention_heads": 7}, "num_attention_heads = 7 is not accepted: a divisor of hidden_size"),
@@ -238,4 +245,10 @@ def test_a_model_of_no_family_is_told_the_nearest():
     config = replace(FAMILIES["llama"].read({}, False), mlp="relu2")
     with pytest.raises(UserError, match=r"none of t5, .*; llama does not have model.mlp = 'relu2'$"):
         family_of(config)
+    other = {"norm_first": True, "bias": False, "tie": "none", "head_bias": True, "positions": "halves"}
+    config = FAMILIES["transformer"].read(
+        {"vocab_size": 9, "activation": "gelu", "scale_embedding": False, **other}, False
+    )
+    assert other.items() <= family_of(config)[2].items()
+    config = FAMILIES["llama"].read({}, False)
     assert family_of(replace(config, mlp="swiglu", tie="none"))[2]["model_type"] == "llama"

@@ -122,6 +122,17 @@ class Sinusoidal(Position):
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)[:, :, : width // 2]], axis=-1)
 
 
+class SinusoidalPairs(Sinusoidal):
+    """The same numbers, each sine in front of its cosine: the paper's formula as it stands."""
+
+    def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
+        """As `Position.embed`."""
+        halves = super().embed(node, config, stream, width)
+        assert halves is not None
+        order = np.argsort(np.concatenate([np.arange(0, width, 2), np.arange(1, width, 2)]))
+        return halves[..., order]
+
+
 class Separate(Sinusoidal):
     """The same, counted from 0 in an open source and again in its target (PALM, arXiv 2304.04052)."""
 
@@ -195,6 +206,7 @@ POSITIONS: dict[str, Position] = {
     "learned": Learned(),
     "learned_unscaled": LearnedUnscaled(),
     "sinusoidal": Sinusoidal(),
+    "sinusoidal_pairs": SinusoidalPairs(),
     "separate": Separate(),
     "none": Position(),
 }
