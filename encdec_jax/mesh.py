@@ -17,6 +17,7 @@ RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activa
     "choices": None,
     "softmaxes": None,
     "context": None,
+    "taps": None,
     "embed": "fsdp",
     "head_dim": None,
     "layers": None,

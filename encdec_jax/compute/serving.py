@@ -20,10 +20,11 @@ BYTES: dict[str, float] = {"float32": 4, "bfloat16": 2, "int8": 1, "int4": 0.5}
 
 @dataclass(frozen=True)
 class CacheBytes:
-    """Bytes of the keys and values that decoding reads.
+    """Bytes of the keys and values that decoding reads, and of what stands in their place.
 
     Attributes:
-      own: of self-attention: the target's, and in one-stream architectures the source's too.
+      own: of self-attention: the target's, and in one-stream architectures the source's too; and the states of
+        sublayers in its place.
       cross: of the source's stream, which decoding never changes, or of a context.
     """
 
@@ -103,4 +104,7 @@ def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> Ca
         if edge.query == "target" and not edge.kept:
             numbers = 2 * edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target)
             own, cross = (own + numbers, cross) if edge.own else (own, cross + numbers)
+    plan = plans(config)["decoder"]
+    for _, segment, spec in plan.slots():
+        own += segment.times * sum(sub.layer.kept(plan.scope, 1).state for sub in spec)
     return CacheBytes(round(own * BYTES[dtype]), round(cross * BYTES[dtype]))

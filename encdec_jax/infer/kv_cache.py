@@ -49,7 +49,8 @@ class Cache(NamedTuple):
     """All that decoding needs beside the parameters. One-stream architectures hold the source in `own`.
 
     Attributes:
-      own: of the decoder's self-attention, its keys and values [layers, batch, slots, n_kv_heads, head_dim].
+      own: of the decoder's self-attention, its keys and values [layers, batch, slots, n_kv_heads, head_dim]; and the
+        states of sublayers in its place.
       cross: of a source with a stream of its own, or of a context, whose slots are those of `own`; else None.
       context: of a context's own self-attention, else None.
     """
@@ -59,18 +60,21 @@ class Cache(NamedTuple):
     context: KVCache | None = None
 
 
-# 'rows' lie along the batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every device.
+# Logical axes. 'rows' lie along the batch's mesh axes, 'kv_heads' as in the parameters; the others are whole on every
+# device.
 _KEYS: Any = ("layers", "rows", "slots", "kv_heads", "head_dim")
 _KV = KeyValues(_KEYS, _KEYS)
 _STREAM = Stream(*[("rows", "slots")] * 4)
 _SCALAR: Any = ()
-_AXES = Cache(KVCache(_KV, _STREAM, _SCALAR), CrossCache(_KV, _STREAM), KVCache(_KV, _STREAM, _SCALAR))
+_HELD = KVCache(_KV, _STREAM, _SCALAR)
+_AXES = Cache(_HELD, CrossCache(_KV, _STREAM), _HELD)
 
 
 def cache_axes(cache: Cache) -> Cache:
     """Logical axes of each array of a cache, in its shape."""
     absent: dict[str, Any] = {name: None for name, part in zip(Cache._fields, cache, strict=True) if part is None}
-    return _AXES._replace(**absent)
+    states = jax.tree.map(lambda leaf: ("layers", "rows", *["slots"] * (leaf.ndim - 2)), cache.own.states)
+    return _AXES._replace(own=_HELD._replace(states=states), **absent)
 
 
 def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: int) -> Cache:
@@ -90,22 +94,31 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     require(capacity >= 1, "capacity", capacity, "at least 1 token")
     model: Model = nnx.merge(graph, params)
     context, states = model.context(source) if model.config.choices.context else (None, None)
-    kv = model.project_kv(source, states)
+    kv, kept = model.project_kv(source, states)
+    size = model.config.decoder
+
+    def empty(layers: int, slots: int) -> KeyValues:
+        zeros = jnp.zeros((layers, batch, slots, size.n_kv_heads, size.head_dim), model.config.dtype)
+        return KeyValues(zeros, zeros)
+
     if source_stream(model.config) == "source":
+        assert kv is not None
         own_keys = sum(edge.layers for edge in edges(model.config) if edge.own and edge.query == "target")
-        heads, dim = kv.keys.shape[3:]
-        empty = jnp.zeros((own_keys, batch, capacity, heads, dim), kv.keys.dtype)
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
-        own = KVCache(KeyValues(empty, empty), nothing, jnp.zeros((), jnp.int32))
+        own = KVCache(empty(own_keys, capacity), nothing, jnp.zeros((), jnp.int32))
+        first = Stream(*(leaf[:, :1] for leaf in source))
+        shapes = jax.eval_shape(lambda: model.decode(first, source, kv, own)[2])
+        own = own._replace(states=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
         return Cache(own, CrossCache(kv, source))
+    kv = empty(0, length) if kv is None else kv
     stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
 
-    def held(kv: KeyValues) -> KVCache:
+    def held(kv: KeyValues, kept: list[dict[str, Array]] | None = None) -> KVCache:
         room = (jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in kv)
-        return KVCache(KeyValues(*room), stream, jnp.asarray(length, jnp.int32))
+        return KVCache(KeyValues(*room), stream, jnp.asarray(length, jnp.int32), kept)
 
     if context is None:
-        return Cache(held(kv), None)
+        return Cache(held(kv, kept), None)
     of_context, of_own = (KeyValues(*(leaf[:, :, at] for leaf in kv)) for at in (slice(length), slice(length, None)))
     return Cache(held(of_own), CrossCache(held(of_context).kv, stream), held(context))
 
@@ -137,12 +150,11 @@ def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) 
         context = KVCache(_written(context.kv, made, own.used), stream, own.used + n)
         cross = CrossCache(_written(cross.kv, model.project_context(seen, token), own.used), stream)
     source, memory = (None, None) if cross is None else (cross.stream, cross.kv)
-    states, new = model.decode(token, source, memory, own._replace(stream=stream))
-    assert new is not None
+    states, new, kept = model.decode(token, source, memory, own._replace(stream=stream))
     # Layers only read the cache; it is written here, once for all of them, so that a donated one is written in place.
-    kv = _written(own.kv, new, own.used)
+    kv = own.kv if new is None else _written(own.kv, new, own.used)
     logits = jnp.where(own.used + n <= slots, model.logits(states), jnp.nan)
-    return logits, Cache(KVCache(kv, stream, own.used + n), cross, context)
+    return logits, Cache(KVCache(kv, stream, own.used + n, kept), cross, context)
 
 
 def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream, steps: int) -> Array:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from encdec_jax.errors import require
 from encdec_jax.model.compatible import check_positions
 from encdec_jax.model.config import ModelConfig
+from encdec_jax.model.convolved import dynamic, evolved, lightweight
 from encdec_jax.model.edge import Reads, States
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.parts.attention import Attention
@@ -23,32 +24,9 @@ from encdec_jax.model.parts.experts import Experts
 from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
-from encdec_jax.model.parts.sublayer import Scope, Sublayer, looks
+from encdec_jax.model.parts.sublayer import Scope, looks
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
-
-
-@dataclass(frozen=True)
-class Sub:
-    """A sublayer f in its block: x becomes out_norm(x + scale * branch_norm(f(in_norm(x)))).
-
-    Attributes:
-      name: of its node in the declaration.
-      layer: f.
-      in_norm, branch_norm, out_norm: names of the norms' nodes; None for no norm.
-      memory_norm: the same, of the source's states that it reads; it may be in_norm.
-      scale: of the residual branch.
-    """
-
-    name: str
-    layer: Sublayer
-    in_norm: str | None = None
-    branch_norm: str | None = None
-    out_norm: str | None = None
-    memory_norm: str | None = None
-    scale: float = 1.0
-
-
-BlockSpec: TypeAlias = tuple[Sub, ...]
+from encdec_jax.model.sub import BlockSpec, Sub, placed
 
 
 @dataclass(frozen=True)
@@ -90,10 +68,14 @@ class Plan:
             yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
 
     def brief(self) -> int:
-        """Segments up to the last in which a layer makes keys of its own pass: what taking up a source computes."""
-        numbers = range(len(self.segments), 0, -1)
-        own = (any(attends(spec, "target", own=True) for spec in self.segments[n - 1].period) for n in numbers)
-        return next((n for n, found in zip(numbers, own, strict=True) if found), 0)
+        """Segments up to the last in which a layer makes keys of its own pass, or a state: what takes up a source."""
+
+        def keeps(spec: BlockSpec) -> bool:
+            states = any(sub.layer.kept(self.scope, 1).state for sub in spec)
+            return states or attends(spec, "target", own=True) > 0
+
+        needed = (n for n in range(len(self.segments), 0, -1) if any(map(keeps, self.segments[n - 1].period)))
+        return next(needed, 0)
 
     def behind(self) -> tuple[tuple[str, ...], ...]:
         """Paths below the stack of the blocks behind those."""
@@ -162,7 +144,7 @@ def plans(config: ModelConfig) -> dict[str, Plan]:
 
 
 def standard(scope: Scope, layer: int) -> BlockSpec:
-    """Self-attention, cross-attention where the decoder has it, and MLP, with norms as `model.norm` says."""
+    """Self-attention, cross-attention where the decoder has it, and MLP or experts, with norms by `model.norm`."""
     config, size = scope.config, scope.size
     arch = config.choices
     from_source = scope.side == "decoder" and arch.joins is not None and (layer + 1) % size.cross_every == 0
@@ -178,13 +160,13 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     across = _across(config, position)
     memory = [Reads("target", source_stream(config), states, before, across)] if from_source else []
     if arch.joins == "merged":
-        merged = _sub(config, "attn", Attention((*own, *memory)))
+        merged = placed(config, "attn", Attention((*own, *memory)))
         if not arch.own_encoder:  # states of the same blocks are not normalised yet, an encoder's final ones are
             merged = replace(merged, memory_norm=merged.in_norm)
         return merged, feed_forward(config, layer)
-    subs = [_sub(config, "attn", Attention(tuple(own)))]
+    subs = [placed(config, "attn", Attention(tuple(own)))]
     if memory:  # a layer's output is not normalised yet, the encoder's final output is
-        cross = _sub(config, "cross", Attention(tuple(memory)))
+        cross = placed(config, "cross", Attention(tuple(memory)))
         subs.append(replace(cross, memory_norm="memory_norm") if states == "layer" else cross)
     return (*subs, feed_forward(config, layer))
 
@@ -192,8 +174,8 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
 def feed_forward(config: ModelConfig, layer: int) -> Sub:
     """A layer's MLP, or its experts."""
     if config.experts.number and (layer + 1) % config.experts.every == 0:
-        return _sub(config, "experts", Experts())
-    return _sub(config, "mlp", MLP())
+        return placed(config, "experts", Experts())
+    return placed(config, "mlp", MLP())
 
 
 def stepped(scope: Scope, layer: int) -> BlockSpec:
@@ -219,7 +201,7 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
         return standard(scope, layer)
     own = Reads("target", "target", "own", _own(config, "target", 0, 0), config.position)
     attention = Attention((own,), keeps=True) if layer == n // 2 else Attention((own._replace(states="kept"),))
-    return _sub(config, "attn", attention), feed_forward(config, layer)
+    return placed(config, "attn", attention), feed_forward(config, layer)
 
 
 def palm(scope: Scope, layer: int) -> BlockSpec:
@@ -237,7 +219,7 @@ def palm(scope: Scope, layer: int) -> BlockSpec:
     to_source = Reads("target", "target", "own", Opened(), config.position)
     attention, *rest = standard(scope, layer)
     sides = (Sub("sides", SideVectors()),) if layer == 0 else ()
-    return (*sides, attention, _sub(config, "partial", Attention((to_source,))), *rest)
+    return (*sides, attention, placed(config, "partial", Attention((to_source,))), *rest)
 
 
 BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {
@@ -245,6 +227,9 @@ BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {
     "stepped": stepped,
     "yoco": yoco,
     "palm": palm,
+    "lightweight": lambda scope, layer: lightweight(scope, standard(scope, layer)),
+    "dynamic": lambda scope, layer: dynamic(scope, standard(scope, layer)),
+    "evolved": lambda scope, layer: evolved(scope, standard(scope, layer)),
 }
 BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, and where it is from
     "yoco": ("causal_lm", "YOCO (arXiv 2405.05254): the second half of the layers reads one set of keys and values"),
@@ -306,14 +291,6 @@ def _across(config: ModelConfig, own: str) -> str:
         same = config.position if POSITIONS[config.position].crosses else "none"
         return same if config.cross_position == "same" else config.cross_position
     return own  # one softmax
-
-
-def _sub(config: ModelConfig, name: str, layer: Sublayer) -> Sub:
-    """A sublayer among its norms, by `model.norm`."""
-    norm = f"{name}_norm"
-    if config.norm == "post":
-        return Sub(name, layer, out_norm=norm)
-    return Sub(name, layer, in_norm=norm, branch_norm=f"{name}_branch_norm" if config.norm == "sandwich" else None)
 
 
 def _own(config: ModelConfig, stream: StreamName, window: int, ahead: int) -> Sees:

@@ -160,6 +160,7 @@ class ModelConfig:
       embedding: how tables are held: 'scaled', drawn at d_model^-0.5 and multiplied by d_model^0.5 where ids are
         looked up (Vaswani et al. 2017); 'plain', drawn at 1 and looked up as they are, and multiplied by d_model^-0.5
         where they are the output head too (T5); or 'unscaled', drawn at d_model^-0.5 and used as they are (Llama).
+      kernel_width: of a convolution in place of self-attention, in tokens: an odd number.
       softmaxes: at least 1. That are mixed for each prediction, each of a context of its own (arXiv 1711.03953).
       experts: in place of MLPs, if there are any.
       position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
@@ -259,6 +260,7 @@ class ModelConfig:
     attention_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     residual_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     embedding_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
+    kernel_width: Annotated[int, Range(1, 2**10)] = later(9)
 
     @property
     def outputs(self) -> int:
@@ -327,6 +329,7 @@ class ModelConfig:
         theta = self.local_theta
         require(theta == 0 or theta >= 1, "model.local_theta", theta, "at least 1, or 0 for model.rope_theta")
         self._check_rope()
+        require(self.kernel_width % 2 == 1, "model.kernel_width", self.kernel_width, "an odd number: it has a centre")
         deepest = max(stack.n_layers for stack in (self.encoder, self.decoder) if stack)
         accepted = f"at most {deepest}, the layers there are: none would have experts"
         require(self.experts.every <= deepest, "model.experts.every", self.experts.every, accepted)

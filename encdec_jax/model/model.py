@@ -94,23 +94,27 @@ class Model(nnx.Module):
             return self.states(None, source, source.tokens.shape[1])[0]
         return normed(self.decoder if self.encoder is None else self.encoder, self._encode(source).x)
 
-    def project_kv(self, source: Stream, states: Array | None = None) -> KeyValues:
+    def project_kv(
+        self, source: Stream, states: Array | None = None
+    ) -> tuple[KeyValues | None, list[dict[str, Array]] | None]:
         """What decoding needs of the source: the decoder sublayers' keys and values of it, projected once.
 
         Where a layer's keys are those of the source's own pass through it (one stream, or merged layer by layer),
         that pass is all; its last layer's attention and MLP are computed too, and nobody reads them.
 
         Returns:
-          [sublayers, batch, source, n_kv_heads, head_dim]; with `states` of a context, their keys and values in
-          front of the stream's own.
+          [sublayers, batch, source, n_kv_heads, head_dim], None where there are no such keys; with `states` of a
+          context, their keys and values in front of the stream's own. And what sublayers keep beside them of a source
+          that is the first part of the target's stream, else None.
         """
         read = reading(self.config)
         if read is None or (read.every and read.merged):
             stream: StreamName = "target" if read is None else "source"
             views = self._views(self.decoder, stream, source, source, None)
             x = self._embed(self.decoder, stream, source)
-            return self.decoder(x, stream, source, views, states, emit="keys", brief=read is None).emitted
-        return self._project(self.encode(source), source, by_layer=read.every > 0)
+            ran = self.decoder(x, stream, source, views, states, emit="keys", brief=read is None)
+            return ran.emitted, ran.states if read is None else None
+        return self._project(self.encode(source), source, by_layer=read.every > 0), None
 
     def context(self, tokens: Stream, cache: KVCache | None = None) -> tuple[KeyValues, Array]:
         """The context's pass over tokens: keys and values of its layers [layers, batch, length, ...], final states."""
@@ -131,7 +135,7 @@ class Model(nnx.Module):
 
     def decode(
         self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
-    ) -> tuple[Array, KeyValues | None]:
+    ) -> tuple[Array, KeyValues | None, list[dict[str, Array]]]:
         """The target's pass through the decoder.
 
         Args:
@@ -142,14 +146,15 @@ class Model(nnx.Module):
 
         Returns:
           final states [batch, target, d_model]; with a cache, also the target's keys and values
-          [sublayers, batch, target, n_kv_heads, head_dim], which the cache does not hold yet.
+          [sublayers, batch, target, n_kv_heads, head_dim], which the cache does not hold yet, and what sublayers keep
+          beside them in place of the cache's `states`.
         """
         projected = isinstance(memory, KeyValues)
         states, kv = (None, memory) if projected else (memory, None)
         assert not isinstance(states, KeyValues)
         assert not isinstance(kv, Array)
         ran = self._decode(target, source, states, kv, cache)
-        return normed(self.decoder, ran.x), ran.emitted
+        return normed(self.decoder, ran.x), ran.emitted, ran.states
 
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""

@@ -3,7 +3,7 @@
 Logical axes: 'vocab', 'embed' (d_model), 'heads', 'kv_heads', 'head_dim', 'mlp' (d_ff), 'layers', 'norm' (a vector),
 'positions' (rows of a table of them), 'buckets' (of distances), 'experts', 'expert_mlp' (an expert's d_ff), 'choices'
 (a router's outputs), 'softmaxes', 'context' (d_model, of what stands between
-the states and the head).
+the states and the head), 'taps' (of a convolution).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jax
@@ -46,11 +46,14 @@ class KVCache(NamedTuple):
       stream: the token of each slot [batch, slots], those being decoded included. An unwritten slot's segment is 0, so
         that every mask hides it.
       used: slots written, int32 []; the first of the tokens being decoded goes to the next.
+      states: what else sublayers have kept, by segment of the stack and by name, each with a leading axis of the times
+        that the segment's period is applied; None where nothing was seen yet.
     """
 
     kv: KeyValues
     stream: Stream
     used: Array
+    states: list[dict[str, Array]] | None = None
 
     def write(self, new: KeyValues) -> KeyValues:
         """All slots of one layer, with those of the tokens being decoded."""
@@ -70,6 +73,7 @@ class Seen(NamedTuple):
       memory: keys and values of those states, projected already.
       cache: the slots that self-attention sees instead of the stream alone.
       kept: keys and values that a layer before this one kept; None where none did.
+      state: what it kept of the tokens before, in any form; None where there are none.
       norm: what states that it reads go through.
       key: random keys [batch], one a row, for each of the sublayer's uses, by a number; None outside training. They
         follow from the run's seed, the update, the row, the stream and the layer: a restarted run draws the same, and
@@ -86,6 +90,7 @@ class Seen(NamedTuple):
     kept: KeyValues | None
     norm: Callable[[Array], Array]
     key: Callable[[int], Array] | None = None
+    state: Any = None
 
 
 class Out(NamedTuple):
@@ -95,6 +100,8 @@ class Out(NamedTuple):
       y: in the shape of its input.
       new: keys and values that it made of the stream's own states.
       kept: keys and values for the layers behind this one.
+      state: what it is to be given with the tokens that follow, arrays whose first axis is the batch's. Zeros are to
+        mean that nothing was seen.
       loss: to be added to the training loss, in nats a loss token, float32 []; None for none.
       numbers: to be logged, float32 [], by name: means over the batch. Those of one name are averaged over layers.
     """
@@ -104,3 +111,4 @@ class Out(NamedTuple):
     loss: Array | None = None
     numbers: Mapping[str, Array] = {}
     kept: KeyValues | None = None
+    state: Any = None

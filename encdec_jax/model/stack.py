@@ -48,11 +48,12 @@ class Aux(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A stream's pass through a stack: its last states, what layers emitted, and what came beside."""
+    """A stream's pass through a stack: its last states, what layers emitted, what came beside, and what they keep."""
 
     x: Array
     emitted: Any
     aux: Aux
+    states: list[dict[str, Any]]
 
 
 class Stack(nnx.Module):
@@ -100,9 +101,11 @@ class Stack(nnx.Module):
         Returns:
           the last layer's states, and what is emitted, stacked in the order of the layers: states
           [layers, batch, length, d_model] or `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim]; else None.
+          With keys, what sublayers keep beside them comes too.
         """
-        found, aux, at, first, kept = [], Aux(), Cursor(), 0, None
-        for segment, nodes in list(self._segments())[: self.plan.brief() if brief else None]:
+        found, after_all, aux, at, first, kept = [], [], Aux(), Cursor(), 0, None
+        parts = list(self._segments())
+        for part, (segment, nodes) in enumerate(parts[: self.plan.brief() if brief else None]):
             graphs, stacked, shared = _split(nodes)
             own, reading = (sum(attends(spec, stream, kind) for spec in segment.period) for kind in (True, False))
             n = len(segment.period)
@@ -112,6 +115,7 @@ class Stack(nnx.Module):
                 at.take(states, segment.times, n, "layers") if by_layer else None,
                 at.take(memory, segment.times, reading, "memory"),
                 at.take(None if cache is None else cache.kv, segment.times, own, "own"),
+                cache.states[part] if cache is not None and cache.states is not None else None,
             )
 
             def body(
@@ -122,15 +126,16 @@ class Stack(nnx.Module):
                 shared: Any = shared,
                 kept: Any = kept,
             ) -> Any:
-                held, number, of_layer, memories, caches = layer
+                held, number, of_layer, memories, caches, before = layer
                 made: KeyValues | None = None
                 memories, caches = iter(memories or ()), iter(caches or ())
                 emitted: list[Any] = []
+                after: dict[str, Any] = {}
                 aux = Aux()
                 for i, spec in enumerate(segment.period):
                     node = nnx.merge(graphs[i], held[i], shared[i])
                     x = by_rows(x)
-                    before, new = x, []
+                    given, read, new = x, x, []
                     for place, sub in enumerate(spec):
                         if stream not in reached(sub.layer, (stream,)):
                             continue
@@ -147,23 +152,29 @@ class Stack(nnx.Module):
                             kept=made or kept,
                             norm=memory_norm(node, sub),
                             key=None if keys is None else partial(folded, keys, number + i, place),
+                            state=None if before is None else before.get(f"{i}.{sub.name}"),
                         )
-                        x, out = apply(node, sub, x, seen)
+                        read = read if sub.beside else x
+                        x, out = apply(node, sub, x, read, seen)
                         sums = {name: jnp.stack([value, jnp.ones_like(value)]) for name, value in out.numbers.items()}
                         aux = aux.joined(Aux(out.loss, sums))
                         new += [] if out.new is None else [out.new]
                         made = out.kept or made
+                        if emit == "keys" and out.state is not None:
+                            after[f"{i}.{sub.name}"] = out.state
                     x = by_rows(x)
-                    emits: dict[Emit | None, list[Any]] = {"inputs": [before], "outputs": [x], "keys": new}
+                    emits: dict[Emit | None, list[Any]] = {"inputs": [given], "outputs": [x], "keys": new}
                     emitted += emits.get(emit, [])
-                return x, (emitted, aux, made)
+                return x, (emitted, after, aux, made)
 
-            x, (emitted, more, made) = self._each(remat(body, self.config), x, layers, segment.times)
+            x, (emitted, after, more, made) = self._each(remat(body, self.config), x, layers, segment.times)
             kept = kept if made is None else jax.tree.map(lambda leaf: leaf[-1], made)
             found.append(_interleaved(emitted))
+            after_all.append(after)
             aux = aux.joined(jax.tree.map(lambda leaf: leaf.sum(axis=0), more))
             first += n * segment.times
-        return Ran(x, _concatenated([one for one in found if one is not None]), aux)
+        after_all += [{}] * (len(parts) - len(after_all))
+        return Ran(x, _concatenated([one for one in found if one is not None]), aux, after_all)
 
     def project_kv(self, states: Array, cos_sin: Callable[[str], CosSin | None], *, by_layer: bool) -> KeyValues:
         """Keys and values of the source's states, for every sublayer that reads them.
@@ -248,9 +259,9 @@ def folded(keys: Array, *numbers: Array | int) -> Array:
     return keys
 
 
-def apply(node: Node, sub: Sub, x: Array, seen: Seen) -> tuple[Array, Out]:
-    """A sublayer and its norms on the residual stream: `Sub` has the formula."""
-    out = sub.layer(node.node(sub.name), _normed(node, sub.in_norm, x), seen)
+def apply(node: Node, sub: Sub, x: Array, read: Array, seen: Seen) -> tuple[Array, Out]:
+    """A sublayer of what it reads, and its norms, on the residual stream x: `Sub` has the formula."""
+    out = sub.layer(node.node(sub.name), _normed(node, sub.in_norm, read), seen)
     y = _normed(node, sub.branch_norm, out.y)
     y = y if seen.key is None else dropped(y, node.config.residual_dropout, seen.key(ADDED))
     return _normed(node, sub.out_norm, x + (y if sub.scale == 1 else y * sub.scale)), out

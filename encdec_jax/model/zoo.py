@@ -121,6 +121,19 @@ NAMED: dict[str, Named] = {
     "mos-t5-base": Named(
         replace(t5(BASE, BASE), softmaxes=15), "arXiv 2207.10551 (MoS-Transformer); tensorflow/mesh", lacks=DROPOUT
     ),
+    **{
+        f"{block}-t5-base": Named(
+            replace(t5(BASE, BASE), block=block, position="sinusoidal"),
+            "arXiv 1901.10430; arXiv 2207.10551: tensorflow/mesh's width, fairseq's block",
+            lacks=DROPOUT,
+        )
+        for block in ("lightweight", "dynamic")
+    },
+    "evolved-t5-base": Named(
+        replace(t5(replace(BASE, n_layers=6), replace(BASE, n_layers=6)), block="evolved"),
+        "arXiv 1901.11117; arXiv 2207.10551 (Evolved Transformer); tensorflow/mesh",
+        lacks=(*DROPOUT, "twice the heads in a block's first attention; Swish in its decoder"),
+    ),
     "roe-330m": Named(
         ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
         "arXiv 2501.16273; microsoft/encoder-decoder-slm",

@@ -186,6 +186,13 @@ CONFIGS = {
     "no first norm, merged layer by layer, a transform of all softmaxes": model(
         "coordinated", SMALL, first_norm=False, output_transform=True, softmaxes=2, norm_kind="layer"
     ),
+    "lightweight convolution": model("enc_dec", block="lightweight", kernel_width=3, position="none"),
+    "dynamic convolution, one stream": model("prefix_lm", replace(SMALL, n_layers=3), block="dynamic", kernel_width=5),
+    "dynamic convolution, layerwise": model("layerwise", block="dynamic", kernel_width=3),
+    "lightweight convolution, causal encoder": model("enc_dec_causal", SMALL, block="lightweight", kernel_width=7),
+    "Evolved Transformer": model("enc_dec", SMALL, block="evolved", mlp="relu"),
+    "Evolved Transformer, one stream": model("causal_lm", replace(SMALL, n_layers=1), block="evolved", mlp="silu"),
+    "Evolved Transformer, layerwise": model("layerwise", SMALL, block="evolved", norm_kind="layer"),
     "mixture of softmaxes": model("enc_dec", SMALL, softmaxes=3, embedding="plain", logit_cap=4.0),
     "mixture of softmaxes, one stream": model("prefix_lm", SMALL, softmaxes=2, tie="none"),
     "Switch Transformer, room for all": model(
@@ -209,7 +216,17 @@ def parameters(config: ModelConfig) -> nnx.State:
     return params
 
 
-every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+SLOW = (
+    "lightweight convolution",
+    "dynamic convolution, layerwise",
+    "lightweight convolution, causal encoder",
+    "Evolved Transformer, one stream",
+    "Evolved Transformer, layerwise",
+)  # variants of what the fast tests have
+every = pytest.mark.parametrize(
+    "config",
+    [pytest.param(config, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, config in CONFIGS.items()],
+)
 
 
 @every

@@ -47,10 +47,16 @@ PARTS: dict[str, dict[str, Any]] = {
     "sinks": {"sinks": True, "tied_kv": True, "rope_share": 0.5},
     "biases": {"attention_bias": "all", "mlp_bias": True, "logit_bias": True, "norm_kind": "layer"},
 }
+BLOCKS: dict[str, dict[str, Any]] = {  # of Tay et al. 2022
+    "lightweight": {"position": "none"},
+    "dynamic": {"position": "none"},
+    "evolved": {},
+}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{arch: (arch, {}) for arch in ARCHS},
     **{block: (arch, {"block": block}) for block, (arch, _) in BLOCK_SOURCES.items()},
     **{f"{arch}, {name}": (arch, parts) for arch in ("enc_dec", "causal_lm") for name, parts in PARTS.items()},
+    **{block: ("enc_dec", {"block": block, **changes}) for block, changes in BLOCKS.items()},
 }
 
 

@@ -85,6 +85,7 @@ PARTS = {
     "sinks": ("enc_dec_merged", {"sinks": True}),
     "one key head, tied": ("enc_dec", {"tied_kv": True, "encoder": ONE_KEY, "decoder": ONE_KEY}),
     "softmaxes": ("causal_lm", {"softmaxes": 3}),
+    "dynamic convolution": ("enc_dec", {"block": "dynamic", "kernel_width": 3}),
 }
 
 

@@ -36,10 +36,16 @@ class Scope:
 
 
 class Residuals(NamedTuple):
-    """Numbers of the compute dtype a token that the backward pass keeps: all, and those that remat 'dots' keeps."""
+    """Numbers of the compute dtype that a sublayer keeps.
+
+    Attributes:
+      none, dots: of a token, for the backward pass: all, and those that remat 'dots' keeps.
+      state: of a sequence, for decoding, beside keys and values.
+    """
 
     none: float
     dots: float
+    state: float = 0
 
 
 class Sublayer(Protocol):
