@@ -19,7 +19,7 @@ from tiny import SUMMARY, tiny_run
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
-from encdec_jax.report import html
+from encdec_jax.report import html, pictures
 from encdec_jax.report.answer import answer
 from encdec_jax.report.html import render, write_report
 from encdec_jax.report.learning import History
@@ -51,6 +51,12 @@ def forecast(identity: str, value: float) -> Forecast:
     return Forecast(
         identity, "enc_dec", 5e4, 4e6, value, value - 0.1, value + 0.1, 0.05, "ab" * 32, "cd" * 32, "2026-01-01"
     )
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without their drawings, which take most of a page's time, for tests of what else is there."""
+    monkeypatch.setattr(pictures, "inline", lambda title, size, draw, tips: f'<svg aria-label="{title}"></svg>')
 
 
 class Balance(HTMLParser):
@@ -144,7 +150,7 @@ def test_all_runs_say_their_layers():
     assert all(f">{text}<" in runs for text in layers)
 
 
-def test_what_users_write_is_escaped():
+def test_what_users_write_is_escaped(undrawn):
     evil = "<script>alert('x')</script> & <b>"
     table = TABLE.with_columns(
         status=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("failed")).otherwise("status"),
@@ -164,7 +170,7 @@ def test_what_users_write_is_escaped():
     assert source.count("&lt;script&gt;") >= 7
 
 
-def test_what_is_left_out_is_listed_with_its_rule():
+def test_what_is_left_out_is_listed_with_its_rule(undrawn):
     diverged = TABLE.with_columns(
         status=pl.when(pl.int_range(pl.len()) == 1).then(pl.lit("diverged")).otherwise("status")
     ).head(30)
@@ -185,9 +191,9 @@ def test_points_say_what_they_show():
         assert len(re.findall(rf"<title>{arch}, 1e12 FLOPs: best size", source)) == 2  # starred, and on the frontier
 
 
-def test_learning_curves_are_drawn_or_said_to_be_gone():
+def test_learning_curves_are_drawn_or_said_to_be_gone(undrawn):
     findings = analyze(TABLE, "causal_lm")
-    assert "there are no learning curves" in text_of(usual_page())
+    assert "there are no learning curves" in text_of(page())
     scored = (np.array([1e10, 1e11]), np.array([4.0, 2.5]))
     found = [History(TABLE["run_id"][0], "causal_lm", 1e11, np.array([1e9, 1e11]), np.array([5.0, 3.0]), scored)]
     drawn = render(experiment(), TABLE, findings, found)
@@ -198,7 +204,7 @@ def test_learning_curves_are_drawn_or_said_to_be_gone():
     assert "held-out loss against training" not in text_of(render(experiment(), TABLE, findings, unwatched))
 
 
-def test_forecasts_are_scored():
+def test_forecasts_are_scored(undrawn):
     identity, observed = TABLE.filter(pl.col("arch") == "enc_dec").select("run_id", "suffix_bits_per_byte").row(0)
     forecasts = {identity: forecast(identity, observed - 0.05), "later": forecast("later", 2.0)}
     text = text_of(render(experiment(), TABLE, analyze(TABLE, "causal_lm"), scored=score(forecasts, TABLE)))
@@ -208,7 +214,7 @@ def test_forecasts_are_scored():
     assert "later enc_dec 2.0000 [1.9000, 2.1000] pending" in text
 
 
-def test_forecasts_without_an_interval_are_not_judged_by_one():
+def test_forecasts_without_an_interval_are_not_judged_by_one(undrawn):
     (one, a), (two, b) = TABLE.filter(pl.col("arch") == "enc_dec").select("run_id", "suffix_bits_per_byte").rows()[:2]
     bare = replace(forecast(two, b - 0.02), low=math.nan, high=math.nan, sd=math.nan)
     findings = analyze(TABLE, "causal_lm")
@@ -221,7 +227,7 @@ def test_forecasts_without_an_interval_are_not_judged_by_one():
     assert not re.search(r"\bnan\b", text)
 
 
-def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be():
+def test_an_optimum_at_the_edge_is_in_doubt_and_said_to_be(undrawn):
     table = pl.concat([study({"causal_lm": Truth()}, ratios=(2, 3, 5, 8)), study({"enc_dec": Truth(scale=2.1)})])
     text = text_of(page(table))
     assert "budget 1e12 causal_lm the parabola's minimum lies at the edge" in text.replace("&#39;", "'")
@@ -264,7 +270,7 @@ def test_a_title_with_dollar_signs_is_drawn_as_it_is():
     assert png(findings, "does $x_{ cost $5?")[:4] == b"\x89PNG"
 
 
-def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason():
+def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason(undrawn):
     findings = analyze(TABLE, "causal_lm")
     source = render(experiment(), TABLE, findings, seen=seen())
     assert source == render(experiment(), TABLE, findings, seen=sides(TABLE.reverse(), findings, {}))
@@ -280,7 +286,7 @@ def test_approaches_stand_side_by_side_each_with_its_exponent_or_reason():
     assert "law of the best loss 2 budgets, a power law" in text
 
 
-def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monkeypatch):
+def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monkeypatch, undrawn):
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
     loaded = experiment()
     monkeypatch.setattr(html, "load", lambda folder: loaded)
@@ -292,7 +298,7 @@ def test_write_report_leaves_page_and_picture_beside_the_results(tmp_path, monke
     assert path.with_name("figure.png").read_bytes() == png(analyze(TABLE, "causal_lm"), "Does an encoder-decoder win?")
 
 
-def test_runs_of_other_text_are_pooled_but_not_compared_window_by_window(tmp_path, monkeypatch):
+def test_runs_of_other_text_are_pooled_but_not_compared_window_by_window(tmp_path, monkeypatch, undrawn):
     """With a reason stated for several texts, there was no report. An outlier was its budget's best run there."""
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
     odd, other = TABLE.filter(arch="enc_dec", budget_flops=TABLE["budget_flops"].min())["run_id"][0], "f" * 64
@@ -320,7 +326,7 @@ def test_runs_of_other_text_are_pooled_but_not_compared_window_by_window(tmp_pat
     assert "prefix_lm and causal_lm are compared window by window over 0 of 1 seeds" in text
 
 
-def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch):
+def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch, undrawn):
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path / "runs"))
     TABLE.write_parquet(tmp_path / "results.parquet")
     loaded = experiment(folder=tmp_path)
@@ -330,7 +336,7 @@ def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, m
     assert "there are no learning curves" in text
 
 
-def test_a_faulty_prediction_leaves_nothing_half_written(tmp_path, monkeypatch):
+def test_a_faulty_prediction_leaves_nothing_half_written(tmp_path, monkeypatch, undrawn):
     monkeypatch.setenv("ENCDEC_RUNS", str(tmp_path))
     loaded = experiment(predictions=[Prediction("broken", lambda f: 1 / 0)])
     monkeypatch.setattr(html, "load", lambda folder: loaded)
