@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from _pytest.mark import ParameterSet
 from flax import nnx
 
 from encdec_jax.model.arch import ARCHS
@@ -17,6 +20,33 @@ from encdec_jax.model.streams import Stream
 
 TWO_STREAMS = [name for name, arch in ARCHS.items() if arch.own_stream]
 SMALL = StackConfig(n_layers=2, d_model=16, n_heads=4, n_kv_heads=2, head_dim=6, d_ff=24)
+
+
+def mostly_slow(rows: Iterable, fast: Collection[str], names: Iterable[str] | None = None) -> list[ParameterSet]:
+    """A test's rows, of which those of the names in `fast` are fast tests, and the others slow ones."""
+    named = [(row, name) for row, name in zip(rows, rows if names is None else names, strict=True)]
+    return [pytest.param(row, id=name, marks=() if name in fast else pytest.mark.slow) for row, name in named]
+
+
+def covering(configs: Mapping[str, ModelConfig]) -> list[str]:
+    """Names of a few that have between them what all have: each value of a choice, each number that is not 0."""
+    left = {name: set(_choices(config)) for name, config in configs.items()}
+    wanted, chosen = set().union(*left.values()), []
+    while wanted:
+        chosen.append(max(left, key=lambda name: len(left[name] & wanted)))
+        wanted -= left[chosen[-1]]
+    return chosen
+
+
+def _choices(config: object, at: str = "") -> Iterator[tuple[str, object]]:
+    for field in fields(config):
+        value, name = getattr(config, field.name), at + field.name
+        if is_dataclass(value):
+            yield from _choices(value, f"{name}.")
+        elif value is None or isinstance(value, (bool, str)):
+            yield name, value
+        elif field.default is not MISSING and not field.default:
+            yield name, bool(value)
 
 
 def model_config(arch: str, **changes: object) -> ModelConfig:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sublayers  # noqa: F401  (registers them)
 from flax import nnx
-from support import SMALL, concat, example, logits, model_config, stream, tokens
+from support import SMALL, concat, covering, example, logits, model_config, mostly_slow, stream, tokens
 from support import parameters as drawn
 from traced import abstract_batch, computed
 
@@ -216,17 +216,9 @@ def parameters(config: ModelConfig) -> nnx.State:
     return params
 
 
-SLOW = (
-    "lightweight convolution",
-    "dynamic convolution, layerwise",
-    "lightweight convolution, causal encoder",
-    "Evolved Transformer, one stream",
-    "Evolved Transformer, layerwise",
-)  # variants of what the fast tests have
-every = pytest.mark.parametrize(
-    "config",
-    [pytest.param(config, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, config in CONFIGS.items()],
-)
+every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+# What compiles much is slow but for a few rows, which have each choice between them.
+each_choice = pytest.mark.parametrize("config", mostly_slow(CONFIGS.values(), covering(CONFIGS), CONFIGS))
 
 
 @every
@@ -236,7 +228,7 @@ def test_the_declaration_is_the_model(config: ModelConfig) -> None:
     assert held == declared
 
 
-@every
+@each_choice
 def test_every_parameter_gets_a_gradient(config: ModelConfig) -> None:
     source, target = example(config.arch, tokens(0, 2, S), tokens(1, 2, T))
     grads = jax.jit(jax.grad(lambda p: (logits(config, p, source, target, T) ** 2).mean()))(parameters(config))
@@ -248,14 +240,14 @@ def run(config: ModelConfig, source: np.ndarray, target: np.ndarray) -> np.ndarr
     return np.asarray(logits(config, parameters(config), *example(config.arch, source, target), T))
 
 
-@every
+@each_choice
 def test_scanned_is_unrolled(config: ModelConfig) -> None:
     params, given = parameters(config), example(config.arch, tokens(0, 2, S), tokens(1, 2, T))
     one, other = (logits(replace(config, scan=scan), params, *given, T) for scan in (True, False))
     np.testing.assert_allclose(one, other, **CLOSE)
 
 
-@every
+@each_choice
 def test_packed_is_alone(config: ModelConfig) -> None:
     pairs = [(tokens(i, 2, S), tokens(10 + i, 2, T)) for i in range(2)]
     streams = [example(config.arch, *pair, segment=i + 1) for i, pair in enumerate(pairs)]
@@ -268,7 +260,7 @@ def test_packed_is_alone(config: ModelConfig) -> None:
         np.testing.assert_allclose(both[:, end - T : end], run(config, *pair), **CLOSE)
 
 
-@every
+@each_choice
 def test_cached_is_uncached(config: ModelConfig) -> None:
     source, target = tokens(0, 2, S), tokens(1, 2, T)
     params, model = parameters(config), graph(config)
@@ -283,7 +275,7 @@ def test_cached_is_uncached(config: ModelConfig) -> None:
     np.testing.assert_allclose(np.concatenate(found, axis=1), run(config, source, target), **CLOSE)
 
 
-@every
+@each_choice
 def test_causality_by_gradient(config: ModelConfig) -> None:
     """Nothing that follows has an influence, and the token itself has."""
     config = replace(config, tie="inputs")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support import example, model_config, parameters, tokens
+from support import example, model_config, mostly_slow, parameters, tokens
 
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.kernels import join_patterns, pattern, splash
@@ -112,7 +112,10 @@ def test_each_device_has_its_rows_and_heads(tensor):
     assert close(alone, divided)
 
 
-@pytest.mark.parametrize("arch", [name for name, arch in ARCHS.items() if not arch.context])  # it knows no blocks
+KNOWN = [name for name, arch in ARCHS.items() if not arch.context]  # it knows no blocks
+
+
+@pytest.mark.parametrize("arch", mostly_slow(KNOWN, ["prefix_lm", "enc_dec", "coordinated"]))
 def test_every_model_is_the_same_with_splash(arch, monkeypatch):
     """Each architecture says truly what its streams see: the patterns that it names give the mask's logits."""
     monkeypatch.setattr("encdec_jax.model.softmax.splash", partial(splash, interpret=True))
