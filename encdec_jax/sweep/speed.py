@@ -72,11 +72,16 @@ def measured_speed(experiment: Experiment, states: Mapping[str, RunState]) -> Sp
 
 
 def ordered(experiment: Experiment) -> list[str]:
-    """Ids in the order in which workers take them: as sweep.py lists them if its ORDER says so, or longest first."""
+    """Ids in the order in which workers take them: as sweep.py lists them if its ORDER says so, or longest first.
+
+    Of runs about as long, the first seeds first: two side by side would both compile what the second could read.
+    """
     if experiment.order == "listed":
         return list(experiment.runs)
     seconds = {identity: Speed().seconds(run, cost(run)) for identity, run in experiment.runs.items()}
-    return sorted(experiment.runs, key=lambda identity: -seconds[identity])
+    about = {identity: float(f"{duration:.0e}") for identity, duration in seconds.items()}
+    seeds = {identity: run.train.seed for identity, run in experiment.runs.items()}
+    return sorted(experiment.runs, key=lambda identity: (-about[identity], seeds[identity], -seconds[identity]))
 
 
 def elapsed(seconds: Iterable[float], jobs: int) -> float:

@@ -114,6 +114,23 @@ def test_workers_take_the_longest_run_first_or_the_first_that_is_listed(folders)
     assert ordered(listed) == list(listed.runs)
 
 
+TWICE = """
+from dataclasses import replace
+one = runs
+def runs():
+    return (replace(run, train=replace(run.train, seed=seed)) for run in one() for seed in (0, 1))
+"""
+
+
+def test_seeds_of_a_setting_are_not_taken_side_by_side(folders):
+    """Two workers compiled the same program at the same time, which the second could have read."""
+    experiment = load(write_experiment(folders / "a", SWEEP + TWICE))
+    taken = [experiment.runs[identity] for identity in ordered(experiment)]
+    assert [(run.model.decoder.d_model, run.train.seed) for run in taken] == [
+        (d_model, seed) for seed in (0, 1) for d_model in (16, 16, 8, 8)
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
