@@ -14,6 +14,7 @@ EPILOG = """\
   encdec evaluate RUN --task my_pairs                          predictions, metrics
   encdec evaluate RUN --task bible_en --documents              losses by document; encdec compare pairs two runs' files
   encdec evaluate RUN --task bible_en --lengths 256,512,1024 --prefixes 1,64,128      longer than it was trained on
+  encdec evaluate RUN --task bible_en --attention              how local attention is; which of a source it reads
 """
 
 
@@ -28,6 +29,7 @@ def add(verbs: Any) -> None:
     text = "Python module that registers the task, whose metric_fns and postprocess_fn are used: dotted name or FILE.py"
     what.add_argument("--module", help=text)
     what.add_argument("--documents", action="store_true", help="of text: bits and bytes of every document")
+    what.add_argument("--attention", action="store_true", help="of text: where each layer's attention looks")
     text = "of text: losses of the same labels, evaluate.suffix tokens, at the end of texts of so many tokens"
     what.add_argument("--lengths", type=ranged_list("lengths", COUNT), metavar="TOKENS,...", help=text)
     text = "with --lengths: tokens of them that are source; default evaluate.prefix"
@@ -42,11 +44,11 @@ def add(verbs: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    special = "documents" if options.documents else "lengths" if options.lengths else None
+    special = next((name for name in ("documents", "attention", "lengths") if getattr(options, name)), None)
     require(options.lengths is not None or options.prefixes is None, "--prefixes", "given", "only with --lengths")
     if special is not None:
         require(options.examples is None, "--examples", options.examples, f"only without --{special}")
-    {"documents": _documents, "lengths": _lengths, None: _task}[special](options)
+    {"documents": _documents, "attention": _attention, "lengths": _lengths, None: _task}[special](options)
     return 0
 
 
@@ -82,6 +84,30 @@ def _lengths(options: argparse.Namespace) -> None:
         f" {options.task!r}, ± standard error; * longer than the {done.trained:,} tokens of training"
     )
     print(f"losses by length and prefix: {done.path}")
+
+
+def _attention(options: argparse.Namespace) -> None:
+    from encdec_jax.infer.attended import score_attention
+    from encdec_jax.model.parts.looked import MOST, WINDOW
+    from encdec_jax.text import console, table
+
+    done = score_attention(options.folder, options.task, options.split)
+    shown = table("stream", "layer", "local", "first fifth", "last", "source", "bits", "of mean", f"on {MOST}", left=1)
+    for one in done.found:
+        local = one.local or ()
+        fifth = max(len(local) // 5, 1)
+        parts = [sum(part) / len(part) if part else None for part in (local, local[:fifth], local[-fifth:])]
+        cells = (*parts, one.source, one.entropy, one.common, one.most)
+        shown.add_row(one.stream, str(one.layer), *("-" if cell is None else f"{cell:.3f}" for cell in cells))
+    console().print(shown)
+    uniform = next((one.uniform for one in done.found if one.uniform is not None), None)
+    print(f"local: weight on the {WINDOW} nearest keys of the stream itself; at its first and its last fifth of places")
+    if uniform is not None:
+        print(
+            f"source: weight on its keys; bits: entropy of that, at most {uniform:.2f}; of mean: of its mean over"
+            f" queries, near bits where all look at the same tokens; on {MOST}: share of that mean on so many tokens"
+        )
+    print(f"{done.rows:,} rows of split {options.split!r} of task {options.task!r}; by place: {done.path}")
 
 
 def _task(options: argparse.Namespace) -> None:

@@ -91,7 +91,7 @@ def score_documents(folder: Path, task: str, split: str) -> DocumentLosses:
       UserError: the run has no checkpoint, the task is not prepared in its vocabulary, is of pairs, or has no such
         split, or no document is long enough.
     """
-    run, params, cache = _opened(folder, task, split)
+    run, params, cache = opened(folder, task, split)
     trainer = Trainer(run)
     bits: dict[int, float] = {}
     nbytes: dict[int, int] = {}
@@ -138,7 +138,7 @@ def score_lengths(
       UserError: as `score_documents`; or a length leaves no room for the labels, is more than the model has learned
         positions for, or than the split has.
     """
-    run, params, cache = _opened(folder, task, split)
+    run, params, cache = opened(folder, task, split)
     suffix, choices, model = run.evaluate.suffix, run.model.choices, run.model
     prefixes = [run.evaluate.prefix] if prefixes is None else prefixes
     for length in lengths:
@@ -173,7 +173,7 @@ def score_lengths(
     return Reaches(path, tuple(found), windows, trained)
 
 
-def _opened(folder: Path, task: str, split: str) -> tuple[RunConfig, nnx.State, TokenCache]:
+def opened(folder: Path, task: str, split: str) -> tuple[RunConfig, nnx.State, TokenCache]:
     """A run, its parameters, and the tokens of a task of text."""
     run, params = restore(folder)
     cache = prepared(run, task, split)

@@ -16,6 +16,7 @@ from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.dropout import EMBEDDED, dropped
+from encdec_jax.model.parts.looked import Looked
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
@@ -156,6 +157,20 @@ class Model(nnx.Module):
         ran = self._decode(target, source, states, kv, cache)
         return normed(self.decoder, ran.x), ran.emitted, ran.states
 
+    def looked(self, source: Stream | None, target: Stream) -> dict[str, Looked]:
+        """Where attentions look, each `Looked` with a leading axis that counts those of a pass in order.
+
+        Args:
+          source, target: as of a call, without padding.
+
+        Returns:
+          of the 'target', and of the 'source' where that, or the context, has a pass of its own.
+        """
+        given = target if self.config.choices.context else source
+        states = None if given is None else self._memory(self._encode(given))
+        found = {} if given is None else {"source": self._encode(given, emit="attention").emitted}
+        return {**found, "target": self._decode(target, source, states, None, None, emit="attention").emitted}
+
     def logits(self, states: Array) -> Array:
         """float32 logits [batch, length, vocab] of final states [batch, length, d_model]."""
         return tables.logits(self.head or self.embed, self.contexts(states))
@@ -182,7 +197,7 @@ class Model(nnx.Module):
     ) -> Ran:
         read, name = reading(self.config), source_stream(self.config)
         stack = self.decoder if self.encoder is None else self.encoder
-        if read is not None and read.every:
+        if emit is None and read is not None and read.every:
             # A merged key is made from what goes into the layer; a sublayer reads what came out of it, for else
             # the encoder's last layer would serve nobody.
             emit = "inputs" if read.merged else "outputs"
@@ -210,6 +225,7 @@ class Model(nnx.Module):
         memory: KeyValues | None,
         cache: KVCache | None,
         keys: Array | None = None,
+        emit: Emit | None = None,
     ) -> Ran:
         read = reading(self.config)
         by_layer = read is not None and read.every > 0 and states is not None
@@ -218,7 +234,7 @@ class Model(nnx.Module):
             target = restarted(target, opened(source))
             cache = None if cache is None else cache._replace(stream=restarted(cache.stream, opened(source)))
         views = self._views(self.decoder, "target", target, source, cache)
-        emit: Emit | None = None if cache is None else "keys"
+        emit = emit if cache is None else "keys"
         x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream), keys)
         return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, keys=keys)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from encdec_jax.model.kernels import Pattern
+    from encdec_jax.model.parts.looked import Looked
 
 
 class View(NamedTuple):
@@ -75,6 +76,7 @@ class Seen(NamedTuple):
       kept: keys and values that a layer before this one kept; None where none did.
       state: what it kept of the tokens before, in any form; None where there are none.
       norm: what states that it reads go through.
+      look: whether an attention is to say where its queries look, which no training asks for.
       key: random keys [batch], one a row, for each of the sublayer's uses, by a number; None outside training. They
         follow from the run's seed, the update, the row, the stream and the layer: a restarted run draws the same, and
         so does one whose batch is divided otherwise.
@@ -91,6 +93,7 @@ class Seen(NamedTuple):
     norm: Callable[[Array], Array]
     key: Callable[[int], Array] | None = None
     state: Any = None
+    look: bool = False
 
 
 class Out(NamedTuple):
@@ -102,6 +105,7 @@ class Out(NamedTuple):
       kept: keys and values for the layers behind this one.
       state: what it is to be given with the tokens that follow, arrays whose first axis is the batch's. Zeros are to
         mean that nothing was seen.
+      looked: where an attention's queries look, if that was asked for.
       loss: to be added to the training loss, in nats a loss token, float32 []; None for none.
       numbers: to be logged, float32 [], by name: means over the batch. Those of one name are averaged over layers.
     """
@@ -112,3 +116,4 @@ class Out(NamedTuple):
     numbers: Mapping[str, Array] = {}
     kept: KeyValues | None = None
     state: Any = None
+    looked: Looked | None = None

@@ -77,4 +77,4 @@ def attention(
         weights = jnp.exp(scores - most)
         total = weights.sum(axis=-1, keepdims=True) + jnp.exp(sink - most)
     weights = weights if drop is None else drop(weights)
-    return jnp.moveaxis((mixed(weights.astype(v.dtype), v) / total).reshape(b, h, t, d), 1, 2).astype(k.dtype)
+    return jnp.moveaxis((mixed(weights.astype(v.dtype), v) / total).reshape(b, h, t, v.shape[-1]), 1, 2).astype(k.dtype)

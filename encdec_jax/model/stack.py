@@ -25,7 +25,7 @@ from encdec_jax.model.placement import by_rows
 from encdec_jax.model.seen import KeyValues, KVCache, Out, Seen, View
 from encdec_jax.model.streams import Stream
 
-Emit = Literal["inputs", "outputs", "keys"]
+Emit = Literal["inputs", "outputs", "keys", "attention"]
 Views = Mapping[tuple[Reads, ...], View]
 
 
@@ -94,13 +94,15 @@ class Stack(nnx.Module):
           memory: the same, projected by `project_kv`: a leading axis counts the sublayers that read it.
           cache: `cache.kv` has a leading axis that counts the sublayers with keys of the stream's own.
           by_layer: each layer reads its own states.
-          emit: also give what goes into each layer, what comes out of it, or the keys and values it projected.
+          emit: also give what goes into each layer, what comes out of it, the keys and values it projected, or where
+            its attentions look.
           brief: leave out the layers behind the last that has keys of the stream's own.
           keys: of what each row draws, [batch]; None outside training.
 
         Returns:
           the last layer's states, and what is emitted, stacked in the order of the layers: states
-          [layers, batch, length, d_model] or `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim]; else None.
+          [layers, batch, length, d_model], `KeyValues` [sublayers, batch, length, n_kv_heads, head_dim] or `Looked`
+          [attentions, ...]; else None.
           With keys, what sublayers keep beside them comes too.
         """
         found, after_all, aux, at, first, kept = [], [], Aux(), Cursor(), 0, None
@@ -135,7 +137,7 @@ class Stack(nnx.Module):
                 for i, spec in enumerate(segment.period):
                     node = nnx.merge(graphs[i], held[i], shared[i])
                     x = by_rows(x)
-                    given, read, new = x, x, []
+                    given, read, new, looked = x, x, [], []
                     for place, sub in enumerate(spec):
                         if stream not in reached(sub.layer, (stream,)):
                             continue
@@ -153,18 +155,20 @@ class Stack(nnx.Module):
                             norm=memory_norm(node, sub),
                             key=None if keys is None else partial(folded, keys, number + i, place),
                             state=None if before is None else before.get(f"{i}.{sub.name}"),
+                            look=emit == "attention",
                         )
                         read = read if sub.beside else x
                         x, out = apply(node, sub, x, read, seen)
                         sums = {name: jnp.stack([value, jnp.ones_like(value)]) for name, value in out.numbers.items()}
                         aux = aux.joined(Aux(out.loss, sums))
                         new += [] if out.new is None else [out.new]
+                        looked += [] if out.looked is None else [out.looked]
                         made = out.kept or made
                         if emit == "keys" and out.state is not None:
                             after[f"{i}.{sub.name}"] = out.state
                     x = by_rows(x)
                     emits: dict[Emit | None, list[Any]] = {"inputs": [given], "outputs": [x], "keys": new}
-                    emitted += emits.get(emit, [])
+                    emitted += {**emits, "attention": looked}.get(emit, [])
                 return x, (emitted, after, aux, made)
 
             x, (emitted, after, more, made) = self._each(remat(body, self.config), x, layers, segment.times)

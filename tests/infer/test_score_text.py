@@ -25,7 +25,7 @@ LEARNED = replace(RUN, model=replace(RUN.model, position="learned", position_row
 def folder(folders, monkeypatch):
     """A folder that stands for a run: its parameters are those before training."""
     write_noise()
-    for module in ("score_text", "score_task"):
+    for module in ("score_text", "score_task"):  # `attended` opens a run as `score_text` does
         name = f"encdec_jax.infer.{module}.restore"
         monkeypatch.setattr(name, lambda path: (RUN, initial(RUN.model, jax.random.key(0))))
     return folders / "run"
@@ -61,6 +61,17 @@ def test_lengths_and_prefixes_are_scored_on_the_same_labels(folder, capsys):
     assert len(by_prefix) == 1  # to a causal LM a source is text
 
 
+def test_attention_is_told_by_layer_and_by_place(folder, capsys):
+    assert main(["evaluate", str(folder), "--task", "noise", "--attention"]) == 0
+    path = folder / "evaluations/noise-validation/attention.json"
+    assert str(path) in capsys.readouterr().out
+    (one,) = json.loads(path.read_text())["attentions"]
+    assert (one["stream"], one["layer"], len(one["local"])) == ("target", 0, 32)
+    assert one["local"][:5] == pytest.approx([1] * 5)
+    assert one["local"][-1] < 1
+    assert one["source"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -69,6 +80,7 @@ def test_lengths_and_prefixes_are_scored_on_the_same_labels(folder, capsys):
         (("--lengths", "20,x"), "lengths = 'x' is not accepted"),
         (("--prefixes", "5"), "only with --lengths"),
         (("--documents", "--examples", "3"), "only without --documents"),
+        (("--attention", "--prefixes", "3"), "only with --lengths"),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(folder, capsys, arguments, text):

@@ -10,10 +10,12 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
 from encdec_jax.model.param import Param, StreamName, Tree, bias
 from encdec_jax.model.parts.dropout import dropped
+from encdec_jax.model.parts.looked import Looked, look
 from encdec_jax.model.parts.norms import declare_scale, rms, scaled
 from encdec_jax.model.parts.positions import POSITIONS, CosSin, apply_rope
 from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
 from encdec_jax.model.seen import KeyValues, Out, Seen
+from encdec_jax.model.sees import Prefix
 
 if TYPE_CHECKING:
     from jax import Array
@@ -109,7 +111,21 @@ class Attention:
         if config.mixed_norm:
             mixed = rms(mixed, config.norm_epsilon).astype(mixed.dtype)
         y = node.biased("o_bias", jnp.einsum("bthk,hkd->btd", mixed, node.weight("o")))
-        return Out(y, new, kept=kv if self.keeps else None)
+        looked = None
+        if seen.look:  # the weights are what attention gives of values that are the keys' numbers
+            one = jnp.eye(kv.keys.shape[1], dtype=jnp.float32)[None, :, None]
+            values = jnp.broadcast_to(one, (*kv.keys.shape[:3], kv.keys.shape[1]))
+            both = (q.astype(jnp.float32), kv.keys.astype(jnp.float32))
+            looked = self._looked(attention(*both, values, view.mask, "plain", added, scale, cap, sinks), seen)
+        return Out(y, new, kept=kv if self.keeps else None, looked=looked)
+
+    def _looked(self, weights: Array, seen: Seen) -> Looked:
+        """Of weights [batch, queries, n_heads, keys]."""
+        mine = next((one for one in looks(self, seen.stream) if not one.memory), None)
+        around = seen.tokens.open if mine is not None and isinstance(mine.sees, Prefix) else None
+        if around is None:
+            around = jnp.full(seen.tokens.tokens.shape, mine is not None and not mine.sees.halved)
+        return look(weights, 0 if mine is None else weights.shape[1], seen.tokens.position, around)
 
 
 def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
