@@ -167,8 +167,7 @@ class Stack(nnx.Module):
                         if emit == "keys" and out.state is not None:
                             after[f"{i}.{sub.name}"] = out.state
                     x = by_rows(x)
-                    emits: dict[Emit | None, list[Any]] = {"inputs": [given], "outputs": [x], "keys": new}
-                    emitted += {**emits, "attention": looked}.get(emit, [])
+                    emitted += {"inputs": [given], "outputs": [x], "keys": new, "attention": looked, None: []}[emit]
                 return x, (emitted, after, aux, made)
 
             x, (emitted, after, more, made) = self._each(remat(body, self.config), x, layers, segment.times)
