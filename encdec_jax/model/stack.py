@@ -131,7 +131,7 @@ class Stack(nnx.Module):
                 held, number, of_layer, memories, caches, before = layer
                 made: KeyValues | None = None
                 memories, caches = iter(memories or ()), iter(caches or ())
-                emitted: list[Any] = []
+                emitted: Any = []
                 after: dict[str, Any] = {}
                 aux = Aux()
                 for i, spec in enumerate(segment.period):
