@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from encdec_jax.cli.arguments import add_verb, ranged, ranged_list
@@ -22,7 +23,8 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     text = "score a trained run on a task: predictions as JSON lines, metrics with intervals over examples"
     parser = add_verb(verbs, "evaluate", text, EPILOG)
-    parser.add_argument("folder", type=expanded, metavar="RUN", help="the folder of the run")
+    text = "the folder of the run, or of several: their scores are columns of results.parquet, once their study reports"
+    parser.add_argument("folders", nargs="+", type=expanded, metavar="RUN", help=text)
     parser.add_argument("--task", required=True, help="prepared in the run's vocabulary, or a seqio Task of --module")
     parser.add_argument("--split", default="validation", help="of the task; default validation")
     what = parser.add_mutually_exclusive_group()
@@ -48,14 +50,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     require(options.lengths is not None or options.prefixes is None, "--prefixes", "given", "only with --lengths")
     if special is not None:
         require(options.examples is None, "--examples", options.examples, f"only without --{special}")
-    {"documents": _documents, "attention": _attention, "lengths": _lengths, None: _task}[special](options)
+    evaluate = {"documents": _documents, "attention": _attention, "lengths": _lengths, None: _task}[special]
+    for folder in options.folders:
+        if len(options.folders) > 1:
+            print(f"run: {folder}")
+        evaluate(folder, options)
     return 0
 
 
-def _documents(options: argparse.Namespace) -> None:
+def _documents(folder: Path, options: argparse.Namespace) -> None:
     from encdec_jax.infer.score_text import score_documents
 
-    done = score_documents(options.folder, options.task, options.split)
+    done = score_documents(folder, options.task, options.split)
     print(f"{done.rate:.4f} bits per byte, standard error {done.error:.2g} over documents")
     print(
         f"{done.scored:,} of {done.total:,} documents of split {options.split!r} of task {options.task!r};"
@@ -64,11 +70,11 @@ def _documents(options: argparse.Namespace) -> None:
     print(f"losses by document: {done.path}")
 
 
-def _lengths(options: argparse.Namespace) -> None:
+def _lengths(folder: Path, options: argparse.Namespace) -> None:
     from encdec_jax.infer.score_text import score_lengths
     from encdec_jax.text import console, table
 
-    done = score_lengths(options.folder, options.task, options.split, options.lengths, options.prefixes)
+    done = score_lengths(folder, options.task, options.split, options.lengths, options.prefixes)
     prefixes = sorted({one.prefix for one in done.found})
     shown = table("length", *(f"prefix {prefix}" for prefix in prefixes), left=0)
     for length in sorted({one.length for one in done.found}):
@@ -86,12 +92,12 @@ def _lengths(options: argparse.Namespace) -> None:
     print(f"losses by length and prefix: {done.path}")
 
 
-def _attention(options: argparse.Namespace) -> None:
+def _attention(folder: Path, options: argparse.Namespace) -> None:
     from encdec_jax.infer.attended import score_attention
     from encdec_jax.model.parts.looked import MOST, WINDOW
     from encdec_jax.text import console, table
 
-    done = score_attention(options.folder, options.task, options.split)
+    done = score_attention(folder, options.task, options.split)
     shown = table("stream", "layer", "local", "first fifth", "last", "source", "bits", "of mean", f"on {MOST}", left=1)
     for one in done.found:
         local = one.local or ()
@@ -110,11 +116,11 @@ def _attention(options: argparse.Namespace) -> None:
     print(f"{done.rows:,} rows of split {options.split!r} of task {options.task!r}; by place: {done.path}")
 
 
-def _task(options: argparse.Namespace) -> None:
+def _task(folder: Path, options: argparse.Namespace) -> None:
     from encdec_jax.infer.score_task import score_task
     from encdec_jax.text import console, table
 
-    done = score_task(options.folder, options.task, options.split, options.module, options.examples)
+    done = score_task(folder, options.task, options.split, options.module, options.examples)
     shown = table("score", "value", "95 % interval", left=1)
     for name, score in done.scores.items():
         value = f"{score.value:.4g}" if isinstance(score.value, int | float) else str(score.value)

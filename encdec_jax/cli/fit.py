@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TEXT = "fit a law to any table of losses: parameters and exponents with intervals, and a picture"
 EPILOG = """\
 Laws: chinchilla3, coupled and kaplan read n and d; kaplan_n n; kaplan_d and bansal d; power and saturating c; encdec
-n-enc and n-dec; encdec_d those and d; data_constrained n, d and u; width_depth width, depth and d.
+n-enc and n-dec; encdec_d those and d; data_constrained n, d and u; width_depth width, depth and d; loss_to_loss x.
 --hold-out fits the law again to the runs below a budget, and says how it predicts those at the budget and above. Which
 budget a run has, --c says, if given; else it is 6 n d.
 Exit code 1: the fit did not converge, and no numbers are given.
@@ -28,6 +28,7 @@ Exit code 1: the fit did not converge, and no numbers are given.
   encdec fit runs.csv --law chinchilla3 --n params --d tokens --loss val_loss --where "family=t5" --json
   encdec fit runs.csv --law coupled --n N --c flops --d-from c/6n --loss loss --fixed E=1.7 --predict n=7B,d=140B
   encdec fit runs.csv --law chinchilla3 --n N --d D --arch arch --shared E     a law an architecture, with one E
+  encdec fit results.parquet --law loss_to_loss --x suffix_bits_per_byte --loss "bleu my_pairs-test" --residuals loss
 """
 _ROLES = {
     "n": "parameters",
@@ -38,6 +39,7 @@ _ROLES = {
     "u": "unique tokens",
     "width": "d_model",
     "depth": "layers",
+    "x": "another loss, or a score, of the same runs",
 }
 
 

@@ -32,7 +32,7 @@ class Parameter:
       name: natural, such as 'A' or 'alpha'.
       log: whether the internal parameter is the logarithm of the natural one.
       starts: internal values, of which the grid of starts is made.
-      any_sign: whether it means the same below 0 as above: a floor of losses that may be negative.
+      any_sign: whether it may as well be below 0: a floor of such losses, the exponent of what rises with its column.
     """
 
     name: str

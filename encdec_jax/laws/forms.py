@@ -3,7 +3,7 @@
 Laws of a frontier, fitted to a few optima rather than to runs, have closed forms: see `encdec_jax.laws.frontier`.
 
 Columns: n parameters, d training tokens, c training FLOPs, n_enc and n_dec parameters of encoder and decoder, u unique
-tokens, width (d_model), depth (layers).
+tokens, width (d_model), depth (layers), x another loss or score of the same runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from encdec_jax.laws.constrained import DATA_CONSTRAINED
 from encdec_jax.laws.coupled import COUPLED, NOISY
-from encdec_jax.laws.form import Form, Sum, Term, coefficient, compute_optimal, exponent, floor
+from encdec_jax.laws.form import Form, Parameter, Sum, Term, coefficient, compute_optimal, exponent, floor
 from encdec_jax.laws.kaplan import KAPLAN
 
 _Values = Mapping[str, np.ndarray]
@@ -124,6 +124,21 @@ FORMS: dict[str, Form] = {
             derive=_share,
         ),
         DATA_CONSTRAINED,
+        Sum(
+            name="loss_to_loss",
+            formula="L = E + A / x^gamma",
+            source="Brandfonbrener et al. 2024, arXiv 2411.12925, with x's own floor at 0: L = E + A x^kappa",
+            columns=("x",),
+            varied=("x",),
+            parameters=(
+                coefficient("A", (-3.0, 0.0, 3.0)),
+                floor(starts=_FEW_FLOORS),
+                # Below 0 where the two fall together.
+                Parameter("gamma", False, (-2.0, -1.0, -0.5, 0.5, 1.0), any_sign=True),
+            ),
+            terms=(Term("A", (("gamma", "x"),)), Term("E")),
+            derive=lambda p: {"kappa": -p["gamma"]},
+        ),
         Sum(
             name="width_depth",
             formula="L = E + A / width^alpha + B / depth^beta + G / d^gamma",

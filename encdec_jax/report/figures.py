@@ -39,7 +39,7 @@ _HEIGHT = 0.62  # of a panel, over its width
 _SUFFIXES = (".pdf", ".svg", ".png")
 _DPI = 200
 _GRID = 60  # computes at which a frontier is drawn, and sizes that it is looked for among
-NAMES = {"n": "parameters", "d": "training tokens", "c": "training FLOPs"}
+NAMES = {"n": "parameters", "d": "training tokens", "c": "training FLOPs", "x": "other loss, x"}
 _BAND = 200  # resamples that a frontier's band is made of
 _DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}
 

@@ -13,7 +13,7 @@ from encdec_jax.config import EXECUTION, RunConfig
 from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
-from encdec_jax.files import atomic_write, expanded
+from encdec_jax.files import atomic_write, expanded, read_json
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
@@ -165,7 +165,7 @@ def ended(experiment: Experiment) -> pl.DataFrame:
     """The rows of all runs that ended (done, diverged, failed), or of which a file is damaged.
 
     The rows' order depends on their configurations alone, not on which ended first. Behind the columns of `SCHEMA` is
-    one for each further held-out set: the fair loss of SPLIT/PREFIX.
+    one for each further held-out set, the fair loss of SPLIT/PREFIX, and one for each score of `encdec evaluate`.
     """
     pull(experiment.root, fresh=True)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
@@ -177,8 +177,20 @@ def ended(experiment: Experiment) -> pl.DataFrame:
     sets = [(state.summary or {}).get("held_out", {}) for state in states.values() if state.ended]
     names = dict.fromkeys(name for one in sets for name in one)
     further = {f"{LOSS} {name}": [one.get(name) for one in sets] for name in names}
+    scores = [_scores(experiment.run_folder(identity)) for identity, state in states.items() if state.ended]
+    further |= {name: [one.get(name) for one in scores] for name in sorted({name for one in scores for name in one})}
     columns = [pl.Series(name, values, pl.Float64) for name, values in further.items()]
     return pl.DataFrame(rows, schema=SCHEMA).with_columns(columns).sort(_ORDER, nulls_last=True)
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    """What `encdec evaluate` found of a run here, the numbers among it: by METRIC TASK-SPLIT."""
+    found = {}
+    for path in sorted(folder.glob("evaluations/*/scores.json")):
+        for name, score in read_json(path)["scores"].items():
+            if isinstance(score["value"], int | float):
+                found[f"{name} {path.parent.name}"] = float(score["value"])
+    return found
 
 
 def collect(experiment: Experiment) -> pl.DataFrame:

@@ -83,6 +83,21 @@ def test_the_table_says_what_was_left_out_and_where_the_picture_is(tmp_path, cap
     assert "no interval" in out
 
 
+def test_a_law_of_another_loss_rises_with_it(tmp_path, capsys):
+    other = np.linspace(1.2, 2.6, 20)
+    noise = np.random.default_rng(0).normal(0, 0.002, 20)
+    path = tmp_path / "losses.csv"
+    rows = zip(other, (0.3 + 0.8 * other**1.3) * np.exp(noise), strict=True)
+    path.write_text("wiki,law\n" + "".join(f"{a:.6f},{b:.6f}\n" for a, b in rows))
+    command = ["fit", str(path), "--law", "loss_to_loss", "--x", "wiki", "--loss", "law", "--resamples", "200"]
+    assert main([*command, "--json", "--out", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    kappa = found["derived"]["kappa"]
+    assert kappa["lo"] < 1.3 < kappa["hi"]
+    assert not found["warnings"]
+    assert (tmp_path / "losses-loss_to_loss.png").exists()
+
+
 def test_the_largest_budget_is_held_out(tmp_path, capsys):
     path = stranger(tmp_path, rows=60, flops=np.repeat([1.0, 2.0, 4.0], 20) * 1e18)
     usual = ["fit", str(path), "--law", "kaplan_n", *COLUMNS, "--resamples", "50", "--out", str(tmp_path)]

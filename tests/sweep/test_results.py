@@ -93,14 +93,18 @@ def test_rows_of_an_unfinished_study_are_collected_where_that_is_asked_for(folde
     assert (folder / "figure.png").read_bytes() == b"figure"
 
 
-def test_further_held_out_sets_are_columns(folders):
+def test_further_held_out_sets_and_scores_are_columns(folders):
     experiment = load_experiment(write_experiment(folders / "study"))
     for i, identity in enumerate(list(experiment.runs)[:2]):
         folder = experiment.run_folder(identity)
         folder.mkdir(parents=True)
         scored = {"held_out": {"validation/4": 3.5}} if i else {}
         write_json(folder / "summary.json", SUMMARY | scored)
+        if i:
+            found = {"bleu": {"value": 12.5, "low": 11, "high": 14}, "matrix": {"value": "no number", "low": None}}
+            write_json(folder / "evaluations/my_pairs-test/scores.json", {"scores": found})
     table = ended(experiment)
     column = f"{LOSS} validation/4"
-    assert table.columns == [*SCHEMA, column]
+    assert table.columns == [*SCHEMA, column, "bleu my_pairs-test"]
+    assert table.filter(table[column] == 3.5)["bleu my_pairs-test"].to_list() == [12.5]
     assert sorted(table[column].to_list(), key=str) == [3.5, None]
