@@ -244,23 +244,25 @@ class Work:
 def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
     """The products of a forward pass; none of no FLOPs."""
     declared = dict(leaves(model(config)))
+    attending = {edge.path for edge in edges(config)}
     heads: dict[StreamName, float] = {"source": passed.scored_source, "target": passed.scored}
     for path, param in declared.items():
-        if not param.matmul or path[0] == "head" or any(path[: len(out)] == out for out in passed.left_out):
+        if path[0] == "head" or any(path[: len(out)] == out for out in passed.left_out):
             continue
         if path[0] in ("transform", "softmaxes"):  # which stand between the stack and the head
             for stream, scored in heads.items():
                 if n := param.flops * scored:
                     yield Work(param.group, stream, n, n)
             continue
-        for i, stream in enumerate(param.sees):
+        for i, stream in enumerate(param.sees if param.matmul else ()):
             again = stream in param.sees[:i]  # merged attention projects the source's states for the target too
             n = param.flops * (passed.merged if again else passed.tokens[stream])
             if n:
                 dense = n * (1 if param.spare is None else param.spare(passed.length[stream]))
                 idle = 0 if again else _idle(config, path, stream, passed)
                 yield Work(param.group, stream, min(n, dense), dense, param.again, idle)
-        if path[-1] == "q":  # the attention's scores, behind its first matrix
+        if path[:-1] in attending:  # its scores, behind an attention's first parameter
+            attending.remove(path[:-1])
             for stream in param.sees:
                 own = [edge for edge in edges(config) if edge.path == path[:-1] and edge.query == stream]
                 kinds = [passed.pairs.get(edge, (0, 0)) for edge in own]

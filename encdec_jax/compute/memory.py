@@ -242,7 +242,9 @@ def _layer(
         none += sum(name is not None for name in (sub.in_norm, sub.out_norm)) * n * d * (8 + c)
         none += n * d * 8 if sub.branch_norm is not None else 0
         looks = [edge for edge in own if edge.path[-1] == sub.name]
-        if looks:
+        if looks and looks[0].reads.whole:
+            none += 2 * c * n * length[stream]
+        elif looks:
             held = sum(length[edge.key] for edge in looks)
             keys = rows * held
             layerwise = any(edge.reads.states == "layer" for edge in looks)

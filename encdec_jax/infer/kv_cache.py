@@ -95,22 +95,22 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     model: Model = nnx.merge(graph, params)
     context, states = model.context(source) if model.config.choices.context else (None, None)
     kv, kept = model.project_kv(source, states)
-    size = model.config.decoder
+    own_keys = [edge for edge in edges(model.config) if edge.own and edge.query == "target"]
 
-    def empty(layers: int, slots: int) -> KeyValues:
-        zeros = jnp.zeros((layers, batch, slots, size.n_kv_heads, size.head_dim), model.config.dtype)
+    def empty(slots: int) -> KeyValues:
+        shape = (own_keys[0].kv_heads, own_keys[0].head_dim) if own_keys else (0, 0)
+        zeros = jnp.zeros((sum(edge.layers for edge in own_keys), batch, slots, *shape), model.config.dtype)
         return KeyValues(zeros, zeros)
 
     if source_stream(model.config) == "source":
         assert kv is not None
-        own_keys = sum(edge.layers for edge in edges(model.config) if edge.own and edge.query == "target")
         nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
-        own = KVCache(empty(own_keys, capacity), nothing, jnp.zeros((), jnp.int32))
+        own = KVCache(empty(capacity), nothing, jnp.zeros((), jnp.int32))
         first = Stream(*(leaf[:, :1] for leaf in source))
         shapes = jax.eval_shape(lambda: model.decode(first, source, kv, own)[2])
         own = own._replace(states=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
         return Cache(own, CrossCache(kv, source))
-    kv = empty(0, length) if kv is None else kv
+    kv = empty(length) if kv is None else kv
     stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
 
     def held(kv: KeyValues, kept: list[dict[str, Array]] | None = None) -> KVCache:

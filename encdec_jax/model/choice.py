@@ -9,7 +9,6 @@ from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges
 from encdec_jax.model.parts.positions import POSITIONS
-from encdec_jax.model.sees import fused
 
 Kernel = Literal["plain", "splash", "cudnn"]
 WANTED: dict[str, Kernel] = {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}
@@ -57,8 +56,8 @@ def _missing(kernel: Kernel, config: ModelConfig, platform: str) -> str | None:
     if kernel != WANTED.get(platform):
         return f"the device is a {platform}"
     looks = edges(config)
-    if kernel == "splash" and any(fused(edge.reads.sees) is None for edge in looks):
-        return "splash attention has no sliding windows or blocks here"
+    if kernel == "splash" and any(edge.reads.fused is None for edge in looks):
+        return "splash attention has no sliding windows, blocks or mixing over positions here"
     if kernel == "splash" and any(POSITIONS[edge.reads.position].biased for edge in looks):
         return "splash attention takes no bias of positions"
     if config.score_cap:

@@ -8,7 +8,6 @@ from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.parts.positions import POSITIONS, rotated
-from encdec_jax.model.sees import fused
 
 
 def check_positions(config: ModelConfig) -> None:
@@ -42,8 +41,13 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
             require(turned >= 2 and turned % 2 == 0, "model.rope_share", config.rope_share, accepted)
         if config.attention == "splash":
             accepted = "'plain' or 'auto', because splash attention "
-            known = fused(edge.reads.sees) is not None
-            require(known, "model.attention", "splash", accepted + "has no sliding windows or blocks here")
+            known = edge.reads.fused is not None
+            require(
+                known,
+                "model.attention",
+                "splash",
+                accepted + "has no sliding windows, blocks or mixing over positions here",
+            )
             require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
     fused_alone = config.attention in ("splash", "cudnn")
     for name in ("score_cap", "sinks", "attention_dropout"):

@@ -166,7 +166,8 @@ class ModelConfig:
       position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
         multiple of 4.
       position_range: at least 5. The distance from which all share its last bucket; more than `position_buckets`.
-      position_rows: at least 1. Of learned absolute positions; a token behind them has a loss that is no number.
+      position_rows: at least 1. Of learned absolute positions and of MLP-Mixer's weights; a token behind them has a
+        loss that is no number.
       position_offset: at least 0. The row of position 0 (BART: 2).
       block_length: positions of a block, at least 1, of architectures that see by blocks.
       block: what a layer is made of: a name of `encdec_jax.model.blocks.BLOCKS`, to which a user may add.

@@ -113,7 +113,8 @@ def _edges(side: str, plan: Plan) -> Iterator[Edge]:
             for stream in scope.streams:
                 for reads in layer.reads:
                     if reads.query == stream:
+                        own = size.n_heads, size.n_kv_heads, size.head_dim
                         yield Edge(
                             (side, *path, sub.name), reads, joined, segment.times,
-                            size.n_heads, size.n_kv_heads, size.head_dim, size.d_model, memory, layer.group(scope),
+                            *((1, 1, size.d_model) if reads.whole else own), size.d_model, memory, layer.group(scope),
                         )  # fmt: skip

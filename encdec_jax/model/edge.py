@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from encdec_jax.model.param import StreamName
-from encdec_jax.model.sees import Sees
+from encdec_jax.model.sees import Fused, Sees, fused
 
 States = Literal["own", "kept", "final", "layer"]
 
@@ -21,6 +21,7 @@ class Reads(NamedTuple):
         before it ('kept'); the final ones of the stack that reads the stream, or that stack's of the same layer.
       sees: which keys a query sees.
       position: how positions enter: a name of `encdec_jax.model.parts.positions.POSITIONS`.
+      whole: one head has all of d_model, and there are no scores: a weight belongs to two positions.
     """
 
     query: StreamName
@@ -28,6 +29,12 @@ class Reads(NamedTuple):
     states: States
     sees: Sees
     position: str
+    whole: bool = False
+
+    @property
+    def fused(self) -> Fused | None:
+        """What splash attention calls the pattern; None where it has no such attention."""
+        return None if self.whole else fused(self.sees)
 
     @property
     def memory(self) -> bool:

@@ -20,7 +20,6 @@ from encdec_jax.model.parts.looked import Looked
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.seen import KeyValues, KVCache, View
-from encdec_jax.model.sees import fused
 from encdec_jax.model.stack import Aux, Emit, Ran, Stack, folded, normed
 from encdec_jax.model.streams import Stream, opened, restarted
 
@@ -264,7 +263,7 @@ class Model(nnx.Module):
             key = slots if reads.key == reads.query else source
             assert key is not None
             position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"
-            known = fused(reads.sees)
+            known = reads.fused
             assert plain or known is not None
             masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
             if own or (reads.memory and cache is None):  # cached and kept keys are rotated already

@@ -129,6 +129,11 @@ NAMED: dict[str, Named] = {
         )
         for block in ("lightweight", "dynamic")
     },
+    "mixer-t5-base": Named(
+        replace(t5(BASE, BASE), block="mixer", position="none", position_rows=512, target_positions="restart"),
+        "arXiv 2105.01601; arXiv 2207.10551 (MLP-Mixer), where it stands there is unverified: here in both stacks",
+        lacks=(*DROPOUT, "hidden units beside those of the positions, and biases"),
+    ),
     "evolved-t5-base": Named(
         replace(t5(replace(BASE, n_layers=6), replace(BASE, n_layers=6)), block="evolved"),
         "arXiv 1901.11117; arXiv 2207.10551 (Evolved Transformer); tensorflow/mesh",

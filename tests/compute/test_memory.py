@@ -85,6 +85,7 @@ def test_what_the_backward_pass_keeps_is_what_vjp_keeps(arch: str, remat: str, d
         {"score_cap": 3.0, "sinks": True, "mlp": "silu", "output_transform": True, "softmaxes": 2},
         {"qk_scaled_norm": True, "tied_kv": True, "norm_kind": "layer_unbiased"},
         {"block": "dynamic", "position": "none"},
+        {"block": "mixer", "position_rows": 64},
         {"qk_norm": True, "v_norm": True, "mixed_norm": True, "position": "t5", "mlp": "gelu_exact"},
     ],
     ids=lambda parts: ", ".join(parts),

@@ -61,8 +61,13 @@ def test_accumulation_and_scanned_dots() -> None:
 @pytest.mark.parametrize("remat", ["full", "dots"])
 @pytest.mark.parametrize(
     "changes",
-    [{"experts": ExpertConfig(4, chosen=2)}, {"experts": ExpertConfig(3, every=2, capacity=1.3)}, {"softmaxes": 3}],
-    ids=["dropless", "capacity", "softmaxes"],
+    [
+        {"experts": ExpertConfig(4, chosen=2)},
+        {"experts": ExpertConfig(3, every=2, capacity=1.3)},
+        {"softmaxes": 3},
+        {"block": "mixer"},
+    ],
+    ids=["dropless", "capacity", "softmaxes", "mixer"],
 )
 def test_what_remat_repeats_of_parts(changes: dict, remat: str) -> None:
     agrees(run_of(model_config("enc_dec", remat=remat, **changes)))

@@ -193,6 +193,9 @@ CONFIGS = {
     "Evolved Transformer": model("enc_dec", SMALL, block="evolved", mlp="relu"),
     "Evolved Transformer, one stream": model("causal_lm", replace(SMALL, n_layers=1), block="evolved", mlp="silu"),
     "Evolved Transformer, layerwise": model("layerwise", SMALL, block="evolved", norm_kind="layer"),
+    "MLP-Mixer": model("enc_dec", SMALL, block="mixer", position_rows=16, position="none"),
+    "MLP-Mixer, one stream": model("prefix_lm", SMALL, block="mixer", position_rows=16),
+    "MLP-Mixer, layerwise": model("layerwise", SMALL, block="mixer", position_rows=16, target_positions="restart"),
     "mixture of softmaxes": model("enc_dec", SMALL, softmaxes=3, embedding="plain", logit_cap=4.0),
     "mixture of softmaxes, one stream": model("prefix_lm", SMALL, softmaxes=2, tie="none"),
     "Switch Transformer, room for all": model(

@@ -51,6 +51,7 @@ BLOCKS: dict[str, dict[str, Any]] = {  # of Tay et al. 2022
     "lightweight": {"position": "none"},
     "dynamic": {"position": "none"},
     "evolved": {},
+    "mixer": {"position": "none", "position_rows": 32},
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{arch: (arch, {}) for arch in ARCHS},

@@ -1,4 +1,4 @@
-"""Blocks with convolutions, made of the standard one. No jax here."""
+"""Blocks with something else in place of self-attention, made of the standard one. No jax here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from encdec_jax.errors import require
 from encdec_jax.model.parts.branches import DECODER, ENCODER, GatedUnit
 from encdec_jax.model.parts.convolution import Convolution
 from encdec_jax.model.parts.sublayer import Scope
+from encdec_jax.model.parts.token_mixing import TokenMixing
 from encdec_jax.model.sub import BlockSpec, Sub, placed
 
 
@@ -41,6 +42,20 @@ def evolved(scope: Scope, standard: BlockSpec) -> BlockSpec:
         replace(sub, name=f"first_{sub.name}", in_norm="first_norm", beside=sub is not attn) for sub in (attn, *cross)
     ]
     return (*first, placed(config, "branches", DECODER), attn, *cross, feed)
+
+
+def mixer(scope: Scope, standard: BlockSpec) -> BlockSpec:
+    """The standard block with MLP-Mixer's token mixing in place of self-attention.
+
+    Raises:
+      UserError: as `_apart`, or there are windows.
+    """
+    window, accepted = scope.size.window, "0, because the hidden units of model.block = 'mixer' would see two windows"
+    require(window == 0, f"model.{scope.side}.window", window, accepted)
+    _apart(scope)
+    reads = tuple(one._replace(position="none", whole=True) for one in standard[0].layer.reads)
+    sub = placed(scope.config, "mixing", TokenMixing(reads))
+    return tuple(sub if one.name == "attn" else one for one in standard)
 
 
 def _in_place(scope: Scope, standard: BlockSpec, sub: Sub) -> BlockSpec:
