@@ -14,7 +14,7 @@ from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import text
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import Segments, frame_of, ragged, with_source_loss
+from encdec_jax.data.objectives.objective import OfWindows, Segments, frame_of, ragged, with_source_loss
 from encdec_jax.data.packing import Batch, assemble
 from encdec_jax.data.pairs import Items, Pairs
 from encdec_jax.data.rows import Fill, planned
@@ -124,7 +124,9 @@ class _Text:
 
     def __init__(self, cache: TokenCache, run: RunConfig) -> None:
         self._windows = text(cache, run.data, run.objective.name)
-        self._objective, self._seed = objective_of(run.objective), run.train.seed
+        objective, self._seed = objective_of(run.objective), run.train.seed
+        assert isinstance(objective, OfWindows)
+        self._objective = objective
         shape = geometry(run)
         self._frame = frame_of(self._objective, cache.vocab, run.data, shape.windows * shape.updates)
         self.count = self._windows.count

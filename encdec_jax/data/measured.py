@@ -11,7 +11,7 @@ from encdec_jax.data.cache import TokenCache, cache_folder
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.demands import text
 from encdec_jax.data.objectives.named import objective_of
-from encdec_jax.data.objectives.objective import Means, frame_of
+from encdec_jax.data.objectives.objective import Means, OfWindows, frame_of
 from encdec_jax.data.rows import kinds
 
 WINDOWS = 16_384  # measured; evenly spaced over the split, some twice where it has fewer
@@ -33,6 +33,7 @@ def _measured(data: DataConfig, config: ObjectiveConfig, stamp: object) -> Means
     del stamp  # the tokens are looked at again when they have changed
     tokens = TokenCache.open(data.task, data.vocab)
     objective, windows = objective_of(config), text(tokens, data, config.name)
+    assert isinstance(objective, OfWindows)
     number = np.arange(WINDOWS) * windows.count // WINDOWS
     frame = frame_of(objective, tokens.vocab, data, WINDOWS)
     seen = objective.view(windows[number], np.arange(WINDOWS), 0, frame)

@@ -165,7 +165,7 @@ def ended(experiment: Experiment) -> pl.DataFrame:
     """The rows of all runs that ended (done, diverged, failed), or of which a file is damaged.
 
     The rows' order depends on their configurations alone, not on which ended first. Behind the columns of `SCHEMA` is
-    one for each further held-out set, the fair loss of SPLIT/PREFIX, and one for each score of `encdec evaluate`.
+    the fair loss of each further held-out set, SPLIT/PREFIX, with its standard error, and scores of `encdec evaluate`.
     """
     pull(experiment.root, fresh=True)
     states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
@@ -174,9 +174,13 @@ def ended(experiment: Experiment) -> pl.DataFrame:
         for identity, state in states.items()
         if state.ended
     ]
-    sets = [(state.summary or {}).get("held_out", {}) for state in states.values() if state.ended]
-    names = dict.fromkeys(name for one in sets for name in one)
-    further = {f"{LOSS} {name}": [one.get(name) for one in sets] for name in names}
+    summaries = [state.summary or {} for state in states.values() if state.ended]
+    names = dict.fromkeys(name for one in summaries for name in one.get("held_out", {}))
+    further = {
+        f"{column} {name}": [one.get(part, {}).get(name) for one in summaries]
+        for name in names
+        for column, part in ((LOSS, "held_out"), ("suffix_bits_se", "held_out_se"))
+    }
     scores = [_scores(experiment.run_folder(identity)) for identity, state in states.items() if state.ended]
     further |= {name: [one.get(name) for one in scores] for name in sorted({name for one in scores for name in one})}
     columns = [pl.Series(name, values, pl.Float64) for name, values in further.items()]

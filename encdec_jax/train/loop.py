@@ -177,7 +177,8 @@ class _Loop:
 
     def summarise(self, status: str) -> dict[str, Any]:
         """The run's summary; scores the held-out suffixes unless the run diverged."""
-        rate, error, held_out = None, None, {}
+        rate, error = None, None
+        held_out: dict[str, tuple[float, float] | tuple[None, None]] = {}
         reason = None if status == "done" else "the loss or its gradient is not finite"
         if status == "done":
             rows, nbytes = self.held_out
@@ -200,7 +201,8 @@ class _Loop:
             "tokens_seen": self.done * self.tokens_per_update,
             "suffix_bits_per_byte": rate,
             "suffix_bits_se": error,
-            "held_out": held_out,
+            "held_out": {name: rate for name, (rate, _) in held_out.items()},
+            "held_out_se": {name: error for name, (_, error) in held_out.items()},
             "wall_s": wall,
             **self.account.stated(),
             "tokens_per_s": self._progress().tokens_per_s,

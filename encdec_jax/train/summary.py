@@ -73,6 +73,11 @@ def _parts(value: Any) -> bool:
     )
 
 
+def _rates(value: Any) -> bool:
+    """Of further held-out sets, by name."""
+    return isinstance(value, dict) and all(map(_or_none(_number), value.values()))
+
+
 _STATED = {
     "status": lambda value: value in get_args(Ended),
     "updates": _count,
@@ -90,6 +95,6 @@ _OPTIONAL = {
     **dict.fromkeys(("data_hash", "code", "commit", "error"), _or_none(_text)),
     "tokens_per_s": _or_none(_time),
     "execution": _parts,
-    "held_out": lambda value: isinstance(value, dict) and all(map(_or_none(_number), value.values())),
+    **dict.fromkeys(("held_out", "held_out_se"), _rates),
     "lease": _count,
 }

@@ -147,10 +147,17 @@ class Trainer:
 
         return suffix_bits(scored, rows, size)
 
-    def rates(self, params: nnx.State, sets: Iterable[tuple[str, Batch, np.ndarray]]) -> dict[str, float | None]:
-        """Bits per byte of held-out sets, each its name, rows and bytes of them; None where that is not finite."""
-        found = {name: bits_per_byte(self.held_out_bits(params, rows), nbytes)[0] for name, rows, nbytes in sets}
-        return {name: rate if math.isfinite(rate) else None for name, rate in found.items()}
+    def rates(
+        self, params: nnx.State, sets: Iterable[tuple[str, Batch, np.ndarray]]
+    ) -> dict[str, tuple[float, float] | tuple[None, None]]:
+        """Bits per byte of held-out sets and its standard error; none where that is not finite.
+
+        Args:
+          params: the model's.
+          sets: each its name, rows and bytes of them.
+        """
+        found = {name: bits_per_byte(self.held_out_bits(params, rows), nbytes) for name, rows, nbytes in sets}
+        return {name: one if math.isfinite(one[0]) else (None, None) for name, one in found.items()}
 
     def _init(self, key: jax.Array) -> State:
         params = initial(self.run.model, key)

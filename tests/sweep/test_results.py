@@ -98,13 +98,14 @@ def test_further_held_out_sets_and_scores_are_columns(folders):
     for i, identity in enumerate(list(experiment.runs)[:2]):
         folder = experiment.run_folder(identity)
         folder.mkdir(parents=True)
-        scored = {"held_out": {"validation/4": 3.5}} if i else {}
+        scored = {"held_out": {"validation/4": 3.5}, "held_out_se": {"validation/4": 0.1}} if i else {}
         write_json(folder / "summary.json", SUMMARY | scored)
         if i:
             found = {"bleu": {"value": 12.5, "low": 11, "high": 14}, "matrix": {"value": "no number", "low": None}}
             write_json(folder / "evaluations/my_pairs-test/scores.json", {"scores": found})
     table = ended(experiment)
     column = f"{LOSS} validation/4"
-    assert table.columns == [*SCHEMA, column, "bleu my_pairs-test"]
+    assert table.columns == [*SCHEMA, column, "suffix_bits_se validation/4", "bleu my_pairs-test"]
+    assert table.filter(table[column] == 3.5)["suffix_bits_se validation/4"].to_list() == [0.1]
     assert table.filter(table[column] == 3.5)["bleu my_pairs-test"].to_list() == [12.5]
     assert sorted(table[column].to_list(), key=str) == [3.5, None]

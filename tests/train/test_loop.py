@@ -106,6 +106,10 @@ def test_a_run_is_scored_under_every_prefix_and_on_every_split(data, arch):
     assert further["suffix_bits_per_byte"] == alone["suffix_bits_per_byte"]
     assert list(further["held_out"]) == ["validation/4", "validation/1"]
     assert all(3 < rate < 9 for rate in further["held_out"].values())
+    # Noise of few letters is about as hard in each set, and so is what the choice of rows leaves open.
+    errors = further["held_out_se"]
+    assert errors.keys() == further["held_out"].keys()
+    assert list(errors.values()) == pytest.approx([alone["suffix_bits_se"]] * 2, rel=0.3)
     assert read_summary(data / "two" / "summary.json") == further
 
 

@@ -17,7 +17,7 @@ from encdec_jax.data.objectives.objective import (
     Frame,
     Layout,
     Lengths,
-    Objective,
+    OfWindows,
     Segments,
     check_scored_source,
     generator,
@@ -28,7 +28,7 @@ from encdec_jax.model.arch import Arch
 
 
 @dataclass(frozen=True)
-class Cut(Objective):
+class Cut(OfWindows):
     """Causal language modelling where windows are not cut, prefix language modelling where they are.
 
     Attributes:

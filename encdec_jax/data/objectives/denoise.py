@@ -10,14 +10,14 @@ import numpy as np
 
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.masks import Mask, Masked
-from encdec_jax.data.objectives.objective import START, Frame, Lengths, Objective, Prompt, Segments, draws, shifted
+from encdec_jax.data.objectives.objective import START, Frame, Lengths, OfWindows, Prompt, Segments, draws, shifted
 from encdec_jax.data.objectives.orders import Order
 
 SWAPPED = 0.1  # of BERT-style's noise becomes another token of the vocabulary, the rest the mask (T5, section 3.3.1)
 
 
 @dataclass(frozen=True)
-class Denoise(Objective):
+class Denoise(OfWindows):
     """The source is a window with noise, the target the whole of it or what the noise took.
 
     The target's inputs are its labels shifted right behind `START`.

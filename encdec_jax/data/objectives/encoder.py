@@ -10,13 +10,13 @@ import numpy as np
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.denoise import swapped
 from encdec_jax.data.objectives.masks import Scattered
-from encdec_jax.data.objectives.objective import Frame, Lengths, Objective, Prompt, Segments, draws
+from encdec_jax.data.objectives.objective import Frame, Lengths, OfWindows, Prompt, Segments, draws
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import Arch
 
 
 @dataclass(frozen=True)
-class MaskedLM(Objective):
+class MaskedLM(OfWindows):
     """Of the noise, 8 in 10 become a mask, 1 a random token, 1 stays (BERT, arXiv 1810.04805, section 3.1).
 
     Attributes:

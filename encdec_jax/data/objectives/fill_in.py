@@ -13,7 +13,7 @@ from encdec_jax.data.objectives.objective import (
     Frame,
     Layout,
     Lengths,
-    Objective,
+    OfWindows,
     Prompt,
     Segments,
     check_scored_source,
@@ -24,7 +24,7 @@ from encdec_jax.model.arch import Arch
 
 
 @dataclass(frozen=True)
-class FillIn(Objective):
+class FillIn(OfWindows):
     """Source: a mark, the prefix, a mark, the suffix. Target: a mark, the middle; its labels end with a mark.
 
     A middle has 1 to L - 1 tokens and stands anywhere, all as likely. Windows 2i and 2i + 1 of the training order have

@@ -14,7 +14,7 @@ from encdec_jax.data.objectives.objective import (
     Frame,
     Layout,
     Lengths,
-    Objective,
+    OfWindows,
     Prompt,
     Segments,
     generator,
@@ -31,7 +31,7 @@ NOISE = 0.2  # of a score: times 1 + NOISE x N(0, NOISE)
 
 
 @dataclass(frozen=True)
-class GapSentences(Objective):
+class GapSentences(OfWindows):
     """Selected sentences become one mask each in the source; in their order, with an end, they are the target.
 
     A sentence's score is ROUGE-1 F between its words and those of all other sentences of the window, duplicates counted

@@ -15,6 +15,7 @@ from encdec_jax.data.objectives.objective import (
     Layout,
     Lengths,
     Objective,
+    OfWindows,
     Prompt,
     Segments,
     ragged,
@@ -28,7 +29,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
-class Composed(Objective):
+class Composed(OfWindows):
     """Parts with shares of a run's windows. A row has room for the largest of any part; what a part leaves is padding.
 
     Attributes:
@@ -36,7 +37,7 @@ class Composed(Objective):
       shares: of each, above 0; they add up to 1.
     """
 
-    parts: tuple[Objective, ...]
+    parts: tuple[OfWindows, ...]
     shares: tuple[float, ...]
 
     @property
@@ -174,7 +175,7 @@ def shares_of(weights: Sequence[float]) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-def flat(parts: Sequence[Objective], shares: Sequence[float]) -> Iterator[tuple[Objective, float]]:
+def flat(parts: Sequence[Objective], shares: Sequence[float]) -> Iterator[tuple[OfWindows, float]]:
     """A mixture's parts, with those of mixtures among them in their place.
 
     Raises:
@@ -182,7 +183,9 @@ def flat(parts: Sequence[Objective], shares: Sequence[float]) -> Iterator[tuple[
     """
     for part, share in zip(parts, shares, strict=True):
         accepted = "objectives of windows of text, none of them a schedule"
-        require(not part.pairs and not isinstance(part, Schedule), "objective.parts", type(part).__name__, accepted)
+        sound = isinstance(part, OfWindows) and not isinstance(part, Schedule)
+        require(sound, "objective.parts", type(part).__name__, accepted)
+        assert isinstance(part, OfWindows)
         if isinstance(part, Mixture):
             yield from ((one, share * its) for one, its in zip(part.parts, part.shares, strict=True))
         else:

@@ -13,7 +13,7 @@ from encdec_jax.data.objectives.fill_in import FillIn
 from encdec_jax.data.objectives.gaps import GapSentences
 from encdec_jax.data.objectives.masks import Infilled, Scattered, Spans, Suffix
 from encdec_jax.data.objectives.mixture import Schedule, mixture, shares_of
-from encdec_jax.data.objectives.objective import Objective
+from encdec_jax.data.objectives.objective import Objective, OfWindows
 from encdec_jax.data.objectives.orders import Order
 from encdec_jax.data.objectives.seq2seq import Seq2Seq
 from encdec_jax.errors import require
@@ -101,8 +101,9 @@ def _parts(config: ObjectiveConfig) -> tuple[list[Objective], list[float]]:
     return [objective_of(part.objective) for part in config.parts], [part.weight for part in config.parts]
 
 
-def _phases(parts: list[Objective], weights: list[float]) -> tuple[tuple[Objective, ...], tuple[float, ...]]:
+def _phases(parts: list[Objective], weights: list[float]) -> tuple[tuple[OfWindows, ...], tuple[float, ...]]:
+    sound = [part for part in parts if isinstance(part, OfWindows) and not isinstance(part, Schedule)]
     for part in parts:
         accepted = "objectives of windows of text, none of them a schedule itself"
-        require(not part.pairs and not isinstance(part, Schedule), "objective.parts", type(part).__name__, accepted)
-    return tuple(parts), shares_of(weights)
+        require(part in sound, "objective.parts", type(part).__name__, accepted)
+    return tuple(sound), shares_of(weights)

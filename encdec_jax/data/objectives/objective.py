@@ -137,7 +137,7 @@ class Prompt(NamedTuple):
 
 
 class Objective(ABC):
-    """How a window becomes source, target and loss weights.
+    """How a window of text (`OfWindows`), or a pair of a task, becomes source, target and loss weights.
 
     Attributes:
       pairs: it reads pairs of a task, not windows of text.
@@ -206,17 +206,6 @@ class Objective(ABC):
         """Positions with logits, of a row of two streams of so many tokens."""
         return source + target if self.scores_source else target
 
-    @abstractmethod
-    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
-        """One segment for each window.
-
-        Args:
-          windows: int32 [n, L + 1].
-          places: int [n], of the windows in the training order, counted through all epochs.
-          seed: of the random draws.
-          frame: of the run.
-        """
-
     def sentinels(self, length: int) -> int:
         """Sentinels that views of windows of `length` inputs may hold."""
         return 0
@@ -240,6 +229,21 @@ class Objective(ABC):
     def resized(self, config: ObjectiveConfig, data: DataConfig, length: int) -> tuple[ObjectiveConfig, DataConfig]:
         """This objective's configuration and its data, for windows of another length."""
         return config, replace(data, length=length)
+
+
+class OfWindows(Objective):
+    """An objective of windows of text."""
+
+    @abstractmethod
+    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
+        """One segment for each window.
+
+        Args:
+          windows: int32 [n, L + 1].
+          places: int [n], of the windows in the training order, counted through all epochs.
+          seed: of the random draws.
+          frame: of the run.
+        """
 
 
 def frame_of(objective: Objective, vocab: Coder, data: DataConfig, windows: int = 0) -> Frame:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.objective import (
     START,
@@ -15,7 +13,6 @@ from encdec_jax.data.objectives.objective import (
     Lengths,
     Objective,
     Prompt,
-    Segments,
     check_scored_source,
 )
 from encdec_jax.errors import require
@@ -24,7 +21,9 @@ from encdec_jax.model.arch import Arch
 
 @dataclass(frozen=True)
 class Seq2Seq(Objective):
-    """A pair's source and target; the target's inputs are its labels shifted right behind `START`.
+    """A pair's source and target, which `encdec_jax.data.pairs` reads.
+
+    The target's inputs are its labels shifted right behind `START`.
 
     Attributes:
       source_loss: the source's positions predict too, where they see no more than what precedes them (Zhang et al.
@@ -57,10 +56,6 @@ class Seq2Seq(Objective):
         if arch.own_stream:
             return Layout(1, source, target, self.scored(source, target), self.lengths(data))
         return Layout(1, 0, source + target, source + target, self.lengths(data))
-
-    def view(self, windows: np.ndarray, places: np.ndarray, seed: int, frame: Frame) -> Segments:
-        """Not of windows: `encdec_jax.data.pairs` reads them."""
-        raise NotImplementedError
 
     def window(self, data: DataConfig) -> int:
         """A row's room."""
