@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -47,6 +47,10 @@ class Listed:
     size: int
     tag: str
     changed: float
+
+
+class Damaged(OSError):
+    """An object that is not what it was when it was written: nothing that asking again would mend."""
 
 
 class Bucket:
@@ -102,7 +106,8 @@ class Bucket:
         """Copy an object to a file, range by range; the file is there whole or not at all.
 
         Raises:
-          OSError: also where the object is missing, or has another size or SHA-256.
+          Damaged: the object has another size or SHA-256.
+          OSError: it is missing, or can't be read.
         """
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ class Bucket:
             end = min(begin + PART, size)
             raw = bytes(self._of.get_range(self._store, key, start=begin, end=end))
             if len(raw) != end - begin:
-                raise OSError(f"{self.url}/{key} is shorter than {size} bytes")
+                raise Damaged(f"{self.url}/{key} is shorter than {size} bytes")
             os.pwrite(handle, raw, begin)
 
         try:
@@ -119,7 +124,7 @@ class Bucket:
                 handle = file.fileno()
                 list(threads.map(get, range(0, size, PART)))
             if sha256 is not None and sha256_file(part) != sha256:
-                raise OSError(f"{self.url}/{key} is damaged: it has another SHA-256 than its manifest; remove it")
+                raise Damaged(f"{self.url}/{key} is damaged: it has another SHA-256 than its manifest; remove it")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -142,7 +147,12 @@ class Bucket:
         """Remove objects, if they are there."""
         with self._asking("remove", keys[0] if keys else ""):
             for begin in range(0, len(keys), 1000):
-                self._of.delete(self._store, list(keys[begin : begin + 1000]))
+                try:
+                    self._of.delete(self._store, list(keys[begin : begin + 1000]))
+                except FileNotFoundError:  # of S3 alone it is no error to remove what is not there
+                    for key in keys[begin : begin + 1000]:
+                        with suppress(FileNotFoundError):
+                            self._of.delete(self._store, key)
 
     def _put(self, key: str, data: bytes, mode: Any, refused: type[Exception]) -> Tag | None:
         try:

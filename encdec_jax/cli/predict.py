@@ -48,7 +48,8 @@ def _predict(options: argparse.Namespace) -> int:
     from encdec_jax.study.predictions import FORECASTS, fields, registered
     from encdec_jax.sweep import results
     from encdec_jax.sweep.experiment import load
-    from encdec_jax.sweep.replica import pull_whole, put_json
+    from encdec_jax.sweep.replica import pull_whole
+    from encdec_jax.train.objects import put_json
 
     experiment = load(options.folder)
     before = registered(experiment.root)

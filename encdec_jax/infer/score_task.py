@@ -23,8 +23,8 @@ from encdec_jax.errors import require
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.evaluate.resampling import Score, scores
 from encdec_jax.evaluate.task_metrics import NAMED, Metric, target_bits_per_byte
-from encdec_jax.files import atomic_write, write_json
 from encdec_jax.infer.predict import log_likelihoods, predict
+from encdec_jax.train.objects import put, put_json, run_folder
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
@@ -204,7 +204,7 @@ def _text(run: RunConfig, params: nnx.State, cache: TokenCache, split: str, wher
 def _written(
     where: Path, lines: list[dict[str, Any]], found: dict[str, Score], examples: tuple[int, int], too_long: int
 ) -> Evaluation:
-    atomic_write(where / "predictions.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    put(where / "predictions.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     summary = {name: asdict(score) for name, score in found.items()}
-    write_json(where / "scores.json", {"scores": summary, "examples": examples[0], "too_long": too_long})
+    put_json(where / "scores.json", {"scores": summary, "examples": examples[0], "too_long": too_long})
     return Evaluation(where, found, examples, too_long)

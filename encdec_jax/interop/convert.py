@@ -24,6 +24,7 @@ from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.interop.stored import from_tensors, same_bits, to_tensors, unused_by
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.train.checkpoint import Checkpoints
+from encdec_jax.train.objects import holding, run_folder
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
@@ -84,6 +85,7 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
     """
     with _made(folder) as made:
         run, params = restore(source)
+        source = run_folder(source)
         kept: dict[str, Any] = {"config": {}, "dtypes": {}, "bare": ""}
         if (source / KEPT).exists():
             kept |= read_json(source / KEPT)
@@ -144,6 +146,8 @@ def _dtype(name: str | None) -> np.dtype:
 def _made(folder: Path) -> Iterator[Path]:
     """A folder beside `folder`, which takes its name when all is in it, and is removed where something fails."""
     require(not folder.exists(), "--to", str(folder), "a folder that is not there yet")
+    accepted = "a folder on this machine, not one of the bucket that ENCDEC_RUNS names: copy it there afterwards"
+    require(holding(folder.absolute()) is None, "--to", str(folder), accepted)
     made = folder.absolute().with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         made.mkdir(parents=True)

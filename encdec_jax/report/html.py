@@ -33,7 +33,8 @@ from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
 from encdec_jax.sweep.experiment import Experiment, load, place
-from encdec_jax.sweep.replica import pull_whole, put
+from encdec_jax.sweep.replica import pull_whole
+from encdec_jax.train.objects import put
 
 REPORT = "report.html"
 SCORES = "suffix_bits.npy"

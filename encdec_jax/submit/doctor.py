@@ -20,8 +20,9 @@ from encdec_jax.files import atomic_write, bucket_url, cache_root, runs_root
 from encdec_jax.submit import jobset, slurm
 from encdec_jax.submit.dispatch import defaults
 from encdec_jax.submit.footprint import footprint
-from encdec_jax.sweep.replica import holding, prove
+from encdec_jax.sweep.replica import prove
 from encdec_jax.text import amount, size
+from encdec_jax.train.objects import holding
 
 SEEN = 60.0  # seconds after which a file must be seen by all: NFS may take as many
 SKEW = 5.0  # seconds between clocks that are worth a word

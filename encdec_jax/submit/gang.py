@@ -23,11 +23,12 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, compilation_cache, expanded
 from encdec_jax.sweep.claim import TTL, Lease, claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.replica import holding, pull, pull_run
+from encdec_jax.sweep.replica import pull, pull_run
 from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.train.fence import Fence
+from encdec_jax.train.objects import holding
 
 # Exit codes: FAILED_ONE says that the same again goes on with other runs; SAVED (EX_TEMPFAIL), with the same.
 DONE, LOST, FAILED, FAILED_ONE, SAVED = 0, 1, 2, 3, 75

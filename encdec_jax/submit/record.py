@@ -8,7 +8,7 @@ from pathlib import Path
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json
-from encdec_jax.sweep.replica import put_json
+from encdec_jax.train.objects import put_json
 
 FOLDER = "submissions"
 

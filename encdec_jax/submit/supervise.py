@@ -19,9 +19,10 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
 from encdec_jax.submit.gang import DONE, FAILED, SAVED, chosen
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.replica import pull, put, remove
+from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
+from encdec_jax.train.objects import put, remove
 
 DEATHS = 5
 

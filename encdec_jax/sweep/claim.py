@@ -30,7 +30,7 @@ from typing import Literal
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.holder import Holder
-from encdec_jax.sweep.replica import holding
+from encdec_jax.train.objects import holding
 
 BEAT = 15.0  # seconds between heartbeats
 LIFE = 120.0  # seconds without a heartbeat after which a holder no longer trusts its own lease

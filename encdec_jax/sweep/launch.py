@@ -22,12 +22,13 @@ from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import TTL, held_by, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.replica import holding, prove, pull, put
+from encdec_jax.sweep.replica import prove, pull
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import RunState, counts, forgive, run_state
 from encdec_jax.sweep.worker import digest
 from encdec_jax.text import duration, progress_console, shape
+from encdec_jax.train.objects import holding, put
 
 PERIOD = 0.5  # seconds between two looks at the runs
 PATIENCE = 60.0  # seconds that stopped workers have to save before they are killed

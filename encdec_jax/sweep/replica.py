@@ -16,77 +16,26 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from encdec_jax.bucket import Bucket, Listed, bucket
+from encdec_jax.bucket import Bucket, Listed
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, bucket_url, read_json, runs_root, write_json
+from encdec_jax.files import atomic_write, read_json, write_json
+from encdec_jax.train.objects import LEASE, holding, key_of, told
 
 FRESH = 5.0  # seconds that a look is good for
-LEASE = "lease.json"
 SEEN = "seen"  # of a lease: the ends of files of a run at work
 WHOLE = ("config.json", "metrics.jsonl", "suffix_bits.npy")  # that reports read of runs that have ended
-_STATE = (LEASE, "summary.json", "error.txt", "error.previous.txt", "killed.txt")
 _INDEX = ".replica.json"  # what of the bucket each file of the copy is
-_RUN = re.compile(r"[0-9a-f]{12}")
 _AT_ONCE = 16  # requests in flight
 
 
-class Refused(UserError):
-    """A bucket could not be read or written to, though it was asked again for some time: nothing that a run did."""
-
-
 _looked: dict[Path, float] = {}  # root of an experiment -> when it was looked at
-
-
-def holding(path: Path) -> Bucket | None:
-    """The bucket that a file or folder of runs is in; None where it is on a disk."""
-    url = bucket_url("ENCDEC_RUNS")
-    return bucket(url) if url is not None and path.is_relative_to(runs_root()) else None
-
-
-def key_of(path: Path) -> str:
-    """Where in the bucket a file of the copy is."""
-    parts = path.relative_to(runs_root()).parts
-    place = next((i for i, part in enumerate(parts) if _RUN.fullmatch(part)), None)
-    if place is None:
-        return "/".join(parts)
-    kind = "state" if parts[place + 1 :] == () or (parts[-1] in _STATE and len(parts) == place + 2) else "runs"
-    return "/".join((*parts[:place], kind, *parts[place:]))
-
-
-def put(path: Path, data: str | bytes) -> None:
-    """Write a file of runs whole, and where they are in a bucket, the object.
-
-    Raises:
-      UserError: the folder or the bucket can't be written to.
-    """
-    atomic_write(path, data)
-    store = holding(path)
-    if store is not None:
-        with _told():
-            store.write(key_of(path), data.encode() if isinstance(data, str) else data)
-
-
-def put_json(path: Path, value: Any) -> None:
-    """As `put`, of a value as JSON."""
-    put(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def remove(path: Path) -> None:
-    """Remove a file of runs, if it is there."""
-    path.unlink(missing_ok=True)
-    store = holding(path)
-    if store is not None:
-        with _told():
-            store.remove([key_of(path)])
 
 
 def prove(store: Bucket) -> None:
@@ -96,7 +45,7 @@ def prove(store: Bucket) -> None:
       UserError: they are not: a store that does not know them writes whatever is asked of it.
     """
     key = f".probe-{uuid.uuid4().hex}"
-    with _told():
+    with told():
         first = store.create(key, b"first")
         twice = store.create(key, b"second")
         second = None if first is None else store.replace(key, b"second", first)
@@ -127,7 +76,7 @@ def pull(root: Path, fresh: bool = False) -> None:
     store = holding(root)
     if store is None or (not fresh and time.monotonic() - _looked.get(root, -FRESH) < FRESH):
         return
-    with _told(), _alone(root) as index:
+    with told(), _alone(root) as index:
         base = key_of(root)
         found = store.list(f"{base}/state") | store.list(f"{base}/submissions") | store.beside(base)
         _copy(store, root, found, index)
@@ -138,7 +87,7 @@ def pull_run(folder: Path) -> None:
     """As `pull`, of one run; always looks."""
     store = holding(folder)
     if store is not None:
-        with _told(), _alone(folder.parent) as index:
+        with told(), _alone(folder.parent) as index:
             _copy(store, folder.parent, store.list(key_of(folder)), index, of=f"{key_of(folder)}/")
 
 
@@ -154,7 +103,7 @@ def pull_whole(root: Path, identities: Iterable[str]) -> None:
             if found is not None:
                 atomic_write(root / identity / name, found[0])
 
-    with _told(), _alone(root) as index, ThreadPoolExecutor(_AT_ONCE) as threads:
+    with told(), _alone(root) as index, ThreadPoolExecutor(_AT_ONCE) as threads:
         ends = {identity: index.get(key_of(root / identity / "summary.json")) for identity in identities}
         due = [identity for identity, end in ends.items() if end is None or index.get(_whole(identity)) != end]
         list(threads.map(copy, due))
@@ -165,7 +114,7 @@ def pull_folder(folder: Path) -> None:
     """Copy all of a folder of an experiment, as its logs."""
     store = holding(folder)
     if store is not None:
-        with _told():
+        with told():
             base = key_of(folder)
             for key in store.list(base):
                 found = store.read(key)
@@ -233,11 +182,3 @@ def _alone(root: Path) -> Iterator[dict[str, str]]:
         finally:
             if index != before:
                 write_json(root / _INDEX, index)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Refused(f"{error.strerror or error}") from error

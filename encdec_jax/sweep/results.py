@@ -18,8 +18,9 @@ from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
 from encdec_jax.sweep.identity import scored, setting
-from encdec_jax.sweep.replica import pull, put, remove
+from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import RunState, run_state
+from encdec_jax.train.objects import put, remove
 
 TABLE = "results.parquet"
 FIGURE = "figure.png"

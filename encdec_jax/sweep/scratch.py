@@ -29,15 +29,14 @@ from encdec_jax.errors import UserError
 from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep.claim import Lease
 from encdec_jax.sweep.holder import Holder
-from encdec_jax.sweep.replica import Refused, holding, key_of
 from encdec_jax.sweep.tenancy import Tenancy
+from encdec_jax.train.objects import MANIFEST, Refused, fetch_newest, holding, key_of, sealed
 from encdec_jax.train.retention import Retention
 
 log = logging.getLogger(__name__)
 PERIOD = 5.0  # seconds between two looks for a checkpoint that was sealed
 ONE = "a folder, for a run of several processes: they write a checkpoint together, on a disk that all see"
 _PREFIX = "encdec-scratch-"
-_MANIFEST = re.compile(r"manifest-((?:lease(\d+)_)?(\d+))-0-of-1\.json")
 _BEGUN = ("config.json", "made_of.json")
 _GROWING = ("metrics.jsonl", "timing.jsonl")
 _END = 2048  # bytes of the ends of files that a heartbeat shows
@@ -133,43 +132,21 @@ class _Both:
                 self._tags[name] = there[1]
                 if name in _BEGUN:
                     self._pushed[name] = self._state(name)
-        inside = f"{self._key('checkpoints')}/"
-        names = [key.removeprefix(inside) for key in listed if key.startswith(inside)]
-        folder = self._here / "checkpoints"
-        sealed = [found for name in names if (found := _MANIFEST.fullmatch(name))]
-        for found in sealed:
+        inside = self._key("checkpoints")
+        names = [key.removeprefix(f"{inside}/") for key in listed if key.startswith(f"{inside}/")]
+        for found in sealed(inside, listed):
             self._sealed[found[1]] = [name for name in names if name.startswith(f"{found[1]}/")]
         left = [name for name in names if "/" in name and name.partition("/")[0] not in self._sealed]
         self._remove([name for name in left if self._older(name)])
-        for found in sorted(sealed, key=lambda one: (int(one[3]), int(one[2] or 0)), reverse=True):
-            try:
-                self._restore(found[0], found[1], folder, {name: listed[inside + name].size for name in names})
-            except (OSError, ValueError, KeyError) as error:
-                log.warning("checkpoint %s in %s is passed over: %s", found[1], self._store.url, error)
-                shutil.rmtree(folder / found[1], ignore_errors=True)
-                continue
-            return
-
-    def _restore(self, manifest: str, name: str, folder: Path, sizes: dict[str, int]) -> None:
-        found = self._store.read(self._key(f"checkpoints/{manifest}"))
-        hashes = json.loads(found[0]) if found is not None else {}
-        if not hashes:
-            raise ValueError("its manifest is empty")
-        for file, sha256 in hashes.items():
-            to = folder / name / file
-            if not to.resolve().is_relative_to((folder / name).resolve()):
-                raise ValueError(f"its manifest names {file!r}")
-            self._store.fetch(self._key(f"checkpoints/{name}/{file}"), to, sizes[f"{name}/{file}"], sha256)
-        assert found is not None
-        (folder / manifest).write_bytes(found[0])  # last, as it was written
+        fetch_newest(self._store, inside, self._here / "checkpoints", listed)
 
     def _up(self, all_of_it: bool = False) -> None:
         """Bring what is new to the bucket: all, or only what a checkpoint needs."""
         for name in _BEGUN:
             self._bring(name)
         folder = self._here / "checkpoints"
-        sealed = [found for path in folder.glob("manifest-*") if (found := _MANIFEST.fullmatch(path.name))]
-        for found in sorted(sealed, key=lambda one: int(one[3])):
+        manifests = [found for path in folder.glob("manifest-*") if (found := MANIFEST.fullmatch(path.name))]
+        for found in sorted(manifests, key=lambda one: int(one[3])):
             if found[1] not in self._sealed:
                 self._seal(folder, found[0], found[1])
         if all_of_it:

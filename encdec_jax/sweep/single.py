@@ -16,11 +16,12 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, compilation_cache, runs_root
 from encdec_jax.sweep.claim import TTL, Lease, claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
-from encdec_jax.sweep.replica import holding, pull_run
+from encdec_jax.sweep.replica import pull_run
 from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.text import amount, progress_console
 from encdec_jax.train.fence import Fence
+from encdec_jax.train.objects import holding
 
 if TYPE_CHECKING:
     from encdec_jax.train.loop import Progress as Seen

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
 from encdec_jax.sweep.claim import condition, held_by
-from encdec_jax.sweep.replica import holding, put, remove
+from encdec_jax.train.objects import holding, put, remove
 from encdec_jax.train.summary import read_summary
 
 Status = Literal["pending", "running", "stale", "done", "diverged", "failed", "damaged"]

@@ -22,7 +22,8 @@ from encdec_jax.bucket import Bucket, Tag
 from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep.claim import Held, Lease
 from encdec_jax.sweep.holder import Holder
-from encdec_jax.sweep.replica import LEASE, SEEN, Refused, key_of
+from encdec_jax.sweep.replica import SEEN
+from encdec_jax.train.objects import LEASE, Refused, key_of
 
 BEFORE = 20  # holders that a lease remembers
 

@@ -24,12 +24,13 @@ from encdec_jax.files import expanded
 from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
-from encdec_jax.sweep.replica import Refused, pull, pull_run
+from encdec_jax.sweep.replica import pull, pull_run
 from encdec_jax.sweep.scratch import scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.train.fence import Fence
+from encdec_jax.train.objects import Refused
 
 PAUSE = 1.0  # seconds between two looks at runs that others hold
 

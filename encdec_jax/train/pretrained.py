@@ -16,6 +16,7 @@ from encdec_jax.data.vocab import ByteVocab, vocab_in
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded, runs_root
 from encdec_jax.train.checkpoint import Checkpoints, saved
+from encdec_jax.train.objects import copy_run
 from encdec_jax.train.step import State
 from encdec_jax.train.summary import read_summary
 from encdec_jax.train.trainer import Trainer
@@ -51,7 +52,10 @@ def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
 def _source(given: str) -> tuple[Path, int | None]:
     """The folder of the run that is named, and the update of its checkpoint; None for the end of the run."""
     path = expanded(given)
+    named = re.search(r"\d+$", path.name) if path.parent.name == "checkpoints" else None  # alone or as its folder is
+    update = int(named[0]) if named else None
     for place in (path, runs_root() / path):
+        copy_run(place.parent.parent if named else place, update, "train.init_from")
         if (place / "config.json").exists():
             ended = (place / "summary.json").exists() and read_summary(place / "summary.json")["status"] == "done"
             accepted = "a run that is done; of one that is not, a checkpoint: RUN/checkpoints/UPDATE"
@@ -59,10 +63,8 @@ def _source(given: str) -> tuple[Path, int | None]:
             return place, None
         if place.parent.name == "checkpoints" and (place.parent.parent / "config.json").exists():
             steps = {one.step for one in saved(place.parent)}
-            named = re.search(r"\d+$", place.name)  # the update, alone or as the folder is called
-            update = next((step for step in steps if named and step == int(named[0])), None)
             known = ", ".join(map(str, sorted(steps))) or "none"
-            require(update is not None, "train.init_from", given, f"a checkpoint that is there: {known}")
+            require(update in steps, "train.init_from", given, f"a checkpoint that is there: {known}")
             return place.parent.parent, update
     accepted = "the folder of a run, as it stands or below ENCDEC_RUNS, or RUN/checkpoints/UPDATE"
     raise UserError(f"train.init_from = {given!r} is not accepted: {accepted}")

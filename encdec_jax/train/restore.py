@@ -9,25 +9,26 @@ from flax import nnx
 
 from encdec_jax.config import RunConfig, read_run
 from encdec_jax.errors import UserError
-from encdec_jax.files import expanded
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
+from encdec_jax.train.objects import fetch_run
 from encdec_jax.train.trainer import Trainer
 
 
 def restore(folder: str | Path, update: int | None = None) -> tuple[RunConfig, nnx.State]:
     """The configuration of a run and its parameters at a checkpoint of it, on one device.
 
-    Changes nothing in the folder, so a run that is still training may be looked at.
+    Changes nothing in the folder, so a run that is still training may be looked at. Of one in a bucket, what is read is
+    copied to this machine first.
 
     Args:
-      folder: of the run, as `encdec train` prints it, or `runs/<experiment>/<run id>`.
+      folder: of the run, as `encdec train` prints it, or its path below ENCDEC_RUNS, `<experiment>/<run id>`.
       update: behind which the checkpoint was saved, as of those that `train.keep_at` keeps; None for the newest whole.
 
     Raises:
       UserError: the folder holds no run, or no checkpoint of it that is whole.
     """
-    folder = expanded(str(folder))
+    folder = fetch_run(folder, update)
     run = read_run(folder / "config.json")
     found = Checkpoints(folder / "checkpoints").read(Trainer(replace(run, mesh=MeshConfig())).abstract, update)
     if found is None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from jax.tree import leaves
 from tiny import encdec, environment, write_experiment, write_noise
 
-from encdec_jax.bucket import bucket
+from encdec_jax.bucket import Bucket, bucket
+from encdec_jax.cli.main import main
+from encdec_jax.errors import UserError
 from encdec_jax.files import runs_root
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import run_state
+from encdec_jax.train.restore import restore
 
 SWEEP = """
 from tiny import tiny_run
@@ -119,3 +126,60 @@ def test_train_alone_is_gone_on_with_after_a_signal(s3, folders, monkeypatch):
     assert "goes on behind update" in ended.stderr
     again = encdec("train", "one.py")
     assert "this run had ended already" in again.stderr, again.stderr
+
+
+def test_what_reads_runs_reads_them_in_a_bucket(s3, folders, monkeypatch, capsys):
+    """On a machine that has trained nothing: restore, evaluate, convert, and a run that begins at another's end."""
+    write_noise()
+    monkeypatch.setenv("ENCDEC_RUNS", s3)
+    (folders / "one.py").write_text(CONFIG)
+    short = "--config.train.tokens=7680"
+    trained = encdec("train", "one.py", short, "--config.train.keep_at=2560")
+    assert trained.returncode == 0, trained.stderr
+    identity = Path(trained.stdout.rpartition("run: ")[2].strip()).name
+    run = f"single/{identity}"
+    end, middle = (restore(run, update)[1] for update in (60, 20))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folders / "another-home"))
+    checkpoints = runs_root() / run / "checkpoints"
+    for update, expected in ((None, end), (20, middle)):
+        _, found = restore(run, update)
+        assert all(np.array_equal(a, b) for a, b in zip(leaves(found), leaves(expected), strict=True))
+    assert sorted(path.name for path in checkpoints.glob("lease*")) == ["lease1_20", "lease1_60"]
+    with pytest.raises(
+        UserError, match=r"update = 30 is not accepted: one with a whole checkpoint in s3.*: 20, 40, 60"
+    ):
+        restore(run, 30)
+    begun = encdec("train", "one.py", f"--config.train.init_from={run}/checkpoints/20", "--config.train.tokens=1280")
+    assert begun.returncode == 0, begun.stderr
+    assert main(["evaluate", run, "--task", "noise"]) == 0
+    assert bucket(s3).read(f"single/runs/{identity}/evaluations/noise-validation/scores.json") is not None
+    capsys.readouterr()
+    for refused, named in (
+        (["train", "one.py", f"--config.train.init_from={run}/checkpoints/30"], "train.init_from = 30"),
+        (["convert", "--from", "hf", str(folders), "--to", str(runs_root() / "made")], "--to = "),
+        (["evaluate", f"{s3}/{run}", "--task", "noise"], "path = 's3:"),
+    ):
+        assert main(refused) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("encdec: ")
+        assert named in line
+
+    fetch, inside = Bucket.fetch, f"single/runs/{identity}/checkpoints/lease1_60/"
+    shutil.rmtree(checkpoints)
+    with monkeypatch.context() as patched:  # what can't be read is not taken for damaged: an older one would be served
+
+        def refuse(self, key, *arguments):
+            if key.startswith(inside):
+                raise OSError("refused")
+            fetch(self, key, *arguments)
+
+        patched.setattr(Bucket, "fetch", refuse)
+        with pytest.raises(UserError, match="refused"):
+            restore(run)
+    bucket(s3).write(next(iter(bucket(s3).list(inside))), b"damaged")
+    restore(run)
+    assert "lease1_40" in [path.name for path in checkpoints.iterdir()]
+    bucket(s3).remove(list(bucket(s3).list(f"single/runs/{identity}/checkpoints")))
+    with pytest.raises(UserError, match="holds no whole checkpoint"):  # the copy of one that is gone is not believed
+        restore(run)

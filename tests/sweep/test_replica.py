@@ -16,10 +16,11 @@ from encdec_jax.submit.watch import watched
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.launch import check_writable
-from encdec_jax.sweep.replica import key_of, pull, pull_run, pull_whole, put_json
+from encdec_jax.sweep.replica import pull, pull_run, pull_whole
 from encdec_jax.sweep.results import collect
 from encdec_jax.sweep.scratch import scratch
 from encdec_jax.sweep.store import forgive, run_state, write_error
+from encdec_jax.train.objects import key_of, put_json
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from encdec_jax.files import runs_root
 from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep import holder
 from encdec_jax.sweep.claim import claim, condition, held_by, holders, last_holder
-from encdec_jax.sweep.replica import Refused, pull_run
+from encdec_jax.sweep.replica import pull_run
+from encdec_jax.train.objects import Refused
 
 RUN = "0123456789ab"
 
