@@ -13,7 +13,6 @@ from flax import nnx
 
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.packing import Batch
-from encdec_jax.files import write_json
 from encdec_jax.infer.score_task import place
 from encdec_jax.infer.score_text import opened
 from encdec_jax.model.blocks import plans, source_stream
@@ -21,6 +20,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.parts.looked import MOST, WINDOW, Looked
 from encdec_jax.model.parts.sublayer import looks
+from encdec_jax.train.objects import put_json
 
 ATTENTION = "attention.json"
 
@@ -100,7 +100,7 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
         for i, layer in enumerate(attending(model, stream))
     ]
     path = place(folder, task, split) / ATTENTION
-    write_json(path, {"window": WINDOW, "most": MOST, "rows": n, "attentions": [asdict(one) for one in found]})
+    put_json(path, {"window": WINDOW, "most": MOST, "rows": n, "attentions": [asdict(one) for one in found]})
     return Attentions(path, tuple(found), n)
 
 

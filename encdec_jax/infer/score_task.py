@@ -109,7 +109,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
 
 def place(folder: Path, task: str, split: str) -> Path:
     """Where the scores of a run on a split of a task are."""
-    return folder / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
+    return run_folder(folder) / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
 
 
 def prepared(run: RunConfig, task: str, split: str) -> TokenCache:

@@ -17,9 +17,9 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.stretches import document_rows, longer_rows
 from encdec_jax.errors import require
 from encdec_jax.evaluate.fair import bits_per_byte
-from encdec_jax.files import atomic_write, write_json
 from encdec_jax.infer.score_task import place, prepared
 from encdec_jax.model.parts.positions import POSITIONS, Learned
+from encdec_jax.train.objects import put, put_json
 from encdec_jax.train.restore import restore
 from encdec_jax.train.trainer import Trainer
 
@@ -110,7 +110,7 @@ def score_documents(folder: Path, task: str, split: str) -> DocumentLosses:
         for number in sorted(bits)
     ]
     path = place(folder, task, split) / DOCUMENTS
-    atomic_write(path, "".join(json.dumps(line) + "\n" for line in lines))
+    put(path, "".join(json.dumps(line) + "\n" for line in lines))
     of_all = np.array([[line["bits"], line["bytes"]] for line in lines])
     rate, error = bits_per_byte(of_all[:, 0], of_all[:, 1])
     total = int(cache.vocab.token_bytes(np.asarray(cache.tokens(split, "targets")[:])).sum())
@@ -167,9 +167,7 @@ def score_lengths(
                 windows = len(nbytes)
             found.append(Reach(length, prefix, *seen))
     path = place(folder, task, split) / LENGTHS
-    write_json(
-        path, {"suffix": suffix, "windows": windows, "trained": trained, "found": [asdict(one) for one in found]}
-    )
+    put_json(path, {"suffix": suffix, "windows": windows, "trained": trained, "found": [asdict(one) for one in found]})
     return Reaches(path, tuple(found), windows, trained)
 
 

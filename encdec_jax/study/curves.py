@@ -38,6 +38,8 @@ class Curve:
       window_se: standard error of a loss that the choice of held-out windows brings, mean over runs; 0 if unknown.
       settings: of each size the losses of all settings that the best was chosen of, mean over seeds, rising; empty
         where none was chosen.
+      units: of each size the trunks of its runs, a run without one for itself: sizes of equal units share their noise;
+        empty where every run is its own.
       run_ids, run_loss, run_size: the runs behind the losses, and the place of each one's size, [runs].
     """
 
@@ -50,6 +52,7 @@ class Curve:
     seed_squares: float
     window_se: float
     settings: tuple[np.ndarray, ...] = ()
+    units: tuple[tuple[str, ...], ...] = ()
     run_ids: tuple[str, ...] = ()
     run_loss: np.ndarray = field(default_factory=lambda: np.empty(0))
     run_size: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
@@ -159,6 +162,8 @@ def _curve(runs: pl.DataFrame, settings: Settings) -> Curve:
         pl.len().alias("seeds"),
         ((pl.col(LOSS) - pl.col(LOSS).mean()) ** 2).sum().alias("squares"),
     )
+    trunks = kept.get_column("trunk", default=pl.Series([None] * len(kept))).cast(pl.String)
+    units = kept.with_columns(unit=trunks.fill_null(kept["run_id"])).group_by("size", maintain_order=True)
     tried = runs.unique(["size", "setting"]).sort("size", "setting_loss")
     return Curve(
         label=runs["label"][0],
@@ -172,6 +177,7 @@ def _curve(runs: pl.DataFrame, settings: Settings) -> Curve:
         settings=tuple(part["setting_loss"].to_numpy() for part in tried.partition_by("size", maintain_order=True))
         if settings == "best"
         else (),
+        units=tuple(tuple(unit) for unit in units.agg(pl.col("unit").sort())["unit"]) if trunks.count() else (),
         run_ids=tuple(kept["run_id"]),
         run_loss=kept[LOSS].to_numpy(),
         run_size=kept["size"].to_numpy(),

@@ -8,8 +8,9 @@ What the intervals cover:
   of the parabolas and from the spread of seeds where there are several. A label's own noise is used, for
   labels differ in noise; only where it has fewer than `ENOUGH` degrees of freedom, the others' fill it up to
   that. Each resample draws the noise's size too, from the uncertainty that few residuals leave (scaled inverse
-  chi-square). Runs are taken as independent: where runs of one seed share luck across labels, intervals of
-  gaps are wider than need be.
+  chi-square). Runs of one trunk (`encdec_jax.sweep.branch`) count as one: their noise is drawn once, and their
+  residuals give one run's degrees of freedom. Other runs are taken as independent: where runs of one seed
+  share luck across labels, intervals of gaps are wider than need be.
 - The choice of held-out windows: one shift for all runs of a resample, since all are scored on the same windows. It
   widens levels of loss and cancels in gaps; by how much windows favour one label, `encdec_jax.study.paired`
   measures.
@@ -133,7 +134,8 @@ def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
     random = np.random.default_rng(_SEED)
     shift = random.standard_normal(RESAMPLES) * np.mean([o.curve.window_se for o in optima] or [0.0])
     sizes = {label: _sizes(random, noise[label], RESAMPLES) for label in sorted(noise)}
-    losses = [_losses(random, optimum, sizes[optimum.curve.label]) for optimum in optima]
+    shared: dict[tuple[str, ...], np.ndarray] = {}  # units -> their draws
+    losses = [_losses(random, optimum, sizes[optimum.curve.label], shared) for optimum in optima]
     found = {}
     for label in sizes:
         own = [(o, y) for o, y in zip(optima, losses, strict=True) if o.curve.label == label]
@@ -154,7 +156,9 @@ def _sums(optima: list[IsoFlop]) -> tuple[float, float]:
     for _ in range(2):  # which settings tie depends on the noise, and the noise on how many tie
         shrunk = [s / float(np.mean([extreme(k)[1] for k in _ties(o.curve, sd)])) for o, s in about]
         sd = float(np.sqrt((within + sum(shrunk)) / max(1.0, free + left)))
-    return within + sum(shrunk), free + left
+    units = [unit for curve in curves for unit in curve.units]
+    once = len(set(units)) / len(units) if units else 1.0  # what is told twice is known once
+    return once * (within + sum(shrunk)), once * (free + left)
 
 
 def _ties(curve: Curve, sd: float) -> list[int]:
@@ -187,10 +191,15 @@ def _sizes(random: np.random.Generator, noise: Noise, resamples: int) -> np.ndar
     return noise.sd * np.sqrt(noise.dof / random.chisquare(noise.dof, resamples))
 
 
-def _losses(random: np.random.Generator, optimum: IsoFlop, sd: np.ndarray) -> np.ndarray:
+def _losses(
+    random: np.random.Generator, optimum: IsoFlop, sd: np.ndarray, shared: dict[tuple[str, ...], np.ndarray]
+) -> np.ndarray:
     """Losses of a curve's sizes in resampled studies, without the windows' shift, [resamples, sizes]."""
     curve = optimum.curve
-    errors = random.standard_normal((len(sd), len(curve.n))) * sd[:, None] / np.sqrt(curve.seeds)
+    drawn = random.standard_normal((len(sd), len(curve.n)))
+    for place, units in enumerate(curve.units):
+        drawn[:, place] = shared.setdefault(units, drawn[:, place].copy())
+    errors = drawn * sd[:, None] / np.sqrt(curve.seeds)
     # Where a size stands for the optimum its own loss is the middle, not the curve's.
     return (optimum.fitted(curve.n) if optimum.converged else curve.loss) + errors
 

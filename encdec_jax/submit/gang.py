@@ -21,6 +21,7 @@ import numpy as np
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, compilation_cache, expanded
+from encdec_jax.sweep.branch import graft, waits
 from encdec_jax.sweep.claim import TTL, Lease, claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull, pull_run
@@ -88,6 +89,9 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
         folder = experiment.run_folder(identity)
         if run_state(folder).ended:
             continue
+        if waits(experiment, identity):
+            held = experiment.run_folder(experiment.runs[identity].train.trunk)
+            continue
         lease = claim(folder, _vanish)
         if lease is None:
             held = folder
@@ -110,7 +114,7 @@ def _ended(folder: Path) -> bool:
 def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], lease: Lease | None) -> int:
     import jax
 
-    from encdec_jax.train.hosts import first
+    from encdec_jax.train.hosts import first, together
     from encdec_jax.train.loop import train
 
     folder = experiment.run_folder(identity)
@@ -120,6 +124,9 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
         if holding(folder) is not None and jax.process_count() > 1:
             raise UserError(f"ENCDEC_RUNS = {bucket_url('ENCDEC_RUNS')!r} is not accepted: {ONE}")
         with scratch(experiment.runs[identity], folder, lease) as here:
+            with together():
+                if first():
+                    graft(experiment, identity, here)
             summary = train(experiment.runs[identity], here, stop=stop, fence=fence)
     except Exception as error:
         traceback.print_exc()

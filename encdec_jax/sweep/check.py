@@ -12,6 +12,7 @@ from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.demands import check_demands
 from encdec_jax.data.origin import shipped
 from encdec_jax.errors import UserError
+from encdec_jax.sweep.branch import paid
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import scored
@@ -36,6 +37,7 @@ def check_costs(experiment: Experiment) -> None:
                 check_size(run)
                 check_mesh(run)
                 asked.add(size)
+            paid(experiment, identity)
             cost(run)
             for column, fields, alike in (
                 ("scored", "evaluate.prefix, suffix, windows or data.eval_split", _alike(run, like)),

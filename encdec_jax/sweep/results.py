@@ -33,10 +33,13 @@ SHOWN = "figure.rows"  # digest of the rows that the figure shows
 # `executions` is how many ways of execution its parts had, `threads` how many a CPU computed the last with. `dropped`
 # and `dropped_eval` are shares of pairs that are left out of rows in training, and too long for one in scoring.
 # `train_flops_padded` is what a plain implementation computes, on padding too; the other FLOPs are of tokens alone.
+# Runs of one `trunk` are one trajectory up to where their rates fall: a trunk's own id and its branches'. Of a branch's
+# `train_flops`, and its seconds, `trunk_flops` were the trunk's: whoever adds up what a study cost takes them off.
 # `pretrain_flops` is what the parameters that a run began at had cost before, by `train_flops`; 0 for drawn ones.
 SCHEMA = pl.Schema(
     {
         "run_id": pl.String,
+        "trunk": pl.String,
         "setting": pl.String,
         "label": pl.String,
         "arch": pl.String,
@@ -53,6 +56,7 @@ SCHEMA = pl.Schema(
         "train_flops_dense": pl.Float64,
         "train_flops_padded": pl.Float64,
         "pretrain_flops": pl.Float64,
+        "trunk_flops": pl.Float64,
         "flops_mismatch": pl.Float64,
         "tokens": pl.Int64,
         "tokens_seen": pl.Int64,
@@ -87,6 +91,7 @@ SCHEMA = pl.Schema(
         "train.keep": pl.Int64,
         "train.keep_every": pl.Int64,
         "train.keep_at": pl.String,
+        "train.trunk": pl.String,
         "evaluate.batch_size": pl.Int64,
         "evaluate.every": pl.Int64,
         "mesh.data": pl.Int64,
@@ -97,11 +102,14 @@ SCHEMA = pl.Schema(
 # Columns that tables lack which are older: null in their rows.
 LATER = (
     "pretrain_flops",
+    "trunk",
+    "trunk_flops",
     "train_flops_padded",
     "threads",
     "train.keep",
     "train.keep_every",
     "train.keep_at",
+    "train.trunk",
     "evaluate.every",
 )
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
@@ -128,6 +136,7 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
     spent = cost(run)
     summary = state.summary or {}
     executed = summary.get("execution", [])
+    grafted = next((part["update"] for part in executed if part.get("train.trunk")), 0)
     return {
         "run_id": identity,
         "setting": setting(run),
@@ -146,6 +155,8 @@ def row(identity: str, label: str, run: RunConfig, state: RunState) -> dict[str,
         "train_flops": spent.train_flops,
         "train_flops_dense": spent.train_flops_dense,
         "train_flops_padded": spent.train_flops_padded,
+        "trunk_flops": grafted * spent.train_flops / spent.updates if state.summary else None,
+        "trunk": run.train.trunk or None,
         "flops_mismatch": spent.mismatch,
         "tokens": run.train.tokens,
         "tokens_seen": state.tokens,
@@ -185,6 +196,9 @@ def ended(experiment: Experiment) -> pl.DataFrame:
     scores = [_scores(experiment.run_folder(identity)) for identity, state in states.items() if state.ended]
     further |= {name: [one.get(name) for one in scores] for name in sorted({name for one in scores for name in one})}
     columns = [pl.Series(name, values, pl.Float64) for name, values in further.items()]
+    trunks = {run.train.trunk for run in experiment.runs.values()}
+    for one in rows:
+        one["trunk"] = one["run_id"] if one["run_id"] in trunks else one["trunk"]
     return pl.DataFrame(rows, schema=SCHEMA).with_columns(columns).sort(_ORDER, nulls_last=True)
 
 

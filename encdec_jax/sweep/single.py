@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from encdec_jax.config import RunConfig
-from encdec_jax.errors import UserError
+from encdec_jax.errors import UserError, require
 from encdec_jax.files import bucket_url, compilation_cache, runs_root
 from encdec_jax.sweep.claim import TTL, Lease, claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
@@ -44,6 +44,7 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
     Raises:
       UserError: another process works in the folder, it holds another run, or the data or devices do not fit.
     """
+    require(not run.train.trunk, "train.trunk", run.train.trunk, "'' outside of an experiment, which has its trunk")
     where = folder or runs_root() / "single" / run_id(run)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compilation_cache()
     import jax

@@ -14,14 +14,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from encdec_jax import cpus
-from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
 from encdec_jax.sweep import claim as claims
+from encdec_jax.sweep.branch import graft, waits
 from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull, pull_run
@@ -71,6 +70,8 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
 def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool]) -> bool:
     """Do one run if it is free. Returns whether it was."""
     folder = experiment.run_folder(identity)
+    if waits(experiment, identity):
+        return False
     try:
         lease = claim(folder, _vanish)
     except Refused:
@@ -83,13 +84,15 @@ def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable
     with lease:
         pull_run(folder)
         if not run_state(folder).ended:
-            _perform(experiment.runs[identity], folder, train, stop, lease)
+            _perform(experiment, identity, train, stop, lease)
     return True
 
 
-def _perform(run: RunConfig, folder: Path, train: Train, stop: Callable[[], bool], lease: Lease) -> None:
+def _perform(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool], lease: Lease) -> None:
+    run, folder = experiment.runs[identity], experiment.run_folder(identity)
     try:
         with scratch(run, folder, lease) as here:
+            graft(experiment, identity, here)
             summary = train(run, here, stop=stop, fence=Fence(lease.number, lease.check, lease.progressed))
         if summary is None and not stop():
             raise RuntimeError("training ended early, though nothing asked it to")

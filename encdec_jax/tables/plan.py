@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from encdec_jax import cpus
+from encdec_jax.sweep.branch import paid
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import load
@@ -33,11 +35,14 @@ def print_plan(folder: Path) -> int:
     check_data(experiment, states)
     speed = measured_speed(experiment, states)
     out = table(*_TEXT, *_NUMBERS, left=len(_TEXT))
-    spent, left = 0.0, []
+    spent, once, left = 0.0, 0.0, []
     for identity, run in experiment.runs.items():
         due, status = cost(run), states[identity].status
-        seconds = speed.seconds(run, due)
-        spent += due.train_flops
+        shared = paid(experiment, identity)
+        seconds = speed.seconds(
+            run, replace(due, train_flops_padded=due.train_flops_padded * (1 - shared / due.train_flops))
+        )
+        spent, once = spent + due.train_flops - shared, once + shared
         if status not in ("done", "diverged"):
             left.append(seconds)
         out.add_row(
@@ -61,6 +66,7 @@ def print_plan(folder: Path) -> int:
     tokens = sum(run.train.tokens for run in experiment.runs.values())
     printer.print(
         f"{experiment.name}: {len(experiment.runs)} runs, {spent:.3e} training FLOPs, {amount(tokens)} tokens"
+        + (f"; {once:.3e} more are of trunks, trained once" if once else "")
     )
     printer.print(f"left: {len(left)} runs, about {duration(elapsed(left, jobs))} with {jobs} workers ({speed.source})")
     return 0

@@ -53,6 +53,13 @@ class OptimConfig:
         require(self.schedule != "wsd" or self.warmup + self.decay <= 1 + 1e-9, "optim.decay", self.decay, room)
 
 
+def phases(optim: OptimConfig, updates: int) -> tuple[int, int]:
+    """Of a run of so many updates those of the warm-up, and those of 'wsd's final decay, which comes behind it."""
+    most = updates - 1 if optim.schedule == "wsd" else updates
+    warmup = max(1, min(round(optim.warmup * updates), most))
+    return warmup, max(1, min(round(optim.decay * updates), updates - warmup))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How long and in which steps.
@@ -75,6 +82,8 @@ class TrainConfig:
         and scores are without.
       init_from: a run that is done, by its folder or its path below ENCDEC_RUNS, or RUN/checkpoints/UPDATE, whose
         parameters the run begins at; '' for parameters drawn anew.
+      trunk: the id of a longer run of the experiment that the run goes on from where its rate begins to fall, so that
+        what both have in common is trained once (`encdec_jax.sweep.branch`); '' for none.
     """
 
     tokens: Annotated[int, TOKENS] = 1_000_000
@@ -89,9 +98,13 @@ class TrainConfig:
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     label_smoothing: Annotated[float, Range(0)] = later(0.0)
     init_from: str = later("")
+    trunk: str = later("", execution=True)
 
     def __post_init__(self) -> None:
         check_ranges(self, "train.")
+        require(
+            re.fullmatch(r"([0-9a-f]{12})?", self.trunk) is not None, "train.trunk", self.trunk, "a run's id, or ''"
+        )
         require(self.label_smoothing < 1, "train.label_smoothing", self.label_smoothing, "at least 0 and below 1")
         accepted = "numbers above 0 with commas between: tokens, or with 'flops' behind it FLOPs, as 2e8,1e17flops"
         require(self.stamps is not None, "train.keep_at", self.keep_at, accepted)

@@ -21,6 +21,7 @@ from encdec_jax.files import atomic_write, bucket_url, expanded, runs_root, sha2
 
 log = logging.getLogger(__name__)
 LEASE = "lease.json"
+MANIFEST_OF = re.compile(r"manifest-((?:lease(\d+)_)?(\d+))-\d+-of-\d+\.json")  # of one process
 MANIFEST = re.compile(r"manifest-((?:lease(\d+)_)?(\d+))-0-of-1\.json")
 _STATE = (LEASE, "summary.json", "error.txt", "error.previous.txt", "killed.txt")
 _RUN = re.compile(r"[0-9a-f]{12}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from encdec_jax.train.config import OptimConfig
+from encdec_jax.train.config import OptimConfig, phases
 
 
 class Hyper(NamedTuple):
@@ -32,10 +32,8 @@ class Hyper(NamedTuple):
 
 
 def hyper(optim: OptimConfig, updates: int, seed: int) -> Hyper:
-    """The numbers for a run of `updates` updates; the decay of 'wsd' begins when the warm-up has ended."""
-    most = updates - 1 if optim.schedule == "wsd" else updates
-    warmup = max(1, min(round(optim.warmup * updates), most))
-    decay = max(1, min(round(optim.decay * updates), updates - warmup))
+    """The numbers for a run of `updates` updates."""
+    warmup, decay = phases(optim, updates)
     lr, final = np.float32(optim.lr), np.float32(optim.final)
     return Hyper(lr, np.int32(updates), np.int32(warmup), np.int32(decay), final, np.uint32(seed))
 

@@ -1,11 +1,13 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from synthetic import Truth, study
 
 from encdec_jax.study.curves import curves
 from encdec_jax.study.isoflop import minimum, parabola, tokens_at
+from encdec_jax.study.noise import noises, resample
 
 TRUTH = Truth()
 
@@ -74,3 +76,25 @@ def test_tokens_between_sizes_keep_the_budget():
     curve = fitted().curve
     n = np.sqrt(curve.n[0] * curve.n[1])
     assert float(tokens_at(curve, np.log(n))) == pytest.approx(1e11 / 6 / n, rel=1e-3)
+
+
+def test_runs_of_one_trunk_share_their_noise_and_count_as_one():
+    """Three budgets by one trajectory a size: a third of the residuals are its own, and what is drawn is drawn once."""
+    table = study({"causal_lm": TRUTH}, noise=0.02)
+    place = pl.int_range(pl.len()).over("budget_flops").cast(pl.String)
+    branched = table.with_columns(trunk=pl.lit("size ") + place)
+    alone, shared = ([parabola(curve) for curve in curves(one)[0]] for one in (table, branched))
+    before, after = (noises(found)["causal_lm"] for found in (alone, shared))
+    assert after.sd == pytest.approx(before.sd)
+    assert after.dof == pytest.approx(before.dof / 3)
+
+    def correlation(optima):
+        first, *_, last = resample(optima, {"causal_lm": replace(before, dof=np.inf)})
+        return np.corrcoef(first.loss, last.loss)[0, 1]
+
+    assert abs(correlation(alone)) < 0.1
+    assert correlation(shared) > 0.9
+    none = resample([parabola(curve) for curve in curves(table.drop("trunk"))[0]], {"causal_lm": before})
+    assert all(
+        np.array_equal(a.loss, b.loss) for a, b in zip(none, resample(alone, {"causal_lm": before}), strict=True)
+    )

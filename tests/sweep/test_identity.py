@@ -73,11 +73,11 @@ def changed(run: RunConfig, path: str, hint: Any) -> RunConfig:
     elif isinstance(value, bool):
         others = [not value]
     elif isinstance(value, str):
-        others = [value + "x", value + "1"]
+        others = [value + "x", value + "1", "0123456789ab"]
     elif isinstance(value, tuple):
         others = [value[1:], [*value, value[0]]]
     else:
-        others = [2 * value, value / 2, 0.5, 8] if value is not None else [1e9]
+        others = [2 * value, value / 2, 0.5, 8, 5] if value is not None else [1e9]
     for other in others:
         inner[name] = other
         try:
@@ -104,7 +104,7 @@ def test_the_fields_of_execution_are_those_that_change_no_result():
         *("model.scan", "model.remat", "model.attention", "evaluate.batch_size"),
         *("mesh.data", "mesh.fsdp", "mesh.tensor"),
         *("train.accumulate", "train.steps_per_call", "train.checkpoint_every"),
-        *("train.keep", "train.keep_every", "train.keep_at", "evaluate.every"),
+        *("train.keep", "train.keep_every", "train.keep_at", "train.trunk", "evaluate.every"),
     }
 
 

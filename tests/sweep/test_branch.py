@@ -1,0 +1,163 @@
+"""Branches: several points of a curve by one trajectory, bitwise what they would be without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from tiny import encdec, tiny_run, write_experiment, write_noise
+
+from encdec_jax.config import RunConfig
+from encdec_jax.data.config import ObjectiveConfig
+from encdec_jax.data.geometry import geometry
+from encdec_jax.errors import UserError
+from encdec_jax.sweep.branch import branches, graft, taken
+from encdec_jax.sweep.check import check_costs
+from encdec_jax.sweep.cost import cost
+from encdec_jax.sweep.experiment import load
+from encdec_jax.sweep.identity import run_id
+from encdec_jax.sweep.results import load as load_table
+from encdec_jax.train.config import OptimConfig
+from encdec_jax.train.schedule import hyper, learning_rate
+
+SWEEP = """
+from dataclasses import replace
+
+from tiny import tiny_run
+
+from encdec_jax.sweep.branch import branches
+from encdec_jax.sweep.cost import cost
+from encdec_jax.train.config import OptimConfig
+
+QUESTION, BASELINE, CONFOUNDERS, PREDICTIONS = "Do branches work?", "causal_lm", {}, []
+
+
+def runs():
+    for d_model in (8, 16):
+        run = replace(tiny_run(d_model=d_model), optim=OptimConfig(lr=1e-2, schedule="wsd"))
+        update = cost(run).train_flops / 60
+        yield from branches(run, [30 * update, 60 * update])
+"""
+
+ALONE = """
+studied = runs
+
+
+def runs():
+    branch = next(run for run in studied() if run.train.trunk)
+    yield replace(branch, train=replace(branch.train, trunk=""))
+"""
+
+
+def wsd(**train: object) -> RunConfig:
+    return replace(tiny_run(**train), optim=OptimConfig(lr=1e-2, schedule="wsd"))
+
+
+def made(run: RunConfig | None = None, updates: tuple[int, ...] = (20, 35, 60)) -> list[RunConfig]:
+    run = run or wsd()
+    update = cost(run).train_flops / geometry(run).updates
+    return branches(run, [n * update for n in updates])
+
+
+def rates(run: RunConfig) -> np.ndarray:
+    updates = geometry(run).updates
+    numbers = hyper(run.optim, updates, 0)
+    return np.array([learning_rate("wsd", numbers, step) for step in range(updates)])
+
+
+def test_a_branch_is_its_trunk_until_its_rate_falls():
+    trunk, *others = made()
+    assert [geometry(one).updates for one in (trunk, *others)] == [60, 20, 35]
+    assert [taken(one, trunk) for one in others] == [15, 25]  # 16 and 28, by whole calls of 5 updates
+    for one in others:
+        n = taken(one, trunk)
+        assert np.array_equal(rates(one)[:n], rates(trunk)[:n])
+        assert rates(one)[-1] < rates(trunk)[geometry(one).updates - 1]
+        alone = replace(one, train=replace(one.train, trunk=""))
+        assert run_id(alone) == run_id(one) != run_id(trunk)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: replace(run, optim=replace(run.optim, lr=2e-2)), "a run that differs in"),
+        (lambda run: replace(run, train=replace(run.train, seed=1)), "a run that differs in"),
+        (
+            lambda run: replace(run, optim=replace(run.optim, warmup=0.5)),
+            "as many updates of warm-up: 6 there, 10 here",
+        ),
+        (
+            lambda run: replace(run, optim=replace(run.optim, warmup=0.5), train=replace(run.train, tokens=12 * 128)),
+            "keeps a checkpoint at or before 1,280 tokens",
+        ),
+    ],
+)
+def test_what_is_no_branch_is_refused(change, said):
+    trunk, branch, _ = made()
+    with pytest.raises(UserError, match=rf"train\.trunk = '{run_id(trunk)}' is not accepted: .*{said}"):
+        taken(change(branch), trunk)
+
+
+def test_what_can_have_no_branches_is_refused():
+    with pytest.raises(UserError, match=r"optim\.schedule = 'wsd'"):
+        made(tiny_run())
+    with pytest.raises(UserError, match="phases of the objective are shares of the whole run"):
+        made(replace(wsd(), objective=ObjectiveConfig("causal_lm", tuning=0.5)))
+    with pytest.raises(UserError, match="more than the longest's 6 updates of warm-up"):
+        made(updates=(4, 60))
+    with pytest.raises(UserError, match="behind the first call"):
+        made(wsd(steps_per_call=20))
+    with pytest.raises(UserError, match="two or more"):
+        made(updates=(60,))
+
+
+def test_a_trunk_that_is_no_run_of_the_experiment_is_refused_before_anything_is_spent(folders):
+    lone = "yield replace(run, train=replace(run.train, trunk='0123456789ab'))"
+    text = SWEEP.replace("yield from branches(run, [30 * update, 60 * update])", lone)
+    experiment = load(write_experiment(folders / "study", text))
+    with pytest.raises(UserError, match=r"train\.trunk = '0123456789ab' is not accepted: the id of a run of study"):
+        check_costs(experiment)
+
+
+@pytest.mark.slow
+def test_a_study_of_branches_is_planned_run_collected_and_reported(folders):
+    study = write_experiment(folders / "study", SWEEP)
+    write_noise()
+    experiment = load(study)
+    flops = {identity: cost(run).train_flops for identity, run in experiment.runs.items()}
+    shared = {one: flops[one] * 20 / 30 for one, run in experiment.runs.items() if run.train.trunk}  # of 24, by calls
+    planned = encdec("plan", study)
+    assert planned.returncode == 0, planned.stderr
+    assert f"4 runs, {sum(flops.values()) - sum(shared.values()):.3e} training FLOPs" in planned.stdout
+    assert f"{sum(shared.values()):.3e} more are of trunks, trained once" in planned.stdout
+
+    ran = encdec("run", study, "-j", "2")
+    assert ran.returncode == 0, ran.stderr
+    table = load_table(experiment)
+    assert set(table["status"]) == {"done"}
+    units = table.group_by("trunk").agg(pl.col("run_id").sort(), pl.col("trunk_flops").sort())
+    assert sorted(len(ids) for ids in units["run_id"]) == [2, 2]
+    assert all(trunk in ids for trunk, ids in units.select("trunk", "run_id").iter_rows())
+    for one in table.iter_rows(named=True):
+        assert one["trunk_flops"] == pytest.approx(shared.get(one["run_id"], 0.0))
+
+    identity = next(iter(shared))
+    branch = experiment.runs[identity]
+    alone = load(write_experiment(folders / "alone", SWEEP + ALONE))
+    assert list(alone.runs) == [identity]
+    ran = encdec("run", alone.folder, "-j", "2")
+    assert ran.returncode == 0, ran.stderr
+    for name in ("metrics.jsonl", "suffix_bits.npy"):
+        assert (alone.run_folder(identity) / name).read_bytes() == (experiment.run_folder(identity) / name).read_bytes()
+
+    for verb in (["report", study], ["collect", study], ["status", study]):
+        done = encdec(*verb)
+        assert done.returncode == 0, done.stderr
+
+    trunk = experiment.run_folder(branch.train.trunk)
+    for seal in (trunk / "checkpoints").glob("manifest-*"):
+        seal.unlink()
+    with pytest.raises(UserError, match=r"train\.trunk = .* a run with a checkpoint of update 20"):
+        graft(experiment, identity, folders / "anew")
