@@ -26,8 +26,13 @@ def _convert(options: argparse.Namespace) -> int:
     if sorted(kinds) != ["", "hf"]:
         raise UserError("convert: give --from hf DIR --to DIR, or --from DIR --to hf DIR")
     from encdec_jax.interop.convert import from_hf, to_hf
+    from encdec_jax.train.restore import VOCABULARIES
 
     source, folder = (expanded(one[-1]) for one in given)
     (from_hf if kinds[0] else to_hf)(source, folder)
     print(folder)
+    if kinds[0]:
+        carried = [folder / name for name in VOCABULARIES if (folder / name).exists()]
+        what = f"its own: encdec prepare --task TASK --vocab {carried[0]}" if carried else "none came with it: bytes"
+        print(f"vocabulary: {what}")
     return 0

@@ -18,6 +18,9 @@ class TokenizerVocab(SpelledVocab):
 
     Its ids stay as they are where pad, eos and unk are 0, 1 and 2; else all are moved up by 3.
 
+    Attributes:
+      moved: what its ids are more than the file's.
+
     Args:
       name: as `data.vocab` has it.
       model: the file.
@@ -56,6 +59,7 @@ class TokenizerVocab(SpelledVocab):
 
         spellings = [b""] * moved + [spelling(i) for i in range(1 + max(known.get_vocab().values()))]
         super().__init__(name, model, spellings, encode)
+        self.moved = moved
 
 
 def _spelling(name: str, data: dict[str, Any]) -> Callable[[str], bytes]:

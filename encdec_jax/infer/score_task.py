@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from encdec_jax.config import RunConfig
-from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.fetch.catalogue import METRICS
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.objectives.named import objective_of
@@ -25,7 +25,7 @@ from encdec_jax.evaluate.resampling import Score, scores
 from encdec_jax.evaluate.task_metrics import NAMED, Metric, target_bits_per_byte
 from encdec_jax.infer.predict import log_likelihoods, predict
 from encdec_jax.train.objects import put, put_json, run_folder
-from encdec_jax.train.restore import restore
+from encdec_jax.train.restore import restore, vocabulary
 from encdec_jax.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -88,12 +88,11 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
     """
     require(limit is None or limit >= 1, "examples", limit, "at least 1")
     run, params = restore(folder)
-    trained = TokenCache.open(run.data.task, run.data.vocab)
-    vocab, source = trained.vocab, trained.manifest["source"]
+    vocab, source = vocabulary(folder, run.data), (manifest_of(run.data.task, run.data.vocab) or {}).get("source")
     prefix = source.get("prefixes", {}).get(task, "") if isinstance(source, dict) else ""  # of a task of a mixture
     where = place(folder, task, split)
     if module is None:
-        cache = prepared(run, task, split)
+        cache = prepared(run, vocab, task, split)
         if "inputs" not in cache.features:
             accepted = (
                 f"none: {task!r} is text, of which the run's evaluate.windows = {run.evaluate.windows} are scored"
@@ -112,15 +111,15 @@ def place(folder: Path, task: str, split: str) -> Path:
     return run_folder(folder) / "evaluations" / f"{quote(task, safe='')}-{quote(split, safe='')}"
 
 
-def prepared(run: RunConfig, task: str, split: str) -> TokenCache:
+def prepared(run: RunConfig, vocab: Vocab, task: str, split: str) -> TokenCache:
     """A task's tokens in the vocabulary that a run was trained in.
 
     Raises:
       UserError: it is not prepared in that vocabulary, or has no such split.
     """
-    cache, trained = TokenCache.open(task, run.data.vocab), TokenCache.open(run.data.task, run.data.vocab)
-    same = cache.vocab.model == trained.vocab.model
-    accepted = f"one in the vocabulary that the run was trained in, which is not its {trained.vocab.name!r}"
+    cache = TokenCache.open(task, run.data.vocab)
+    same = cache.vocab.model == vocab.model
+    accepted = f"one in the vocabulary that the run was trained in, which is not its {vocab.name!r}"
     require(same, "task", task, accepted)
     require(split in cache.splits, "split", split, "one of " + ", ".join(cache.splits))
     return cache

@@ -20,7 +20,7 @@ from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.infer.score_task import place, prepared
 from encdec_jax.model.parts.positions import POSITIONS, Learned
 from encdec_jax.train.objects import put, put_json
-from encdec_jax.train.restore import restore
+from encdec_jax.train.restore import restore, vocabulary
 from encdec_jax.train.trainer import Trainer
 
 DOCUMENTS = "documents.jsonl"
@@ -174,7 +174,7 @@ def score_lengths(
 def opened(folder: Path, task: str, split: str) -> tuple[RunConfig, nnx.State, TokenCache]:
     """A run, its parameters, and the tokens of a task of text."""
     run, params = restore(folder)
-    cache = prepared(run, task, split)
+    cache = prepared(run, vocabulary(folder, run.data), task, split)
     accepted = "one of text: of pairs, predictions.jsonl has a row a pair, and lengths are the pairs' own"
     require("inputs" not in cache.features, "task", task, accepted)
     return run, params, cache

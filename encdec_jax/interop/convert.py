@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ import numpy as np
 from flax import nnx
 
 from encdec_jax.config import RunConfig, to_dict
-from encdec_jax.data.config import ObjectiveConfig
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
+from encdec_jax.data.named_vocab import vocab_file, vocab_name
 from encdec_jax.errors import UserError, require, shown
 from encdec_jax.files import read_json, write_json
 from encdec_jax.interop import tensors
@@ -25,9 +27,10 @@ from encdec_jax.interop.stored import from_tensors, same_bits, to_tensors, unuse
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.objects import holding, run_folder
-from encdec_jax.train.restore import restore
+from encdec_jax.train.restore import VOCABULARIES, restore
 from encdec_jax.train.trainer import Trainer
 
+log = logging.getLogger(__name__)
 KEPT = "hf.json"  # beside a run's config.json: what its parameters don't say of the model that it was made of
 UNUSED = "hf-unused.safetensors"  # and the tensors that enter nothing here
 HEAD = "lm_head.weight"
@@ -36,7 +39,8 @@ HEAD = "lm_head.weight"
 def from_hf(source: Path, folder: Path) -> ModelConfig:
     """A model's folder as that of a run whose checkpoint of update 0 has its parameters, in float32.
 
-    Such a run is decoded and scored as any other; training goes on from it by `train.init_from` FOLDER/checkpoints/0.
+    Such a run is decoded and scored as any other, on tasks that are prepared in its vocabulary, whose file it holds
+    (`encdec_jax.train.restore.VOCABULARIES`); training goes on from it by `train.init_from` FOLDER/checkpoints/0.
 
     Args:
       source: config.json, and model.safetensors or several files with an index.
@@ -59,7 +63,8 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         except UserError as error:
             raise UserError(f"{source / 'config.json'}: {error}") from error
         values = from_tensors(family, config, held, str(source))
-        run = RunConfig(config, objective=ObjectiveConfig(family.objective))  # type: ignore[arg-type]
+        vocab = _vocabulary(source, made, config.vocab_size)
+        run = RunConfig(config, DataConfig(vocab=vocab), ObjectiveConfig(family.objective))  # type: ignore[arg-type]
         state = Trainer(run).init()
         for path, leaf in nnx.to_flat_state(state.params):
             leaf[...] = values[tuple(map(str, path))]
@@ -73,6 +78,29 @@ def from_hf(source: Path, folder: Path) -> ModelConfig:
         saver.save(0, state, {})
         saver.close()
     return config
+
+
+def _vocabulary(source: Path, made: Path, size: int) -> str:
+    """Carry the files of a model's vocabulary over; `data.vocab` of the first whose ids are those of the model.
+
+    Files are carried as they are; of none, or none that is read here with its own ids, it is 'bytes'.
+    """
+    for name in VOCABULARIES:
+        if not (source / name).exists():
+            continue
+        try:
+            known = vocab_name(str(source / name), None)
+            found = vocab_file(known, str(source / name))
+            assert found is not None
+            accepted = f"at most the model's {size} ids, of which 0, 1 and 2 are pad, eos and unk"
+            own = not getattr(found, "moved", 0)  # of a tokenizer.json whose ids are others here than in the model
+            require(own and found.size <= size, f"ids of {source / name}", found.size, accepted)
+        except UserError as error:
+            log.warning("its vocabulary is not carried over: %s", error)
+            continue
+        shutil.copyfile(source / name, made / name)
+        return known
+    return "bytes"
 
 
 def to_hf(source: Path, folder: Path) -> ModelConfig:
@@ -101,6 +129,9 @@ def to_hf(source: Path, folder: Path) -> ModelConfig:
         # Numbers that the file left to the library's defaults stay so: what was read is written again.
         merged = kept["config"] or {**data, "pad_token_id": 0, "eos_token_id": 1}
         (made / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
+        for name in VOCABULARIES:
+            if (source / name).exists():
+                shutil.copyfile(source / name, made / name)
     return config
 
 

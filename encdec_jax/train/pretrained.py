@@ -17,6 +17,7 @@ from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded, runs_root
 from encdec_jax.train.checkpoint import Checkpoints, saved
 from encdec_jax.train.objects import copy_run
+from encdec_jax.train.restore import VOCABULARIES, vocabulary
 from encdec_jax.train.step import State
 from encdec_jax.train.summary import read_summary
 from encdec_jax.train.trainer import Trainer
@@ -37,7 +38,7 @@ def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
         return state, 0.0
     folder, update = _source(run.train.init_from)
     source = read_run(folder / "config.json")
-    _check_vocab(run, source)
+    check_vocab(run, source, folder)
     like = Trainer(replace(run, model=replace(source.model, attention=run.model.attention), optim=source.optim))
     _check_shapes(run, like.abstract.params, trainer.abstract.params)
     found = Checkpoints(folder / "checkpoints").read(like.abstract, update)
@@ -70,17 +71,20 @@ def _source(given: str) -> tuple[Path, int | None]:
     raise UserError(f"train.init_from = {given!r} is not accepted: {accepted}")
 
 
-def _check_vocab(run: RunConfig, source: RunConfig) -> None:
+def check_vocab(run: RunConfig, source: RunConfig, folder: Path) -> None:
     """Refuse tokens that mean other text than they did: pieces that two texts trained have one name."""
     models = []
-    for data in (source.data, run.data):
-        if manifest_of(data.task, data.vocab) is not None:
+    for data, of in ((source.data, folder), (run.data, None)):
+        if of is not None and any((of / name).exists() for name in VOCABULARIES):
+            models.append(vocabulary(of, data).model)
+        elif manifest_of(data.task, data.vocab) is not None:
             models.append(vocab_in(cache_folder(data.task, data.vocab), data.vocab).model)
         else:
             require(data.vocab == "bytes", "data.task", data.task, f"prepared, to compare its vocab {data.vocab!r}")
             models.append(ByteVocab.model)
     if models[0] != models[1]:
-        file = cache_folder(source.data.task, source.data.vocab) / "vocab.model"
+        carried = [folder / name for name in VOCABULARIES if (folder / name).exists()]
+        file = carried[0] if carried else cache_folder(source.data.task, source.data.vocab) / "vocab.model"
         accepted = f"that of train.init_from: prepare the task with --vocab {file}" if models[0] else "'bytes'"
         raise UserError(f"data.vocab = {run.data.vocab!r} of task {run.data.task!r} is not accepted: {accepted}")
 

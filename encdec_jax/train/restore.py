@@ -8,11 +8,28 @@ from pathlib import Path
 from flax import nnx
 
 from encdec_jax.config import RunConfig, read_run
+from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig
+from encdec_jax.data.vocab import Vocab, vocab_of
 from encdec_jax.errors import UserError
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig
-from encdec_jax.train.objects import fetch_run
+from encdec_jax.train.objects import fetch_run, run_folder
 from encdec_jax.train.trainer import Trainer
+
+VOCABULARIES = ("spiece.model", "tokenizer.model", "tokenizer.json")  # that a model's folder may hold, the surest first
+
+
+def vocabulary(folder: Path, data: DataConfig) -> Vocab:
+    """What a run's ids stand for: of a file in its folder, where it was converted with one, else that of its task.
+
+    Raises:
+      UserError: neither is there, or the file holds no vocabulary.
+    """
+    carried = [path for name in VOCABULARIES if (path := run_folder(folder) / name).exists()]
+    if carried and data.vocab != "bytes":
+        return vocab_of(data.vocab, carried[0].read_bytes())
+    return TokenCache.open(data.task, data.vocab).vocab
 
 
 def restore(folder: str | Path, update: int | None = None) -> tuple[RunConfig, nnx.State]:

@@ -12,6 +12,11 @@ import pytest
 from hf_cases import GOLDEN, drawn
 
 from encdec_jax.cli.main import main
+from encdec_jax.config import read_run
+from encdec_jax.data.cache import write_cache
+from encdec_jax.data.named_vocab import vocab_name
+from encdec_jax.data.pieces import train
+from encdec_jax.data.vocab import ByteVocab, vocab_of
 from encdec_jax.errors import UserError
 from encdec_jax.interop import tensors
 from encdec_jax.interop.convert import family_of, to_hf
@@ -19,6 +24,8 @@ from encdec_jax.interop.huggingface import FAMILIES
 from encdec_jax.interop.stored import shape_of
 from encdec_jax.model import declare
 from encdec_jax.model.param import leaves
+from encdec_jax.train import pretrained
+from encdec_jax.train.restore import vocabulary
 
 CONFIG = {
     "model_type": "t5",
@@ -31,6 +38,7 @@ CONFIG = {
     "num_heads": 3,
     "dropout_rate": 0.1,
 }
+WORDS = ["In the beginning was the word, and the word was with all."] * 9
 FIRST = "encoder.block.0.layer.0.SelfAttention.q.weight"
 
 
@@ -252,3 +260,45 @@ def test_a_model_of_no_family_is_told_the_nearest():
     assert other.items() <= family_of(config)[2].items()
     config = FAMILIES["llama"].read({}, False)
     assert family_of(replace(config, mlp="swiglu", tie="none"))[2]["model_type"] == "llama"
+
+
+def with_pieces(path: Path, pieces: bytes) -> Path:
+    held = random_tensors(CONFIG, np.float32, apart=False)
+    held["shared.weight"] = np.random.default_rng(1).normal(size=(280, 8)).astype(np.float32)
+    source = folder(path, held, vocab_size=280)
+    (source / "spiece.model").write_bytes(pieces)
+    return source
+
+
+@pytest.mark.slow  # it compiles a converted model
+def test_a_models_vocabulary_comes_with_it(tmp_path, folders, capsys):
+    known = train("spm278", 278, WORDS)
+    assert converted(with_pieces(tmp_path / "hf", known.model), tmp_path / "run") == 0
+    file = tmp_path / "run" / "spiece.model"
+    assert f"encdec prepare --task TASK --vocab {file}" in capsys.readouterr().out
+    run = read_run(tmp_path / "run" / "config.json")
+    assert run.data.vocab == vocab_name(str(file), None)
+    assert vocabulary(tmp_path / "run", run.data).model == known.model
+    # Scored without the task that a configuration names by itself, which nobody has prepared in these pieces.
+    text = known.encode("In the beginning was the word. " * 40)
+    write_cache("words", vocab_of(run.data.vocab, known.model), ("targets",), {"train": [(text,)]})
+    write_cache("letters", ByteVocab(), ("targets",), {"train": [(ByteVocab().encode("abc" * 9),)]})
+    small = ["evaluate", str(tmp_path / "run"), "--split", "train", "--documents", "--task"]
+    assert main([*small, "words"]) == 0
+    # Training goes on from it in its pieces alone.
+    words = replace(run, data=replace(run.data, task="words"))
+    pretrained.check_vocab(words, run, tmp_path / "run")
+    with pytest.raises(UserError, match=rf"that of train.init_from: prepare the task with --vocab {file}"):
+        pretrained.check_vocab(replace(run, data=replace(run.data, task="letters", vocab="bytes")), run, file.parent)
+    assert main(["convert", "--from", str(tmp_path / "run"), "--to", "hf", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "spiece.model").read_bytes() == known.model
+
+
+def test_a_vocabulary_of_other_ids_is_left(tmp_path, capsys):
+    pieces = train("spm282", 282, WORDS).model
+    assert converted(with_pieces(tmp_path / "hf", pieces), tmp_path / "run") == 0
+    out, err = capsys.readouterr()
+    assert "none came with it: bytes" in out
+    assert "282 is not accepted: at most the model's 280 ids" in err
+    assert read_run(tmp_path / "run" / "config.json").data.vocab == "bytes"
+    assert not (tmp_path / "run" / "spiece.model").exists()
