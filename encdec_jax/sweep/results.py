@@ -13,13 +13,13 @@ from encdec_jax.config import EXECUTION, RunConfig
 from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
-from encdec_jax.files import atomic_write, expanded, read_json
+from encdec_jax.files import atomic_write, expanded
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.experiment import load as load_experiment
 from encdec_jax.sweep.identity import scored, setting
 from encdec_jax.sweep.replica import pull
-from encdec_jax.sweep.store import RunState, run_state
+from encdec_jax.sweep.store import RunState, run_state, task_scores
 from encdec_jax.train.objects import put, remove
 
 TABLE = "results.parquet"
@@ -193,23 +193,13 @@ def ended(experiment: Experiment) -> pl.DataFrame:
         for name in names
         for column, part in ((LOSS, "held_out"), ("suffix_bits_se", "held_out_se"))
     }
-    scores = [_scores(experiment.run_folder(identity)) for identity, state in states.items() if state.ended]
+    scores = [task_scores(experiment.run_folder(identity)) for identity, state in states.items() if state.ended]
     further |= {name: [one.get(name) for one in scores] for name in sorted({name for one in scores for name in one})}
     columns = [pl.Series(name, values, pl.Float64) for name, values in further.items()]
     trunks = {run.train.trunk for run in experiment.runs.values()}
     for one in rows:
         one["trunk"] = one["run_id"] if one["run_id"] in trunks else one["trunk"]
     return pl.DataFrame(rows, schema=SCHEMA).with_columns(columns).sort(_ORDER, nulls_last=True)
-
-
-def _scores(folder: Path) -> dict[str, float]:
-    """What `encdec evaluate` found of a run here, the numbers among it: by METRIC TASK-SPLIT."""
-    found = {}
-    for path in sorted(folder.glob("evaluations/*/scores.json")):
-        for name, score in read_json(path)["scores"].items():
-            if isinstance(score["value"], int | float):
-                found[f"{name} {path.parent.name}"] = float(score["value"])
-    return found
 
 
 def collect(experiment: Experiment) -> pl.DataFrame:

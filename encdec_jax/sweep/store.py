@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
+from encdec_jax.files import read_json
 from encdec_jax.sweep.claim import condition, held_by
 from encdec_jax.train.objects import holding, put, remove
 from encdec_jax.train.summary import read_summary
@@ -125,3 +126,13 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+
+
+def task_scores(folder: Path) -> dict[str, float]:
+    """What `encdec evaluate` found of a run here, the numbers among it: by METRIC TASK-SPLIT."""
+    found = {}
+    for path in sorted(folder.glob("evaluations/*/scores.json")):
+        for name, score in read_json(path)["scores"].items():
+            if isinstance(score["value"], int | float):
+                found[f"{name} {path.parent.name}"] = float(score["value"])
+    return found
