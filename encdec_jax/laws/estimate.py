@@ -12,7 +12,7 @@ import numpy as np
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws import table
 from encdec_jax.laws.ahead import Ahead, ahead, near
-from encdec_jax.laws.bootstrap import Scheme, leave_out, units, weights
+from encdec_jax.laws.bootstrap import MIN_UNITS, Scheme, leave_out, units, weights
 from encdec_jax.laws.checks import checked
 from encdec_jax.laws.fit import BASINS, DELTA, Fitted, fit, refit
 from encdec_jax.laws.form import Form
@@ -22,6 +22,7 @@ from encdec_jax.laws.holdout import hold_out as predicted_from_below
 from encdec_jax.laws.interval import Interval, Kind
 from encdec_jax.laws.joint import GROUP, Joint, joint
 from encdec_jax.laws.linear import in_loss
+from encdec_jax.laws.misfit import bends, off, repeated
 from encdec_jax.laws.read import read
 from encdec_jax.laws.table import Points
 
@@ -229,6 +230,20 @@ def of(
     none = np.empty((0, len(form.names)))
     if not fitted.converged:
         return Estimate(fitted, points, {}, {}, none, scheme, kind, tuple(warnings))
+    if (times_off := off(fitted)) > 1:
+        place, what = repeated(fitted), "not in the intervals"
+        if scheme == "run" and "trunk" not in groups and place.max() + 1 >= MIN_UNITS:
+            groups, what = {**groups, "trunk": place}, "so all runs of a point are resampled together"
+            times = weights(groups, scheme, resamples) if resamples else times
+        warnings.append(
+            f"the law does not fit: points lie {times_off:.3g} times as far off it as repeated runs of a point "
+            f"explain; {what}"
+        )
+    elif bends(fitted):
+        by = ", ".join(name for name in form.columns if name != form.group)
+        warnings.append(
+            f"the law does not fit: residuals still bend with {by}, and no interval holds what another form says"
+        )
     draws, apart = none, None
     if len(times):
         refits = refit(fitted, times, basins)

@@ -48,6 +48,12 @@ class Law:
             return self.floor[..., None] + self.scale[..., None] * ratio ** self.slope[..., None]
         return self.floor + self.scale * ratio**self.slope
 
+    def tangent(self, compute: np.ndarray) -> np.ndarray:
+        """Derivatives of one law's ln(y) at compute [k] by A, the slope, and E unless it is 0: [k, 2 or 3]."""
+        y, x = self.at(compute), np.log(compute / self.reference)
+        power = self.scale * np.exp(self.slope * x) / y
+        return np.stack([power, power * x] + [1 / y] * bool(self.floor > 0), axis=-1)
+
     def compute_for(self, y: np.ndarray) -> np.ndarray:
         """FLOPs at which a falling law reaches y [...]: infinite at its floor or below, NaN where it does not fall."""
         above = np.asarray(y) - self.floor

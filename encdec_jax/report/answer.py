@@ -79,6 +79,20 @@ def qualified(findings: Findings, head: Headline) -> list[str]:
             f"The best loss of {label} at {_flops(budgets)} FLOPs is its curve's: it lies below those of all its runs "
             f"by more than {_noise(findings.noise[label])}."
         )
+    for label, noise in findings.noise.items():
+        if noise.misfit > 1:
+            found.append(
+                f"The curves of {label} don't fit: sizes lie {number(noise.misfit)} times as far off them as seeds "
+                "explain. All intervals are as wide as that asks for; where the best size lies is not to be relied on."
+            )
+    quantities = {"loss": "best loss", "n": "best size", "d": "tokens at the best size"}
+    for law in findings.laws:
+        if law.misfit > 1:
+            found.append(
+                f"The law of {law.label}'s {quantities[law.quantity]} doesn't fit: budgets lie {number(law.misfit)} "
+                "times as far off it as noise explains. Its intervals, and those of what it gives (compute needed, "
+                "crossovers, allocations), are wider for it."
+            )
     if head.unchecked:
         found.append(
             f"Three sizes a budget leave the parabolas of {_and(head.unchecked)} no residual: nothing checks their "

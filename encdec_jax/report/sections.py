@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from encdec_jax.laws.ahead import REACH
@@ -12,6 +13,7 @@ from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
 from encdec_jax.study.optima import Optimum
 from encdec_jax.study.pooling import mixtures
+from encdec_jax.study.scaling import Scaling
 from encdec_jax.sweep.experiment import Experiment
 
 Pictures = tuple[Picture, ...]
@@ -67,13 +69,23 @@ def laws(findings: Findings, pictures: Pictures) -> Section:
             interval(law.floor) if law.fit.law.kind == "saturating" else "0 (fixed)",
             str(law.fit.n_points),
             f"{law.fit.objective:.1e}",
-            "yes" if law.fit.converged else "no: do not use",
+            _fits(law),
         ]
         for law in findings.laws
     ]
-    columns = ("label", "y", "law", "exponent", "A", "E", "budgets", "squared residuals (log)", "converged")
+    columns = ("label", "y", "law", "exponent", "A", "E", "budgets", "squared residuals (log)", "fits")
     empty = "A law needs runs done at two budgets of one label."
     return Section("Fitted laws", note if rows else "", columns, rows, empty, pictures)
+
+
+def _fits(law: Scaling) -> str:
+    """Whether a law converged, and leaves no more than noise."""
+    if not law.fit.converged:
+        return "not converged: do not use"
+    if law.misfit > 1:
+        return f"no: {number(law.misfit)} times as far off as noise; intervals widened"
+    budgets = np.array([law.fit.law.reference])
+    return "yes" if law.fit.n_points > law.fit.law.tangent(budgets).shape[1] else "not checked: no residual is left"
 
 
 def crossovers(findings: Findings, head: Headline, pictures: Pictures) -> Section:

@@ -8,9 +8,10 @@ What the intervals cover:
   of the parabolas and from the spread of seeds where there are several. A label's own noise is used, for
   labels differ in noise; only where it has fewer than `ENOUGH` degrees of freedom, the others' fill it up to
   that. Each resample draws the noise's size too, from the uncertainty that few residuals leave (scaled inverse
-  chi-square). Runs of one trunk (`encdec_jax.sweep.branch`) count as one: their noise is drawn once, and their
-  residuals give one run's degrees of freedom. Other runs are taken as independent: where runs of one seed
-  share luck across labels, intervals of gaps are wider than need be.
+  chi-square). Where sizes lie further off their curves than their seeds explain, the curves don't fit, and more seeds
+  would bring them no closer: the residuals alone are then the noise. Runs of one trunk (`encdec_jax.sweep.branch`)
+  count as one: their noise is drawn once, and their residuals give one run's degrees of freedom. Other runs are taken
+  as independent: where runs of one seed share luck across labels, intervals of gaps are wider than need be.
 - The choice of held-out windows: one shift for all runs of a resample, since all are scored on the same windows. It
   widens levels of loss and cancels in gaps; by how much windows favour one label, `encdec_jax.study.paired`
   measures.
@@ -31,7 +32,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import fdtrc, ndtr
 
 from encdec_jax.study.curves import Curve
 from encdec_jax.study.isoflop import IsoFlop, design, minimum, solver
@@ -42,6 +43,8 @@ RESAMPLES = 4000
 ENOUGH = 4.0
 _LEAST = 1e-3  # bits per byte: noise takes no resampled loss below, as laws need losses above 0
 _SEED = 20_220_329
+_POOLED = 0.25  # chance of residuals as large as those of curves, from where on seeds are pooled with them
+_PLAIN = 0.01  # below which the curves are said not to fit
 _TIES = 4.0  # standard errors above the best setting's loss up to which a setting can't be told from it
 BEYOND = 3.0  # times beyond the sizes trained that an optimum in doubt is looked for
 
@@ -54,11 +57,14 @@ class Noise:
       sd: standard deviation.
       dof: degrees of freedom it was estimated from; infinite where it was not estimated.
       source: what it was estimated from, in words.
+      misfit: times as far as seeds explain that sizes lie off the label's curves, where these plainly don't fit; `sd`
+        then is as large. Else 1.
     """
 
     sd: float
     dof: float
     source: str
+    misfit: float = 1.0
 
     @property
     def estimated(self) -> bool:
@@ -145,8 +151,28 @@ def resample(optima: list[IsoFlop], noise: dict[str, Noise]) -> list[Draws]:
     return [_draw(o, y, found[o.curve.label], shift, luck) for o, y, luck in zip(optima, losses, lucks, strict=True)]
 
 
-def _sums(optima: list[IsoFlop]) -> tuple[float, float]:
-    """Residual sum of squares of one label's runs, about the curves and within seeds, and degrees of freedom."""
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of squares of one label's runs, and degrees of freedom: within seeds, and of sizes about their curves."""
+
+    within: float
+    free: float
+    about: float
+    left: float
+
+    @property
+    def misfit(self) -> float:
+        """Root of the mean square about the curves over that within seeds; 1 where one of them is not known."""
+        known = min(self.left, self.free, self.within) > 0
+        return float(np.sqrt(self.about / self.left / (self.within / self.free))) if known else 1.0
+
+    @property
+    def chance(self) -> float:
+        """Of residuals as large, if the curves fit (F)."""
+        return float(fdtrc(self.left, self.free, self.misfit**2)) if self.misfit != 1.0 else 1.0
+
+
+def _sums(optima: list[IsoFlop]) -> _Sums:
     curves = [optimum.curve for optimum in optima]
     within = float(sum(curve.seed_squares for curve in curves))
     free = sum(float(curve.seeds.sum()) - len(curve.seeds) for curve in curves)
@@ -158,7 +184,7 @@ def _sums(optima: list[IsoFlop]) -> tuple[float, float]:
         sd = float(np.sqrt((within + sum(shrunk)) / max(1.0, free + left)))
     units = [unit for curve in curves for unit in curve.units]
     once = len(set(units)) / len(units) if units else 1.0  # what is told twice is known once
-    return once * (within + sum(shrunk)), once * (free + left)
+    return _Sums(once * within, once * free, once * float(sum(shrunk)), once * left)
 
 
 def _ties(curve: Curve, sd: float) -> list[int]:
@@ -169,9 +195,14 @@ def _ties(curve: Curve, sd: float) -> list[int]:
     return [int((tried <= tried[0] + _TIES * error).sum()) for tried, error in zip(curve.settings, errors, strict=True)]
 
 
-def _noise(label: str, sums: dict[str, tuple[float, float]], optima: list[IsoFlop]) -> Noise:
-    own, free = sums[label]
-    others, others_free = (sum(found[i] for name, found in sums.items() if name != label) for i in (0, 1))
+def _noise(label: str, sums: dict[str, _Sums], optima: list[IsoFlop]) -> Noise:
+    mine, rest = sums[label], [found for name, found in sums.items() if name != label]
+    own, free = mine.about, mine.left
+    others, others_free = sum(one.about for one in rest), sum(one.left for one in rest)
+    fits = mine.chance >= _POOLED
+    if fits:
+        own, free = own + mine.within, free + mine.free
+        others, others_free = others + sum(one.within for one in rest), others_free + sum(one.free for one in rest)
     borrowed = min(max(0.0, ENOUGH - free), others_free)
     if free + borrowed == 0:
         error = float(np.mean([o.curve.window_se for o in optima]))
@@ -181,8 +212,9 @@ def _noise(label: str, sums: dict[str, tuple[float, float]], optima: list[IsoFlo
     sd = float(np.sqrt((own + borrowed * prior) / weight))
     # Satterthwaite's: what is borrowed is a mean over all of the others' residuals, surer than so many of its own.
     dof = weight**2 / (free + borrowed**2 / others_free) if borrowed else free
-    text = f"{free:.0f} residuals of its own" + (f", {borrowed:.0f} borrowed from the others" if borrowed else "")
-    return Noise(sd, dof, text)
+    text = f"{free:.0f} residuals of its own" if fits else f"{free:.0f} residuals of its curves, larger than its seeds'"
+    text += f", {borrowed:.0f} borrowed from the others" if borrowed else ""
+    return Noise(sd, dof, text, mine.misfit if mine.chance < _PLAIN else 1.0)
 
 
 def _sizes(random: np.random.Generator, noise: Noise, resamples: int) -> np.ndarray:

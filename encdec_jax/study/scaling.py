@@ -13,8 +13,12 @@ from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import Comparison, Crossover, compare, crossover, parameter_ratio
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
 from encdec_jax.study.noise import Draws
+from encdec_jax.study.simultaneous import EXACT
 
 Pairs = list[tuple[IsoFlop, Draws]]
+_WIDER, _PLAIN = 0.05, 0.01  # chance of residuals as large, below which a law's draws are widened; and said not to fit
+_MOST, _FURTHEST = 20.0, 20.0  # times the factor, and in ln(y), that optima are moved at most: numbers stay finite
+_SEED = 20_220_329
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class Scaling:
       fit: the law, and how well it fits.
       floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs.
       draws: the laws of the resampled studies, [resamples].
+      misfit: times as far as the noise of the optima explains that they lie off the law, where it plainly doesn't fit;
+        the resampled optima differ by as much more. Else 1.
     """
 
     label: str
@@ -36,6 +42,7 @@ class Scaling:
     scale: Interval
     slope: Interval
     draws: Law
+    misfit: float = 1.0
 
     def __repr__(self) -> str:
         laws = f"floor {self.floor}, scale {self.scale} at {self.fit.law.reference:.3g} FLOPs, slope {self.slope}"
@@ -65,7 +72,9 @@ def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scalin
     y = np.array([getattr(isoflop, quantity) for isoflop, _ in pairs])
     drawn = np.stack([_values(quantity, *pair) for pair in pairs], axis=-1)
     fitter = fit_loss if quantity == "loss" else fit_power
-    law, draws = fitter(compute, y, reference), fitter(compute, drawn, reference)
+    law = fitter(compute, y, reference)
+    drawn, misfit = _widened(law, compute, y, drawn)
+    draws = fitter(compute, drawn, reference)
     return Scaling(
         label,
         quantity,
@@ -74,7 +83,33 @@ def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scalin
         Interval.of(float(law.scale), draws.scale),
         Interval.of(float(law.slope), draws.slope),
         draws,
+        misfit,
     )
+
+
+def _widened(law: Law, compute: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, float]:
+    """Resampled optima [resamples, budgets], further apart where the law leaves more than their noise; and how much.
+
+    What the law's tangent at the fit leaves of resampled noise says how large a residual chance explains. The factor
+    is as unsure as its few degrees of freedom: Student's t takes the place of the normal distribution.
+    """
+    tangent = law.tangent(compute)
+    freedom = len(compute) - tangent.shape[1]
+    if freedom < 1:
+        return drawn, 1.0
+    basis, _ = np.linalg.qr(tangent)
+    left = np.eye(len(compute)) - basis @ basis.T
+    off = np.log(drawn) - np.log(y)
+    squares = np.square((off - off.mean(0)) @ left).sum(1)
+    seen = float(np.square(left @ np.log(y / law.at(compute))).sum())
+    chance = float((squares >= seen).mean())
+    if not squares.mean() > EXACT**2 or chance >= _WIDER:
+        return drawn, 1.0
+    misfit = float(np.sqrt(seen / squares.mean()))
+    chi = np.random.default_rng(_SEED).chisquare(freedom, len(drawn)) / freedom
+    times = misfit * np.minimum(1 / np.sqrt(chi), _MOST)
+    wider = y * np.exp(np.clip(times[:, None] * off, -_FURTHEST, _FURTHEST))
+    return wider, misfit if chance < _PLAIN else 1.0
 
 
 def _values(quantity: str, isoflop: IsoFlop, drawn: Draws) -> np.ndarray:

@@ -31,6 +31,9 @@ class Case:
       rates: learning rates tried for the label 'b', all equally good; one for the others.
       outlier: bits per byte that one run of the label 'b', of the middle budget, lies above its curve.
       depths: layers that every size is trained at, with sizes and losses that differ a little; none: one depth.
+      uneven: bits per byte, standard deviation, that each size of each label and budget lies off its law, as all its
+        seeds do.
+      drift: the same of each budget of each label, as all its runs do.
       studies: that are judged.
     """
 
@@ -41,6 +44,8 @@ class Case:
     rates: int = 1
     outlier: float = 0.0
     depths: tuple[tuple[int, float, float], ...] = ((2, 1.0, 0.0),)  # layers, times the size, bits per byte above
+    uneven: float = 0.0
+    drift: float = 0.0
     studies: int = 200
 
     @property
@@ -82,12 +87,14 @@ class Case:
         shift = WINDOW * random.standard_normal()
         for label, truth in zip(self.labels, self.truths, strict=True):
             for compute, sizes, seeds in self.grid:
+                off = self.drift * random.standard_normal() if self.drift else 0.0
                 for place, size in enumerate(sizes):
                     scaled = size * (self.off if label == "b" else 1.0)
                     odd = (label, compute, place) == self.odd()
+                    bump = off + (self.uneven * random.standard_normal() if self.uneven else 0.0)
                     for layers, wider, above in self.depths:
                         n = scaled * wider
-                        loss = float(truth.loss(np.array(n), compute)) + above + shift
+                        loss = float(truth.loss(np.array(n), compute)) + above + shift + bump
                         for rate in range(self.rates if label == "b" else 1):
                             for seed in range(seeds):
                                 seen = loss + self.noise * random.standard_normal() + self.outlier * (odd and not seed)
@@ -121,6 +128,7 @@ _WIDE = _near(_TILTED, RICH, tuple(2.0 ** np.linspace(-4, 4, 7)))
 
 
 _CENTRED = _near(RICH_TRUTH, RICH, (0.4, 0.8, 1.6, 3.2))
+_SEEDED = tuple((compute, sizes, 5) for compute, sizes, _ in _CENTRED)
 _LABELS = {"2 labels": 2, "7 labels": 7, "12 labels": 12}
 NULL = {
     **{f"identical, {name}": Case((QUICK_TRUTH,) * n, QUICK, 0.05) for name, n in _LABELS.items()},
@@ -137,6 +145,8 @@ NULL = {
     ),
     "depths of 4 sizes": Case((RICH_TRUTH,) * 2, _CENTRED, 0.03, depths=_DEPTHS),
     "asymmetric": Case((_TILTED,) * 2, _WIDE, 0.015),
+    "uneven sizes": Case((RICH_TRUTH,) * 2, _SEEDED, 0.005, uneven=0.02),
+    "uneven sizes, slightly": Case((RICH_TRUTH,) * 2, _SEEDED, 0.01, uneven=0.01),
 }
 POWER = {
     "quickstart, 2x": Case((QUICK_TRUTH, _needs(QUICK_TRUTH, 2.0)), QUICK, 0.05),
