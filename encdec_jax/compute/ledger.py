@@ -167,19 +167,14 @@ def count(run: RunConfig, segments: Means | None = None) -> Ledger:
     require(shape.windows == rows * row.windows, "train.batch_size", shape.windows, accepted)
     tokens, padding = _row(config, row, rows)
     work, idle = list(products(config, tokens)), list(products(config, padding))
+    again = [one for one in work + idle if config.remat in one.remat]
     return Ledger(
         params=parameters(config),
         rows=rows,
         row=row,
         forward=flops(work),
         train_flops=_update(work),
-        recompute=Flops(
-            tuple(
-                Entry(w.group, w.stream, w.reached(w.mask), w.reached(w.dense))
-                for w in work + idle
-                if config.remat in w.remat
-            )
-        ),
+        recompute=Flops(tuple(Entry(w.group, w.stream, w.reached(w.mask), w.reached(w.dense)) for w in again)),
         padding=_update(idle),
     )
 
@@ -227,6 +222,7 @@ class Work:
       group, stream, mask, dense: as in `Entry`.
       remat: the policies under which the backward pass does it again.
       idle: layers, if nobody reads the result of the last one and the backward pass leaves it out therefore; else 0.
+      gradients: products of its size that the backward pass computes.
     """
 
     group: str
@@ -235,10 +231,15 @@ class Work:
     dense: float
     remat: tuple[str, ...] = ()
     idle: int = 0
+    gradients: int = 2
 
     def reached(self, flops: float) -> float:
         """Of the product's FLOPs, those of layers that the backward pass reaches."""
         return flops - flops / self.idle if self.idle else flops
+
+    def trained(self, flops: float) -> float:
+        """Of the product's FLOPs, those of forward and backward pass."""
+        return flops + self.gradients * self.reached(flops)
 
 
 def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
@@ -261,6 +262,10 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
                 dense = n * (1 if param.spare is None else param.spare(passed.length[stream]))
                 idle = 0 if again else _idle(config, path, stream, passed)
                 yield Work(param.group, stream, min(n, dense), dense, param.again, idle)
+        for stream in param.sees:
+            for made in param.between(passed.length[stream]) if param.between else ():
+                if n := made.flops * param.times * passed.tokens[stream]:
+                    yield Work(param.group + SCORES, stream, n, n, made.again, gradients=made.gradients)
         if path[:-1] in attending:  # its scores, behind an attention's first parameter
             attending.remove(path[:-1])
             for stream in param.sees:
@@ -316,9 +321,7 @@ def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
 
 def _update(work: Iterable[Work]) -> Flops:
     """FLOPs of forward and backward pass, without recomputation."""
-    return Flops(
-        tuple(Entry(w.group, w.stream, w.mask + 2 * w.reached(w.mask), w.dense + 2 * w.reached(w.dense)) for w in work)
-    )
+    return Flops(tuple(Entry(w.group, w.stream, w.trained(w.mask), w.trained(w.dense)) for w in work))
 
 
 def _idle(config: ModelConfig, path: tuple[str, ...], stream: StreamName, passed: Pass) -> int:

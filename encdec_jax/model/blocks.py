@@ -24,7 +24,7 @@ from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
 from encdec_jax.model.parts.sublayer import Scope, looks
-from encdec_jax.model.replaced import dynamic, evolved, lightweight, mixer
+from encdec_jax.model.replaced import dynamic, evolved, lightweight, mixer, performer
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 from encdec_jax.model.sub import BlockSpec, Sub, placed
 
@@ -230,6 +230,7 @@ BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {
     "lightweight": lambda scope, layer: lightweight(scope, standard(scope, layer)),
     "dynamic": lambda scope, layer: dynamic(scope, standard(scope, layer)),
     "evolved": lambda scope, layer: evolved(scope, standard(scope, layer)),
+    "performer": lambda scope, layer: performer(scope, standard(scope, layer)),
     "mixer": lambda scope, layer: mixer(scope, standard(scope, layer)),
 }
 BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, and where it is from

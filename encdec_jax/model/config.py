@@ -161,6 +161,7 @@ class ModelConfig:
         looked up (Vaswani et al. 2017); 'plain', drawn at 1 and looked up as they are, and multiplied by d_model^-0.5
         where they are the output head too (T5); or 'unscaled', drawn at d_model^-0.5 and used as they are (Llama).
       kernel_width: of a convolution in place of self-attention, in tokens: an odd number.
+      random_features: at least 1. Of the kernel that stands for the softmax in Performer's attention.
       softmaxes: at least 1. That are mixed for each prediction, each of a context of its own (arXiv 1711.03953).
       experts: in place of MLPs, if there are any.
       position_buckets: at least 4. Of T5's relative bias: half of them for either direction where both are seen; a
@@ -262,6 +263,7 @@ class ModelConfig:
     residual_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     embedding_dropout: Annotated[float, Range(0, 1, below=True)] = later(0.0)
     kernel_width: Annotated[int, Range(1, 2**10)] = later(9)
+    random_features: Annotated[int, Range(1, 2**16)] = later(256)
 
     @property
     def outputs(self) -> int:

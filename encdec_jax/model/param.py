@@ -11,10 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
 
 StreamName = Literal["source", "target"]
 Role = Literal["matrix", "table", "vector", "bias", "router"]
+
+
+class Between(NamedTuple):
+    """Products between activations, or of them and a constant, that a sublayer computes for each token.
+
+    Attributes:
+      flops: of the forward pass.
+      gradients: products of that size that the backward pass computes: 2, or 1 with a constant.
+      again: as of `Param`.
+    """
+
+    flops: float
+    gradients: int
+    again: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Param:
       own: each layer has its own, even where depth shares the others.
       again: the policies of remat under which the backward pass computes its product once more.
       spare: rows that its product has over those that tokens fill, of a row of so many tokens; None for 1.
+      between: of the sublayer that it stands for, what is computed for a token in a row of so many tokens that is no
+        product with a parameter and that no edge says; None for nothing.
     """
 
     shape: tuple[int, ...]
@@ -56,11 +72,17 @@ class Param:
     own: bool = False
     again: tuple[str, ...] = ("full",)
     spare: Callable[[int], float] | None = None
+    between: Callable[[int], tuple[Between, ...]] | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+    @property
+    def times(self) -> float:
+        """That its sublayer is applied to each token: in as many layers, or repetitions."""
+        return self.shape[0] if self.axes[0] == "layers" else self.rate
 
     @property
     def flops(self) -> float:

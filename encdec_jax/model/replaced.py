@@ -7,6 +7,8 @@ from dataclasses import replace
 from encdec_jax.errors import require
 from encdec_jax.model.parts.branches import DECODER, ENCODER, GatedUnit
 from encdec_jax.model.parts.convolution import Convolution
+from encdec_jax.model.parts.features import FeatureAttention
+from encdec_jax.model.parts.positions import POSITIONS, rotated
 from encdec_jax.model.parts.sublayer import Scope
 from encdec_jax.model.parts.token_mixing import TokenMixing
 from encdec_jax.model.sub import BlockSpec, Sub, placed
@@ -42,6 +44,28 @@ def evolved(scope: Scope, standard: BlockSpec) -> BlockSpec:
         replace(sub, name=f"first_{sub.name}", in_norm="first_norm", beside=sub is not attn) for sub in (attn, *cross)
     ]
     return (*first, placed(config, "branches", DECODER), attn, *cross, feed)
+
+
+def performer(scope: Scope, standard: BlockSpec) -> BlockSpec:
+    """The standard block with attention by random features in place of self-attention.
+
+    Raises:
+      UserError: as `_apart`, or something is asked of its softmax, or of pairs of tokens.
+    """
+    config, size = scope.config, scope.size
+    accepted = "0, because model.block = 'performer' has no softmax and no scores of pairs to change"
+    for name in ("score_cap", "sinks", "attention_dropout", "mixed_norm"):
+        require(not getattr(config, name), f"model.{name}", getattr(config, name), accepted)
+    require(size.window == 0, f"model.{scope.side}.window", size.window, accepted)
+    position = POSITIONS[config.position]
+    accepted = "one without biases of scores, which model.block = 'performer' has none of"
+    require(not position.biased, "model.position", config.position, accepted)
+    turned = rotated(config, size.head_dim)
+    accepted = "an even number: RoPE turns pairs"
+    require(not position.pairs or turned % 2 == 0, f"model.{scope.side}.head_dim", turned, accepted)
+    _apart(scope)
+    sub = placed(config, "attn", FeatureAttention(standard[0].layer.reads))
+    return tuple(sub if one.name == "attn" else one for one in standard)
 
 
 def mixer(scope: Scope, standard: BlockSpec) -> BlockSpec:

@@ -129,6 +129,12 @@ NAMED: dict[str, Named] = {
         )
         for block in ("lightweight", "dynamic")
     },
+    "performer-t5-base": Named(
+        replace(t5(BASE, BASE), block="performer", position="sinusoidal"),
+        "arXiv 2009.14794; arXiv 2207.10551 (Performer), which attentions it replaces there is unverified: here "
+        "self-attention",
+        lacks=(*DROPOUT, "random features that are drawn anew"),
+    ),
     "mixer-t5-base": Named(
         replace(t5(BASE, BASE), block="mixer", position="none", position_rows=512, target_positions="restart"),
         "arXiv 2105.01601; arXiv 2207.10551 (MLP-Mixer), where it stands there is unverified: here in both stacks",

@@ -66,8 +66,9 @@ def test_accumulation_and_scanned_dots() -> None:
         {"experts": ExpertConfig(3, every=2, capacity=1.3)},
         {"softmaxes": 3},
         {"block": "mixer"},
+        {"block": "performer", "random_features": 7},
     ],
-    ids=["dropless", "capacity", "softmaxes", "mixer"],
+    ids=["dropless", "capacity", "softmaxes", "mixer", "performer"],
 )
 def test_what_remat_repeats_of_parts(changes: dict, remat: str) -> None:
     agrees(run_of(model_config("enc_dec", remat=remat, **changes)))

@@ -193,6 +193,12 @@ CONFIGS = {
     "Evolved Transformer": model("enc_dec", SMALL, block="evolved", mlp="relu"),
     "Evolved Transformer, one stream": model("causal_lm", replace(SMALL, n_layers=1), block="evolved", mlp="silu"),
     "Evolved Transformer, layerwise": model("layerwise", SMALL, block="evolved", norm_kind="layer"),
+    "Performer": model("enc_dec", block="performer", random_features=24),
+    "Performer, one stream": model("prefix_lm", SMALL, block="performer", random_features=9, qk_norm=True),
+    "Performer, causal encoder": model(
+        "enc_dec_causal", SMALL, block="performer", random_features=8, position="learned", attention_bias="all"
+    ),
+    "Performer, layerwise, scores times 1": model("layerwise", block="performer", score_scale=1.0, tied_kv=True),
     "MLP-Mixer": model("enc_dec", SMALL, block="mixer", position_rows=16, position="none"),
     "MLP-Mixer, one stream": model("prefix_lm", SMALL, block="mixer", position_rows=16),
     "MLP-Mixer, layerwise": model("layerwise", SMALL, block="mixer", position_rows=16, target_positions="restart"),

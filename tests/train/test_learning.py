@@ -51,6 +51,7 @@ BLOCKS: dict[str, dict[str, Any]] = {  # of Tay et al. 2022
     "lightweight": {"position": "none"},
     "dynamic": {"position": "none"},
     "evolved": {},
+    "performer": {"random_features": 32},
     "mixer": {"position": "none", "position_rows": 32},
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
