@@ -1,10 +1,14 @@
 """One setting for every test: the CPU as 8 devices, and compilations that are quick and kept between runs."""
 
+import base64
+import hmac
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
 import uuid
+from email.utils import formatdate
 from pathlib import Path
 
 import hypothesis
@@ -78,3 +82,49 @@ def s3(s3_server, monkeypatch, tmp_path):
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return f"s3://runs/{uuid.uuid4().hex}"
+
+
+_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # of every emulator
+
+
+@pytest.fixture(scope="session")
+def azure_server():
+    """The address of Azurite's blobs on loopback (npm install -g azurite); skips where it or obstore is absent."""
+    pytest.importorskip("obstore")
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("azurite-blob is not installed")
+    command = ["azurite-blob", "--blobPort", "0", "--inMemoryPersistence", "--disableTelemetry"]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        listens = next(line for line in server.stdout if "listens on" in line)
+        address = listens.split()[-1]
+        now = formatdate(usegmt=True)
+        named = "/devstoreaccount1/devstoreaccount1/runs\nrestype:container"
+        signed = "PUT" + "\n" * 12 + f"x-ms-date:{now}\nx-ms-version:2021-08-06\n{named}"
+        digest = hmac.digest(base64.b64decode(_KEY), signed.encode(), "sha256")
+        request = urllib.request.Request(f"{address}/devstoreaccount1/runs?restype=container", method="PUT")
+        for name, value in {
+            "x-ms-date": now,
+            "x-ms-version": "2021-08-06",
+            "Authorization": f"SharedKey devstoreaccount1:{base64.b64encode(digest).decode()}",
+            "Content-Length": "0",
+        }.items():
+            request.add_header(name, value)
+        urllib.request.urlopen(request)
+        yield address
+        server.kill()
+
+
+@pytest.fixture
+def azure(azure_server, monkeypatch, tmp_path):
+    """As `s3`, in Azurite."""
+    for name in ("AZURE_STORAGE_USE_EMULATOR", "AZURE_ALLOW_HTTP"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", azure_server)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return f"az://runs/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["s3", "azure"])
+def place(request):
+    """The URL of an empty place in a bucket, of each kind of store whose server is here."""
+    return request.getfixturevalue(request.param)

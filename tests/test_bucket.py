@@ -1,4 +1,4 @@
-"""Buckets: one of many creates, a stale tag is refused, what is fetched is whole. Against an S3 server on loopback."""
+"""Buckets: one of many creates, a stale tag is refused, what is fetched is whole. On servers of S3 and Azure here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from encdec_jax.bucket import Bucket, bucket
 from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, cache_root, expanded
+from encdec_jax.sweep.replica import prove
 
 
-def test_of_many_who_create_one_does(s3):
-    store = bucket(s3)
+def test_of_many_who_create_one_does(place):
+    store = bucket(place)
     with ThreadPoolExecutor(16) as threads:
         won = list(threads.map(lambda n: store.create("lease", str(n).encode()), range(16)))
     (winner,) = (n for n, tag in enumerate(won) if tag is not None)
     assert store.read("lease") == (str(winner).encode(), won[winner])
 
 
-def test_of_many_who_replace_one_state_one_does_and_a_stale_tag_is_refused(s3):
-    store = bucket(s3)
+def test_of_many_who_replace_one_state_one_does_and_a_stale_tag_is_refused(place):
+    store = bucket(place)
     first = store.create("lease", b"first")
     with ThreadPoolExecutor(16) as threads:
         won = list(threads.map(lambda n: store.replace("lease", str(n).encode(), first), range(16)))
@@ -34,20 +35,20 @@ def test_of_many_who_replace_one_state_one_does_and_a_stale_tag_is_refused(s3):
     assert store.read("lease") is None
 
 
-def test_an_answer_that_was_lost_is_found_out(s3):
+def test_an_answer_that_was_lost_is_found_out(place):
     """A request is sent again when its answer does not come: the second is refused, though the first was not."""
-    store = bucket(s3)
+    store = bucket(place)
     made = store.create("lease", b"mine")
     assert store.create("lease", b"mine") == made
     again = store.replace("lease", b"beat", made)
     assert store.replace("lease", b"beat", made) == again
 
 
-def test_files_come_back_range_by_range_and_whole_or_not_at_all(s3, tmp_path, monkeypatch):
+def test_files_come_back_range_by_range_and_whole_or_not_at_all(place, tmp_path, monkeypatch):
     monkeypatch.setattr(buckets, "PART", 1000)
     raw = bytes(range(256)) * 20
     (tmp_path / "raw").write_bytes(raw)
-    store, to = bucket(s3), tmp_path / "got" / "raw"
+    store, to = bucket(place), tmp_path / "got" / "raw"
     store.write("a%2Fb/raw", tmp_path / "raw")
     for size, digest in ((len(raw), "0" * 64), (len(raw) + 1, None)):
         with pytest.raises(OSError, match=r"raw is (damaged|shorter)"):
@@ -117,3 +118,16 @@ def test_no_verb_takes_a_url_for_a_folder(folders, capsys, verb):
     assert (said.out, len(said.err.splitlines())) == ("", 1)
     assert "gs:/" in said.err
     assert not [path for path in folders.rglob("*") if path.name.startswith("gs")]
+
+
+def test_what_is_not_there_is_removed_without_a_word(place):
+    store = bucket(place)
+    for name in ("a", "b", "c"):
+        store.write(name, b"")
+    store.remove(["none", "a", "nor this", "b"])
+    assert list(store.list("")) == ["c"]
+
+
+def test_conditional_writes_are_proven(place):
+    prove(bucket(place))
+    assert list(bucket(place).list("")) == []
