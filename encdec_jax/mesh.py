@@ -1,12 +1,13 @@
-"""Which axis of the mesh (data, fsdp, tensor) divides which logical axis. Plain data: the ledger reads it too."""
+"""Which axis of the mesh (data, fsdp, tensor, sequence) divides which logical axis. Plain data, for the ledger too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil, prod
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "tensor", "sequence")
 ROWS = ("data", "fsdp")  # divide the rows of a batch
+TOKENS = "sequence"  # divides the tokens of each row
 RULES: dict[str, str | None] = {  # divide the axes of parameters, and of activations that have them
     "vocab": "tensor",
     "heads": "tensor",

@@ -24,6 +24,7 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.files import atomic_write, read_json, runs_root, write_json
 from encdec_jax.model.choice import resolve
 from encdec_jax.text import amount
+from encdec_jax.train.config import MeshConfig
 
 COMPILED = tuple(RUNGS)[list(RUNGS).index("150m") :]
 TOPOLOGIES = ("v5e:16x16", "v5p:8x8x8")
@@ -39,7 +40,7 @@ SAVES = "## What fused attention saves"
 class Said:
     """What a compiler said of a train step; bytes are of one device."""
 
-    mesh: tuple[int, int, int]
+    mesh: tuple[int, int, int, int]
     remat: str
     attention: str
     rows: int
@@ -67,7 +68,7 @@ def main() -> int:
 
     def write(saved: list[str]) -> None:
         rows = {where: cells(found[where]) if where in found else kept.get(where, [STALE] * 12) for where in order}
-        lines = [*head(len(found) < len(order)), *counts(ladder), *devices_of(rows), "", SAVES, *saved]
+        lines = [*head(len(found) < len(order)), *counts(ladder), *devices_of(rows), *unstaged(), "", SAVES, *saved]
         atomic_write(PAGE, "\n".join(lines) + "\n")
 
     for i, (key, run, place) in enumerate(due, 1):
@@ -109,8 +110,7 @@ def fitting(run: RunConfig, place: str) -> Said | None:
 
 def settled(run: RunConfig, said: Said, attention: str) -> RunConfig:
     """The run as it was compiled, with another attention."""
-    data, fsdp, tensor = said.mesh
-    mesh = replace(run.mesh, data=data, fsdp=fsdp, tensor=tensor)
+    mesh = MeshConfig(*said.mesh)
     return replace(run, mesh=mesh, model=replace(run.model, remat=said.remat, attention=attention))
 
 
@@ -209,13 +209,41 @@ def devices_of(rows: dict[Place, list[str]]) -> list[str]:
             "of arithmetic, memory and wires by the datasheet, if all three go on together.",
             "",
             *table(
-                ("rung", "family", "mesh (data, fsdp, tensor)", "remat", "rows", "arguments", "temporaries", "needs",
-                 "ledger's estimate", "of", "estimate, s", "wire", "wire, s", "bound, s")
+                ("rung", "family", "mesh (data, fsdp, tensor, sequence)", "remat", "rows", "arguments", "temporaries",
+                 "needs", "ledger's estimate", "of", "estimate, s", "wire", "wire, s", "bound, s")
             ),
         ]  # fmt: skip
         for (key, where), said in rows.items():
             lines += row(*key, *said) if where == place else []
     return lines
+
+
+def unstaged() -> list[str]:
+    """Why there are no pipeline stages, and how far that carries."""
+    lines = [
+        "",
+        "## Without pipeline stages",
+        "",
+        "Stages would divide layers over devices. They idle at both ends of an update, and every architecture here",
+        "would need a second form: two streams, sources read layer by layer, weights shared in depth. They pay where",
+        "the wires of 'fsdp' do not hide behind arithmetic. It sends 6 bytes a parameter and update (bfloat16 weights",
+        "gathered forward and backward, gradients scattered) and computes 6 FLOPs a parameter and token: a device",
+        "needs as many tokens an update as its peak is over its interconnect, whatever the size of the model.",
+        "",
+        *table(
+            ("devices", "tokens needed on each", "tokens that 8b has on each", "devices that its batch would serve")
+        ),
+    ]
+    batch = geometry(next(iter(rung("8b").values()))).update_tokens
+    for there in map(topology, TOPOLOGIES):
+        needed = there.device.peak["bfloat16"] / there.device.interconnect
+        lines += row(there.name, f"{needed:,.0f}", f"{batch / there.size:,.0f}", f"{batch / needed:,.0f}")
+    return [
+        *lines,
+        "",
+        "Memory is no reason either: up to 8B the compiler fits every family on these slices, on v5e with remat and",
+        "little room. Larger models, and fewer tokens on each device, were not compiled.",
+    ]
 
 
 def cells(said: Said | None) -> list[str]:

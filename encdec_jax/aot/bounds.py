@@ -10,7 +10,7 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.model.blocks import Plan, plans, source_stream
-from encdec_jax.model.declare import model
+from encdec_jax.model.declare import edges, model
 from encdec_jax.model.param import leaves
 
 
@@ -100,7 +100,8 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
 
     'fsdp' gathers the weights forward and backward, tables once, and scatters their gradients; 'data' adds up
     gradients; 'tensor' adds up activations behind each sublayer, forward, backward, and where remat repeats it, and
-    once behind the embedding and the gradient of the logits.
+    once behind the embedding and the gradient of the logits. 'sequence' gathers each layer's keys and values as often,
+    scatters their gradients, in float32 unless a fused kernel makes them, and adds up gradients as 'data' does.
     """
     mesh, config = run.mesh, run.model
     width = 2 if config.dtype == "bfloat16" else 4
@@ -116,14 +117,21 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     sent = weights * (mesh.fsdp - 1) / mesh.fsdp
     if step == "train":
         sent += (2 * weights - tables) * (mesh.fsdp - 1) / mesh.fsdp
-        sent += 2 * weights / mesh.fsdp * (mesh.data - 1) / mesh.data
+        copies = mesh.data * mesh.sequence
+        sent += 2 * weights / mesh.fsdp * (copies - 1) / copies
     encoder = config.encoder or config.decoder
     found = plans(config)
     states = _sublayers(found.get("encoder", found["decoder"])) * encoder.d_model * source
     states += _sublayers(found["decoder"]) * config.decoder.d_model * target
     passes = (3 if config.remat == "full" else 2) if step == "train" else 1
+    made = [edge for edge in edges(config) if not edge.kept]
+    keys = sum(edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target) for edge in made)
+    gathers = passes - 1 + (config.remat == "dots") if step == "train" else 1
+    scattered = (width if memory.fused(config) else 4) if step == "train" else 0
+    sent += 2 * rows * keys / mesh.tensor * (gathers * width + scattered) * (mesh.sequence - 1) / mesh.sequence
     embedded = encoder.d_model * source + config.decoder.d_model * target * (2 if step == "train" else 1)
-    return sent + 2 * rows * width * (passes * states + embedded) * (mesh.tensor - 1) / mesh.tensor
+    summed = 2 * rows * width * (passes * states + embedded) * (mesh.tensor - 1) / mesh.tensor
+    return sent + summed / mesh.sequence
 
 
 def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int]) -> Bound:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import product
 from typing import Literal, get_args
 
 from encdec_jax.aot.bounds import estimated, held
@@ -23,26 +24,28 @@ Remat = Literal["none", "full", "dots"]
 ROOM = 1.1  # times the estimate: what fits by less is often refused by the compiler (docs/ladder.md has both)
 
 
-def meshes(run: RunConfig, topology: Topology) -> Iterator[MeshConfig]:
+def meshes(run: RunConfig, topology: Topology, step: Step = "train") -> Iterator[MeshConfig]:
     """Every mesh whose product is the topology's size and that divides the model's shapes and the batch's rows.
 
     One that leaves each device all heads, or all of the vocabulary, can run; the estimates do not know what it costs.
     """
     params = [param for _, param in leaves(model(run.model))]
-    for tensor in _divisors(topology.size):
-        for fsdp in _divisors(topology.size // tensor):
-            mesh = MeshConfig(topology.size // tensor // fsdp, fsdp, tensor)
-            if any(
-                axis_of(axis, dim, asdict(mesh)) != RULES[axis]
-                for param in params
-                for dim, axis in zip(param.shape, param.axes, strict=True)
-            ):
-                continue
-            try:
-                check_mesh(replace(run, mesh=mesh))
-            except UserError:
-                continue
-            yield mesh
+    divisors = _divisors(topology.size)
+    for tensor, fsdp, sequence in product(divisors, divisors, divisors if step == "train" else [1]):
+        if topology.size % (tensor * fsdp * sequence):
+            continue
+        mesh = MeshConfig(topology.size // (tensor * fsdp * sequence), fsdp, tensor, sequence)
+        if any(
+            axis_of(axis, dim, asdict(mesh)) != RULES[axis]
+            for param in params
+            for dim, axis in zip(param.shape, param.axes, strict=True)
+        ):
+            continue
+        try:
+            check_mesh(replace(run, mesh=mesh), step)
+        except UserError:
+            continue
+        yield mesh
 
 
 def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig]:
@@ -57,7 +60,7 @@ def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig
     policies: tuple[Remat, ...] = get_args(Remat) if step == "train" else (run.model.remat,)
     runs = [
         replace(run, mesh=mesh, model=replace(run.model, remat=remat))
-        for mesh in meshes(run, topology)
+        for mesh in meshes(run, topology, step)
         for remat in policies
     ]
     if not runs:
@@ -106,7 +109,8 @@ def _changes(run: RunConfig, topology: Topology, step: Step) -> Iterator[tuple[s
     if step == "train" and run.model.remat != "full":
         run = replace(run, model=replace(run.model, remat="full"))
         yield "model.remat=full", run
-    whole = [mesh for mesh in meshes(run, topology) if mesh.tensor == run.mesh.tensor]
+    kept = (run.mesh.tensor, run.mesh.sequence)
+    whole = [mesh for mesh in meshes(run, topology, step) if (mesh.tensor, mesh.sequence) == kept]
     if whole and (widest := max(whole, key=lambda mesh: mesh.fsdp)).fsdp > run.mesh.fsdp:
         run = replace(run, mesh=widest)
         yield f"mesh {widest}", run

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from encdec_jax.cli.arguments import add_config_verb, ranged
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
+from encdec_jax.mesh import AXES
 from encdec_jax.ranges import COUNT
 from encdec_jax.train.config import MeshConfig
 
@@ -27,7 +28,9 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     option(
         "--topology", required=True, metavar="NAME", help="v5e:16x16, v6e:16x16, v5p:8x8x8, v4:AxBxC, h100:8, a100:8"
     )
-    option("--mesh", metavar="AXIS=N,...", help="data=..,fsdp=..,tensor=..; left out ones are 1; default: CONFIG's")
+    option(
+        "--mesh", metavar="AXIS=N,...", help="of data, fsdp, tensor, sequence; left out ones are 1; default: CONFIG's"
+    )
     option("--step", choices=("train", "prefill", "decode"), default="train", help="default train")
     option(
         "--rows",
@@ -67,7 +70,7 @@ def compile_(options: argparse.Namespace) -> int:
     if not options.search:
         from encdec_jax.compute.limits import check_mesh
 
-        check_mesh(run)
+        check_mesh(run, options.step)
     run = replace(run, model=resolve(run.model, given.platform))
     return _search(run, given, found, options) if options.search else _one(run, given, found, options)
 
@@ -127,8 +130,10 @@ def _mesh(text: str | None, default: MeshConfig, given: Topology) -> MeshConfig:
     sizes: dict[str, int] = {}
     for part in [] if text is None else text.split(","):
         name, _, number = part.partition("=")
-        ok = name in ("data", "fsdp", "tensor") and number.isdigit() and name not in sizes
-        require(ok, "--mesh", text, "data=N,fsdp=N,tensor=N, as in fsdp=64,tensor=4; left out ones are 1")
+        ok = name in AXES and number.isdigit() and name not in sizes
+        require(
+            ok, "--mesh", text, ",".join(f"{axis}=N" for axis in AXES) + ", as in fsdp=64,tensor=4; left out ones are 1"
+        )
         sizes[name] = int(number)
     mesh = default if text is None else MeshConfig(**sizes)
     field = "mesh of the configuration" if text is None else "--mesh"

@@ -14,18 +14,36 @@ from encdec_jax.model.param import leaves
 LARGEST = 2**44  # bytes of one device, hosts included: no machine has as many
 
 
-def check_mesh(run: RunConfig) -> None:
-    """Refuse a mesh that does not divide what it is to divide.
+def check_mesh(run: RunConfig, step: str = "train") -> None:
+    """Refuse a mesh that does not divide what it is to divide, in training or another step ('prefill', 'decode').
 
     Raises:
-      UserError: it does not divide a parameter, or the rows of a batch.
+      UserError: it does not divide a parameter, or the rows of a batch; or it divides tokens where they belong
+        together.
     """
+    check_tokens(run, step)
     for _, param in leaves(model(run.model)):
         for dim, axis in zip(param.shape, param.axes, strict=True):
             if (name := axis_of(axis, dim, asdict(run.mesh))) is not None:
                 size = getattr(run.mesh, name)
                 require(dim % size == 0, f"mesh.{name}", size, f"a divisor of the '{axis}' dimension of {dim}")
     check_rows(run)
+
+
+def check_tokens(run: RunConfig, step: str = "train") -> None:
+    """Refuse a mesh that divides tokens where they belong together.
+
+    Raises:
+      UserError: it does.
+    """
+    require(run.mesh.sequence == 1 or step == "train", "mesh.sequence", run.mesh.sequence, "1 in inference")
+    shortest = min(n for n in (geometry(run).layout.source, geometry(run).layout.target) if n)
+    accepted = f"at most the {shortest} tokens of the shortest stream"
+    require(run.mesh.sequence <= shortest, "mesh.sequence", run.mesh.sequence, accepted)
+    slots = "1, because experts with a capacity take a row's tokens in turn (model.experts.capacity = 0 takes all)"
+    require(run.mesh.sequence == 1 or not run.model.experts.capacity, "mesh.sequence", run.mesh.sequence, slots)
+    cudnn = "1 with model.attention = 'cudnn', whose kernel takes whole rows; 'plain' divides them"
+    require(run.mesh.sequence == 1 or run.model.attention != "cudnn", "mesh.sequence", run.mesh.sequence, cudnn)
 
 
 def check_size(run: RunConfig) -> None:
@@ -41,7 +59,7 @@ def check_size(run: RunConfig) -> None:
     weights = 12 * count // (run.mesh.fsdp * run.mesh.tensor)
     rows = max(1, shape.rows // (run.mesh.shards * run.train.accumulate))
     tokens = rows * (shape.layout.source + shape.layout.target)
-    inputs = 4 * tokens * run.model.decoder.d_model
+    inputs = 4 * tokens * run.model.decoder.d_model // run.mesh.sequence
     for what, needed in ((f"model of {count:,} parameters", weights), (f"microbatch of {tokens:,} tokens", inputs)):
         if needed > LARGEST:
             raise UserError(

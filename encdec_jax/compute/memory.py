@@ -188,12 +188,13 @@ def _activations(run: RunConfig) -> int:
     """
     config, mesh, scored = run.model, run.mesh, geometry(run).layout.scored
     chunks = logit_chunks(_rows(run) * mesh.shards, scored, config.outputs, asdict(mesh))
-    logits = 2 * 4 * _rows(run) * ceil(scored / chunks) * config.outputs / mesh.tensor
+    here = scored / mesh.sequence
+    logits = 2 * 4 * _rows(run) * ceil(here / chunks) * config.outputs / mesh.tensor
     if chunks > 1:
         width = config.decoder.d_model
         logits += (
             4 * config.vocab_size / mesh.tensor * width
-            + BYTES[config.dtype] * _rows(run) * scored * width * config.softmaxes
+            + BYTES[config.dtype] * _rows(run) * here * width * config.softmaxes
         )
     layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
     return kept(run) + ceil(max(logits, layer))
@@ -206,16 +207,17 @@ def _rows(run: RunConfig) -> float:
 
 def _passes(run: RunConfig) -> Iterator[tuple[int, _Kept]]:
     """Each block of each stack for each stream through it: how often, and what a device keeps of one layer."""
-    c, rows, tensor, row = BYTES[run.model.dtype], _rows(run), run.mesh.tensor, geometry(run).layout
+    c, rows, mesh, row = BYTES[run.model.dtype], _rows(run), run.mesh, geometry(run).layout
     length: dict[StreamName, int] = {"source": row.source, "target": row.target}
     for side, plan in plans(run.model).items():
         for stream in plan.scope.streams:
             for path, segment, spec in plan.slots():
                 own = [e for e in edges(run.model) if e.path[:-1] == (side, *path) and e.query == stream]
-                one = _layer(plan, spec, own, length, stream, rows, tensor)
+                one = _layer(plan, spec, own, length, stream, rows, mesh)
                 # What the target reads layer by layer is emitted too; where it is the layer's input, it is kept anyway.
                 reading = [e for e in edges(run.model) if e.reads.states == "layer"]
-                emitted = c * plan.scope.size.d_model * rows * length[stream] if reading and stream == "source" else 0
+                here = rows * length[stream] / mesh.sequence
+                emitted = c * plan.scope.size.d_model * here if reading and stream == "source" else 0
                 if reading and plan.unread == stream and jax_version() >= SCAN_SINCE:
                     one, emitted = replace(one, none=one.none - (emitted if c == 4 else 0)), 0
                 yield segment.times, _Kept(one.none, one.dots + emitted, one.full + emitted)
@@ -228,11 +230,14 @@ def _layer(
     length: dict[StreamName, int],
     stream: StreamName,
     rows: float,
-    tensor: int,
+    mesh: MeshConfig,
 ) -> _Kept:
-    """What is kept of one layer that a stream goes through, and whose edges are `own`."""
-    config, size = plan.scope.config, plan.scope.size
-    c, d, n = BYTES[config.dtype], size.d_model, rows * length[stream]
+    """What is kept of one layer that a stream goes through, and whose edges are `own`.
+
+    Of tokens that a mesh divides each device keeps its own, but for keys and values that it has gathered.
+    """
+    config, size, tensor, parts = plan.scope.config, plan.scope.size, mesh.tensor, mesh.sequence
+    c, d, n = BYTES[config.dtype], size.d_model, rows * length[stream] / parts
     heads, kv_heads = (n if n % tensor else n / tensor for n in (size.n_heads, size.n_kv_heads))
     none, dots = 0.0, n * d * c
     full = dots
@@ -249,16 +254,16 @@ def _layer(
             keys = rows * held
             layerwise = any(edge.reads.states == "layer" for edge in looks)
             if sub.memory_norm not in (None, sub.in_norm):
-                none += keys * plan.scope.memory * (8 + c)
+                none += keys / parts * plan.scope.memory * (8 + c)
             if len(looks) > 1:
-                none += d * (keys * c + (8 * (keys - n) if layerwise else 0))
+                none += d * (keys / parts * c + (8 * (keys / parts - n) if layerwise else 0))
             made = rows * sum(length[edge.key] for edge in looks if not edge.kept)
-            projected = size.head_dim * c * (heads * n + 2 * kv_heads * made)
-            none += projected + size.head_dim * heads * n * (4 + c)
+            repeated = heads if parts > 1 and not fused(config) else kv_heads
+            none += size.head_dim * (c * (heads * n + 2 * repeated * made) + heads * n * (4 + c))
             none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
             none += heads * n * held * _of_scores(config)
             none += size.head_dim * _of_heads(config, heads * n, kv_heads * keys)
-            dots += projected + n * d * c
+            dots += size.head_dim * c * (heads * n + 2 * kv_heads * made / parts) + n * d * c
         none += n * d if config.residual_dropout else 0
         kept = sub.layer.kept(plan.scope, tensor)
         none, dots = none + kept.none * c * n, dots + kept.dots * c * n

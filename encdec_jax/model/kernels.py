@@ -7,15 +7,15 @@ these, exactly, prefixes of any length and packed rows included.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental.pallas.ops.tpu import splash_attention as pallas
 
-from encdec_jax.model.placement import by_heads
+from encdec_jax.mesh import TOKENS
+from encdec_jax.model.placement import by_heads, parts
 from encdec_jax.model.sees import Fused
 from encdec_jax.model.streams import Stream
 
@@ -72,40 +72,42 @@ def splash(q: Array, k: Array, v: Array, pattern: Pattern, scale: float, interpr
       interpret: run the kernel's steps one by one on a CPU.
     """
     if pattern.sees != "prefix":
-        one_pass = partial(_pass, pattern.sees, interpret, scale)
-        return by_heads(one_pass, q, k, v, pattern.query_segment, pattern.key_segment)
+        return _pass(pattern.sees, interpret, q * scale, k, v, pattern.query_segment, pattern.key_segment)
     before = splash(q, k, v, pattern._replace(sees="causal"), scale, interpret)
     hidden = jnp.where(pattern.key_open, pattern.key_segment, -1)
     around = splash(q, k, v, pattern._replace(sees="full", key_segment=hidden), scale, interpret)
     return jnp.where(pattern.query_open[:, :, None, None], around, before)
 
 
-def _pass(
-    sees: str, interpret: bool, scale: float, q: Array, k: Array, v: Array, query_segment: Array, key_segment: Array
-) -> Array:
-    """One pass of the kernel, on one device. Lengths are padded to whole vectors with keys that nobody sees."""
-    queries, keys, heads = q.shape[1], k.shape[1], q.shape[2]
-    more_queries, more_keys = -queries % LANES, -keys % LANES
+def _pass(sees: str, interpret: bool, q: Array, k: Array, v: Array, query_segment: Array, key_segment: Array) -> Array:
+    """One pass of the kernel. Lengths are padded to whole vectors of each device with keys that nobody sees."""
+    (queries, keys), devices = (q.shape[1], k.shape[1]), parts()
+    more_queries, more_keys = -queries % (LANES * devices), -keys % LANES
     shape = (queries + more_queries, keys + more_keys)
-    mask = pallas.CausalMask(shape, offset=keys - queries) if sees == "causal" else pallas.FullMask(shape)
-    kernel = pallas.make_splash_mha(
-        pallas.MultiHeadMask([mask] * heads),
-        block_sizes=_blocks(*shape),
-        head_shards=1,
-        q_seq_shards=1,
-        interpret=interpret,
-    )
+    here = shape[0] // devices, shape[1]
+    # A device's part of a full mask is full: one kernel serves all. That of a causal mask depends on the device.
+    causal = sees == "causal"
+    mask = pallas.CausalMask(shape, offset=keys - queries) if causal else pallas.FullMask(here)
 
-    def padded(x: Array, more: int) -> Array:
-        return jnp.moveaxis(jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))), 2, 1)
+    def kernel(heads: int) -> Any:
+        return pallas.make_splash_mha(
+            pallas.MultiHeadMask([mask] * heads),
+            block_sizes=_blocks(*here),
+            head_shards=1,
+            q_seq_shards=devices if causal else 1,
+            interpret=interpret,
+        )
 
-    segments = pallas.SegmentIds(
-        jnp.pad(query_segment, ((0, 0), (0, more_queries))),
-        jnp.pad(key_segment, ((0, 0), (0, more_keys)), constant_values=-1),
-    )
-    scaled = padded(q * scale, more_queries)
-    mixed = jax.vmap(kernel)(scaled, padded(k, more_keys), padded(v, more_keys), segments)
-    return jnp.moveaxis(mixed, 1, 2)[:, :queries]
+    def mixed(kernel: Any, q: Array, k: Array, v: Array, *segments: Array) -> Array:
+        q, k, v = (jnp.moveaxis(x, 2, 1) for x in (q, k, v))
+        return jnp.moveaxis(jax.vmap(kernel)(q, k, v, pallas.SegmentIds(*segments)), 1, 2)
+
+    def padded(x: Array, more: int, with_value: int = 0) -> Array:
+        return jnp.pad(x, [(0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)], constant_values=with_value)
+
+    given = (padded(q, more_queries), padded(k, more_keys), padded(v, more_keys))
+    segments = padded(query_segment, more_queries), padded(key_segment, more_keys, -1)
+    return by_heads(mixed, kernel, TOKENS if causal else None, *given, *segments)[:, :queries]
 
 
 def _blocks(queries: int, keys: int) -> pallas.BlockSizes:

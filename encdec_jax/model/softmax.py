@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from encdec_jax.model.kernels import Pattern, cudnn, splash
+from encdec_jax.model.placement import by_rows, parts
 from encdec_jax.model.product import mixed, scored
 
 HIDDEN = -1e30  # the score of a key that may not be seen: finite, so that a row of padding stays finite
@@ -57,6 +58,8 @@ def attention(
         assert not cap, "cuDNN's attention takes no cap"
         assert sinks is None, "cuDNN's attention takes no sinks"
         return cudnn(q, k, v, mask, scale, bias)
+    if parts() > 1:  # each device has a part of the queries: those of a key's heads could not lie along time
+        k, v, mask = *(jnp.repeat(x, h // k.shape[2], axis=2) for x in (k, v)), by_rows(mask)
     kv = k.shape[2]
     # Heads stand before time, and the query heads of one key head lie along time: batched matrix products of rank 4.
     q = jnp.moveaxis(q * scale, 2, 1).reshape(b, kv, h // kv * t, d)

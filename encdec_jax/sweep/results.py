@@ -97,6 +97,7 @@ SCHEMA = pl.Schema(
         "mesh.data": pl.Int64,
         "mesh.fsdp": pl.Int64,
         "mesh.tensor": pl.Int64,
+        "mesh.sequence": pl.Int64,
     }
 )
 # Columns that tables lack which are older: null in their rows.
@@ -111,6 +112,7 @@ LATER = (
     "train.keep_at",
     "train.trunk",
     "evaluate.every",
+    "mesh.sequence",
 )
 _ORDER = ("label", "budget_flops", "d_model", "lr", "seed", "run_id")
 _MEASURED = (

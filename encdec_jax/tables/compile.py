@@ -11,6 +11,7 @@ from rich.table import Table
 from encdec_jax import text
 from encdec_jax.aot.compile import Compiled
 from encdec_jax.aot.search import remedy
+from encdec_jax.mesh import AXES
 
 GIB = 2**30
 
@@ -32,7 +33,7 @@ def print_ranking(ranked: list[Compiled], left: int, console: Console) -> None:
     """Print compiled steps as `rank` orders them, and how many were not compiled."""
     first = ranked[0]
     table = Table(title=f"{_what(first)}, {first.rows} rows", title_justify="left")
-    for column in ("data", "fsdp", "tensor", "remat", "GiB", "compute ms", "memory ms", "wires ms", "bound ms"):
+    for column in (*AXES, "remat", "GiB", "compute ms", "memory ms", "wires ms", "bound ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in ranked:
         times = ["", "", "", f"{(one.needs - one.holds) / GIB:.2f} GiB over"]

@@ -132,22 +132,25 @@ class MeshConfig:
       data: devices that divide the rows of a batch, at least 1.
       fsdp: devices that divide the rows, and d_model of every weight and of its optimizer state; at least 1.
       tensor: devices that divide d_ff, experts, the vocabulary, and heads where it divides them; at least 1.
+      sequence: devices that divide the tokens of each row, and gather the keys and values of all; at least 1.
     """
 
     data: Annotated[int, COUNT] = execution(1)
     fsdp: Annotated[int, COUNT] = execution(1)
     tensor: Annotated[int, COUNT] = execution(1)
+    sequence: Annotated[int, COUNT] = later(1, execution=True)
 
     def __post_init__(self) -> None:
         check_ranges(self, "mesh.")
 
     def __str__(self) -> str:
-        return f"data={self.data},fsdp={self.fsdp},tensor={self.tensor}"
+        sequence = f",sequence={self.sequence}" if self.sequence > 1 else ""
+        return f"data={self.data},fsdp={self.fsdp},tensor={self.tensor}{sequence}"
 
     @property
     def size(self) -> int:
         """Devices in all."""
-        return self.shards * self.tensor
+        return self.shards * self.tensor * self.sequence
 
     @property
     def shards(self) -> int:

@@ -18,7 +18,7 @@ from encdec_jax.train.config import MeshConfig
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh (data, fsdp, tensor) over the first devices, all of them where the job spans processes.
+    """A mesh (data, fsdp, tensor, sequence) over the first devices, all of them where the job spans processes.
 
     Where it takes them all, their order follows the hardware's: neighbours on the last axis are linked directly.
 
@@ -47,7 +47,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             order = mesh_utils.create_device_mesh(shape, given, allow_split_physical_axes=True)
         except (NotImplementedError, ValueError) as error:  # of TPUs only: elsewhere any order will do
             raise UserError(f"mesh = '{config}' is not accepted: {str(error).splitlines()[0]}") from error
-    return Mesh(order, AXES, axis_types=(AxisType.Auto,) * 3)
+    return Mesh(order, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def present() -> list[jax.Device]:
@@ -91,7 +91,8 @@ def rows_sharding(mesh: Mesh, leading: int = 0) -> NamedSharding:
 def rows_by_process(mesh: Mesh, rows: int) -> dict[int, np.ndarray]:
     """The rows of a batch of `rows` that the devices of each process address, rising: what each process must load.
 
-    An axis that does not divide rows (tensor) may run across processes; then several of them address the same rows.
+    Axes that do not divide rows (tensor, sequence) may run across processes; several of them then address the same
+    rows. Tokens are divided on the devices: ids are few bytes.
     """
     found: dict[int, set[int]] = {}
     placed: Any = rows_sharding(mesh).devices_indices_map((rows,))

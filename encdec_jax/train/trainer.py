@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from encdec_jax.compute.limits import check_size
+from encdec_jax.compute.limits import check_size, check_tokens
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.data.packing import Batch
@@ -65,6 +65,7 @@ class Trainer:
         self.mesh = make_mesh(run.mesh, devices)
         self.run = run = replace(run, model=_with_kernel(run.model, self.mesh.devices.flat[0].platform))
         check_rows(run)
+        check_tokens(run)
         check_size(run)
         self.rows = geometry(run).rows
         held = rows_by_process(self.mesh, self.rows)

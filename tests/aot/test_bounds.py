@@ -8,6 +8,7 @@ from tiny import tiny_run
 from encdec_jax.aot.bounds import bound, counted, wire
 from encdec_jax.aot.search import candidates, meshes
 from encdec_jax.aot.topology import topology
+from encdec_jax.compute import memory
 from encdec_jax.compute.devices import device
 from encdec_jax.compute.ledger import count
 from encdec_jax.train.config import MeshConfig
@@ -43,12 +44,27 @@ def test_wires_carry_what_an_axis_divides():
     assert wire(tensor, "train", (16, 16)) == pytest.approx(2 * (2 * 2 + 2) * states * 3 / 4)
 
 
+def test_a_sequence_axis_sends_keys_and_divides_activations():
+    run = tiny_run("prefix_lm", d_model=16)
+    run = replace(run, model=replace(run.model, remat="full"))
+    weights, size = 4 * count(run).params.total, run.model.decoder
+    divided = replace(run, mesh=MeshConfig(1, 1, 1, 4))
+    keys = 4 * size.n_layers * 2 * size.n_kv_heads * size.head_dim * 4 * 32  # bytes of both, over 4 rows of 32 tokens
+    assert wire(divided, "train", (16, 16)) == pytest.approx((3 * keys + 2 * weights) * 3 / 4)
+    whole, part = memory.per_device(run), memory.per_device(divided)
+    assert (whole.weights, whole.moments, memory.kept(run)) == (part.weights, part.moments, 4 * memory.kept(divided))
+
+
 def test_meshes_divide_topology_shapes_and_rows():
     run = tiny_run(d_model=16)  # one head, 259 words: 'tensor' divides neither
     v5e = topology("v5e:2x2")
-    assert set(meshes(run, v5e)) == {MeshConfig(1, 4, 1), MeshConfig(2, 2, 1), MeshConfig(4, 1, 1)}
+    whole = {MeshConfig(1, 4, 1), MeshConfig(2, 2, 1), MeshConfig(4, 1, 1)}
+    both = {MeshConfig(1, 2, 1, 2), MeshConfig(2, 1, 1, 2)}
+    assert set(meshes(run, v5e, "decode")) == whole
+    assert set(meshes(run, v5e)) == {*whole, *both, MeshConfig(1, 1, 1, 4)}
     fewer = replace(run, train=replace(run.train, batch_size=2))
-    assert not list(meshes(fewer, v5e))
+    assert set(meshes(fewer, v5e)) == {*both, MeshConfig(1, 1, 1, 4)}
+    assert not list(meshes(fewer, v5e, "decode"))
 
 
 def test_a_search_tries_every_policy_and_begins_with_what_fits():
@@ -63,4 +79,4 @@ def test_a_search_tries_every_policy_and_begins_with_what_fits():
     assert long.model.remat == "none"
     assert candidates(long, v5e, "train")[0].model.remat == "full"  # only that fits, by estimate
     scarce = replace(v5e, device=replace(v5e.device, memory_bytes=1))
-    assert len(candidates(run, scarce, "train")) == 9
+    assert len(candidates(run, scarce, "train")) == 3 * len(list(meshes(run, v5e)))

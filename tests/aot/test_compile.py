@@ -88,6 +88,19 @@ def test_what_fsdp_must_send_is_found_to_the_byte():
 
 @tpu
 @pytest.mark.slow
+def test_what_a_sequence_axis_must_send_is_found_to_the_byte():
+    """Keys and values are gathered once without remat, and their gradients scattered; weights' gradients are summed."""
+    run = run_of("causal_lm", MeshConfig(1, 1, 1, 4), length=2048, rows=4, attention="splash")
+    found = compiled(run, "v5e:2x2").program.collectives
+    size = run.model.decoder
+    keys = 2 * 2 * 4 * 2048 * size.n_kv_heads * size.head_dim * size.n_layers  # of both, in bfloat16
+    sent = {kind: sum(one.bytes for one in found if one.kind == kind) for kind in ("all-gather", "reduce-scatter")}
+    assert sent == {"all-gather": keys + size.n_layers * 4 * 4 * 2048, "reduce-scatter": keys}  # segments too
+    assert 1 < sum(one.wire for one in found) / wire(run, "train", (0, 0)) < 1.1
+
+
+@tpu
+@pytest.mark.slow
 def test_a_search_ranks_by_what_must_be_sent():
     """Rows are few and weights many, so that the wires are slowest on every mesh."""
     run = run_of("causal_lm", head_dim=32, rows=4, length=64, attention="plain")
@@ -164,6 +177,10 @@ def test_the_command_prints_what_it_found(tmp_path, capsys):
         (["--topology=v5e:2x2"], "numbers whose product is the 4 devices of v5e:2x2, or --search"),
         (["--topology=v5e:2x2", "--mesh=fsdp=3"], "--mesh = 'data=1,fsdp=3,tensor=1' is not accepted"),
         (["--topology=v5e:2x2", "--mesh=model=4"], "--mesh = 'model=4' is not accepted: data=N,fsdp=N"),
+        (["--topology=v5e:2x2", "--mesh=sequence=3"], "--mesh = 'data=1,fsdp=1,tensor=1,sequence=3' is not accepted"),
+        pytest.param(
+            ["--topology=v5e:2x2", "--mesh=sequence=4", "--step=decode"], "mesh.sequence = 4 is not accepted", marks=tpu
+        ),
         (["--topology=v5e:2x2", "--mesh=fsdp=4", "--rows=0"], "--rows = '0' is not accepted"),
         (["--topology=v5e:2x2", "--mesh=fsdp=4", "--search"], "--mesh and --search exclude each other"),
         pytest.param(["--topology=v5e:2x2", "--mesh=fsdp=4"], "a divisor of the 'embed' dimension of 130", marks=tpu),

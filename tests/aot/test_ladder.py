@@ -37,7 +37,9 @@ def test_decoding_is_counted_by_the_token(ladder):
 
 
 def test_rows_that_were_not_compiled_anew_are_marked(ladder):
-    said = ladder.Said((128, 1, 2), "none", "splash", 128, 2**30, 2**31, 2**32, 3e9, 2**34, 0.0287, 2**20, 0.001, 0.002)
+    said = ladder.Said(
+        (128, 1, 1, 2), "none", "splash", 128, 2**30, 2**31, 2**32, 3e9, 2**34, 0.0287, 2**20, 0.001, 0.002
+    )
     new, old = ((family, "v5e:16x16") for family in ("enc_dec-1/2", "causal_lm"))
     rows = {(("150m", family), place): ladder.cells(said) for family, place in (new, old)}
     page = "\n".join(ladder.devices_of(rows))

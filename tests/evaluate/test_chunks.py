@@ -71,7 +71,9 @@ def test_sums_and_gradients_do_not_depend_on_chunks(changes, positions, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("shape", "softmaxes"), [((8, 1, 1), 1), ((2, 2, 2), 1), ((1, 1, 8), 1), ((2, 2, 2), 3)], ids=str
+    ("shape", "softmaxes"),
+    [((8, 1, 1), 1), ((2, 2, 2), 1), ((1, 1, 8), 1), ((1, 2, 2, 2), 3), ((2, 1, 1, 3), 1)],
+    ids=str,
 )
 def test_chunks_on_a_mesh_are_one_devices_batch(shape, softmaxes, monkeypatch) -> None:
     data, run = stack(*[batch("prefix_lm")] * 2), run_config("prefix_lm")
@@ -84,6 +86,11 @@ def test_chunks_on_a_mesh_are_one_devices_batch(shape, softmaxes, monkeypatch) -
     np.testing.assert_allclose(one.grad_norm, several.grad_norm, rtol=2e-5)
     for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(sharded.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-4)  # Adam amplifies rounding, as in train/test_step.py
+    if run.mesh.sequence > 1:
+        scored = Trainer(run).held_out_bits(sharded.params, batch("prefix_lm"))
+        monkeypatch.undo()
+        bits = Trainer(replace(run, mesh=MeshConfig())).held_out_bits(alone.params, batch("prefix_lm"))
+        np.testing.assert_allclose(scored, bits, rtol=1e-4)
 
 
 def test_one_chunk_is_the_plain_loss_to_the_last_bit() -> None:

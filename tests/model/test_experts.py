@@ -151,7 +151,7 @@ def test_what_follows_a_document_takes_no_room_of_it(arch: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arch", "capacity", "mesh"), [("enc_dec", 0.0, MeshConfig(2, 2, 2)), ("prefix_lm", 1.0, MeshConfig(1, 2, 4))]
+    ("arch", "capacity", "mesh"), [("enc_dec", 0.0, MeshConfig(1, 2, 2, 2)), ("prefix_lm", 1.0, MeshConfig(1, 2, 4))]
 )
 def test_a_mesh_divides_experts_and_changes_nothing(arch: str, capacity: float, mesh: MeshConfig) -> None:
     experts = ExpertConfig(4, chosen=2, capacity=capacity, every=2, z_loss=1e-3)

@@ -95,8 +95,8 @@ def test_so_are_its_gradients(case):
         assert close(own, other)
 
 
-@pytest.mark.parametrize("tensor", [2, 3, 4])
-def test_each_device_has_its_rows_and_heads(tensor):
+@pytest.mark.parametrize(("tensor", "sequence"), [(2, 1), (3, 1), (4, 1), (2, 2)])
+def test_each_device_has_its_rows_and_heads(tensor, sequence):
     """And the key heads of its heads, where those are fewer than devices; all heads, where they do not divide."""
     sees, query, key = CASES["prefix"]
     random = np.random.default_rng(0)
@@ -104,12 +104,28 @@ def test_each_device_has_its_rows_and_heads(tensor):
         jnp.asarray(random.normal(size=(2, 200, heads, DIM)), jnp.float32) for heads in (HEADS, KEY_HEADS, KEY_HEADS)
     )
     alone = splash(q, k, v, pattern(sees, query, key), q.shape[-1] ** -0.5, True)
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=tensor))):
+    with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=tensor, sequence=sequence))):
         divided = jax.jit(lambda q, k, v: splash(q, k, v, pattern(sees, query, key), q.shape[-1] ** -0.5, True))(
             q, k, v
         )
-    assert len(divided.sharding.device_set) == 2 * tensor
+    assert len(divided.sharding.device_set) == 2 * tensor * sequence
     assert close(alone, divided)
+
+
+@pytest.mark.slow
+def test_each_device_has_its_queries(case):
+    """Values and gradients, where a mesh divides tokens."""
+    q, k, v, seen, shown, real = case
+    wanted = jnp.asarray(np.random.default_rng(1).normal(size=q.shape), jnp.float32) * real[:, :, None, None]
+
+    def ours(q, k, v):
+        return (splash(q, k, v, seen, q.shape[-1] ** -0.5, True) * wanted).sum()
+
+    theirs = jax.value_and_grad(lambda q, k, v: (attention(q, k, v, shown) * wanted).sum(), (0, 1, 2))(q, k, v)
+    with jax.set_mesh(make_mesh(MeshConfig(data=2, sequence=4))):
+        divided = jax.jit(jax.value_and_grad(ours, (0, 1, 2)))(q, k, v)
+    for own, other in zip(jax.tree.leaves(divided), jax.tree.leaves(theirs), strict=True):
+        assert np.allclose(own, other, atol=2e-5, rtol=1e-4)
 
 
 KNOWN = [name for name, arch in ARCHS.items() if not arch.context]  # it knows no blocks

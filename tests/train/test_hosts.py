@@ -68,7 +68,7 @@ for mesh, update in meshes:
 
 def shapes(size: int) -> list[tuple[int, ...]]:
     """Every mesh of `size` devices."""
-    return [shape for shape in product(range(1, size + 1), repeat=3) if prod(shape) == size]
+    return [shape for shape in product(range(1, size + 1), repeat=4) if prod(shape) == size]
 
 
 def batches(processes: int, each: int, meshes: list[tuple[tuple[int, ...], bool]]) -> dict[tuple[int, ...], list]:
@@ -94,12 +94,13 @@ def batches(processes: int, each: int, meshes: list[tuple[tuple[int, ...], bool]
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 8])
 def test_on_every_mesh_of_several_processes_the_batch_is_that_of_one(folders, size):
-    """Also where an axis that does not divide rows (tensor) runs across processes."""
+    """Also where an axis that does not divide rows (tensor, sequence) runs across processes."""
     write_noise()
-    (alone,) = batches(1, 1, [((1, 1, 1), True)]).values()
+    (alone,) = batches(1, 1, [((1, 1, 1, 1), True)]).values()
     for processes in (2, 4):
-        # tensor across all processes, and across some of them
-        updated = [(1, 1, size), (2, 1, size // 2)] if processes == 2 else [(2, 1, size // 2)]
+        # tensor or sequence across all processes, and across some of them
+        some = [(2, 1, size // 2, 1)]
+        updated = [(1, 1, size, 1), (1, 1, 1, size), *some] if processes == 2 else [*some, (2, 1, 1, size // 2)]
         found = batches(processes, size // processes, [(mesh, mesh in updated) for mesh in shapes(size)])
         assert set(found) == set(shapes(size))
         for mesh, (held, hashed, *update) in found.items():

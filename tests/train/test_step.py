@@ -13,8 +13,11 @@ import pytest
 from flax import nnx
 from support import mostly_slow, parameters
 from tiny import environment
-from train.stepping import WIDE, batch, run_config, stack, start, train
+from train.stepping import ROWS, WIDE, batch, run_config, stack, start, train
 
+from encdec_jax.data.config import DataConfig
+from encdec_jax.data.objectives.objective import Layout, Segments
+from encdec_jax.data.packing import Batch, assemble
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.blocks import BLOCK_SOURCES
@@ -72,7 +75,7 @@ def test_sharded_is_one_device(arch, mesh):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_sharded_by_every_axis_is_one_device(arch):
-    same_on(arch, (2, 2, 2))
+    same_on(arch, (1, 2, 2, 2))  # data divides rows as fsdp does
 
 
 def same_on(arch, mesh):
@@ -97,6 +100,8 @@ PARTS = {
     "one key head, tied": ("enc_dec", {"tied_kv": True, "encoder": ONE_KEY, "decoder": ONE_KEY}),
     "softmaxes": ("causal_lm", {"softmaxes": 3}),
     "dynamic convolution": ("enc_dec", {"block": "dynamic", "kernel_width": 3}),
+    "T5's bias": ("prefix_lm", {"position": "t5"}),
+    "windows": ("enc_dec", {"encoder": replace(WIDE, window=3, ahead=2), "decoder": replace(WIDE, window=3)}),
 }
 
 
@@ -105,9 +110,46 @@ def test_sharded_is_one_device_whatever_layers_are_made_of(arch, changes):
     data, run = stack(*two(arch)), run_config(arch)
     run = replace(run, model=replace(run.model, **changes))
     alone, one = train(run, data)
-    sharded, several = train(replace(run, mesh=MeshConfig(2, 2, 2)), data)
+    sharded, several = train(replace(run, mesh=MeshConfig(1, 2, 2, 2)), data)
     np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
     close(alone.params, sharded.params, 2e-4)
+
+
+def packed(arch: str) -> Batch:
+    """Two segments a row, of 5 and 2 source tokens and 3 and 4 of target, and padding; the prefix of each is open."""
+    choices, random = ARCHS[arch], np.random.default_rng(0)
+    sources, targets = [random.integers(1, 64, (2, n * ROWS)) for n in (7, 7)]
+    segments = Segments(
+        source=sources[0], source_lengths=np.tile([5, 2], ROWS), inputs=targets[0], labels=targets[1],
+        target_lengths=np.tile([3, 4], ROWS),
+    )  # fmt: skip
+    layout = Layout(1, 8, 8, 8, ()) if choices.own_stream else Layout(1, 0, 16, 16, ())
+    return assemble(choices, layout, np.repeat(np.arange(ROWS), 2), ROWS, segments)
+
+
+TOKENS = {  # meshes that divide tokens, evenly and unevenly, and an architecture of each kind of attention
+    "enc_dec": (2, 1, 2, 2),
+    "coordinated": (1, 2, 1, 3),
+    "prefix_lm": (1, 1, 1, 8),
+    "double_decoder": (2, 1, 1, 3),
+}
+
+
+@pytest.mark.parametrize(("arch", "mesh"), [pytest.param(*one, marks=pytest.mark.slow) for one in TOKENS.items()])
+def test_tokens_divided_are_one_devices_packed_or_held_out_or_recomputed(arch, mesh):
+    run, one = run_config(arch), packed(arch)
+    run = replace(run, model=replace(run.model, remat="full"))
+    divided = replace(run, mesh=MeshConfig(*mesh))
+    alone, whole = train(run, stack(one, one))
+    sharded, several = train(divided, stack(one, one))
+    np.testing.assert_allclose(whole.loss, several.loss, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(whole.grad_norm, several.grad_norm, rtol=2e-5)
+    close(alone.params, sharded.params, 2e-4)
+    bits = [
+        Trainer(each).held_out_bits(state.params, batch(arch)) for each, state in ((run, alone), (divided, sharded))
+    ]
+    np.testing.assert_allclose(*bits, rtol=1e-4)
+    assert np.ptp(bits[0]) > 1
 
 
 def test_mesh_divides_what_it_is_to_divide():
@@ -195,6 +237,8 @@ def test_bad_meshes_are_refused():
         Trainer(run_config("causal_lm", MeshConfig(16)))
     with pytest.raises(UserError, match=r"train.batch_size = 8 is not accepted: .* 3 x 1"):
         Trainer(run_config("causal_lm", MeshConfig(3)))
+    with pytest.raises(UserError, match=r"mesh.sequence = 8 is not accepted: at most the 4 tokens of the shortest"):
+        Trainer(replace(run_config("enc_dec", MeshConfig(1, 1, 1, 8)), data=DataConfig(length=8)))
     with pytest.raises(UserError, match=r"mesh.tensor = 3 is not accepted: it must divide the '\w+' dimension of"):
         Trainer(run_config("causal_lm", MeshConfig(1, 1, 3)))
 

@@ -90,8 +90,7 @@ class Attention:
         q = queries(node, x, view.query)
         new = None
         if self.own:
-            y = x if seen.states is None else jnp.concatenate([seen.norm(seen.states), x], axis=1)
-            new = project_kv(node, y, view.key)
+            new = joined_kv(node, seen, x, view.key)
             kv = new if seen.cache is None else seen.cache.write(new)
             if seen.memory is not None:
                 kv = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(seen.memory, kv, strict=True)))
@@ -136,11 +135,32 @@ def queries(node: Node, x: Array, cos_sin: CosSin | None) -> Array:
 
 def project_kv(node: Node, y: Array, cos_sin: CosSin | None) -> KeyValues:
     """Keys, rotated by RoPE's (cos, sin), and values of y [batch, keys, width of the memory]."""
+    from encdec_jax.model.placement import whole
+
     k = node.biased("k_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("k")))
     v = k if node.config.tied_kv else node.biased("v_bias", jnp.einsum("bsd,dhk->bshk", y, node.weight("v")))
     if node.config.v_norm:
         v = rms(v, node.config.norm_epsilon).astype(v.dtype)
-    return KeyValues(apply_rope(_normed(node, "k_scale", k), cos_sin), v)
+    return KeyValues(whole(apply_rope(_normed(node, "k_scale", k), cos_sin)), whole(v))
+
+
+def joined_kv(node: Node, seen: Seen, x: Array, cos_sin: CosSin | None) -> KeyValues:
+    """Keys and values of the stream's own states x, behind those of the source's states where there are any."""
+    from encdec_jax.model.placement import parts
+
+    if seen.states is None:
+        return project_kv(node, x, cos_sin)
+    states = seen.norm(seen.states)
+    if parts() == 1:
+        return project_kv(node, jnp.concatenate([states, x], axis=1), cos_sin)
+    # Devices that have parts of either can't join them without sending all: keys are sent anyway.
+    n = states.shape[1]
+    first, second = None, None
+    if cos_sin is not None:
+        cos, sin = cos_sin
+        first, second = (cos[:, :n], sin[:, :n]), (cos[:, n:], sin[:, n:])
+    both = project_kv(node, states, first), project_kv(node, x, second)
+    return KeyValues(*(jnp.concatenate(pair, axis=1) for pair in zip(*both, strict=True)))
 
 
 def _bias(node: Node, bias: Array | None) -> Array | None:
