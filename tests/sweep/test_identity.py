@@ -102,7 +102,7 @@ def test_every_field_but_the_seed_and_those_of_execution_makes_another_setting(p
 def test_the_fields_of_execution_are_those_that_change_no_result():
     assert set(EXECUTION) == {
         *("model.scan", "model.remat", "model.attention", "evaluate.batch_size"),
-        *("mesh.data", "mesh.fsdp", "mesh.tensor"),
+        *("mesh.data", "mesh.fsdp", "mesh.tensor", "mesh.sequence"),
         *("train.accumulate", "train.steps_per_call", "train.checkpoint_every"),
         *("train.keep", "train.keep_every", "train.keep_at", "train.trunk", "evaluate.every"),
     }

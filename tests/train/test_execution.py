@@ -41,7 +41,7 @@ def otherwise(run: RunConfig) -> RunConfig:
         model=replace(run.model, scan=False, remat="full", attention="plain"),
         train=replace(run.train, accumulate=2, steps_per_call=4, checkpoint_every=0),
         evaluate=replace(run.evaluate, batch_size=10),
-        mesh=MeshConfig(data=1, fsdp=2, tensor=2),
+        mesh=MeshConfig(data=1, fsdp=2, tensor=2, sequence=2),
     )
 
 
