@@ -1,5 +1,7 @@
 """A law that plainly does not fit is said not to, and its intervals know of it."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from encdec_jax.laws.estimate import estimate
 
 SIZES = np.geomspace(1e6, 1e9, 12)
+COMMITTED = Path(__file__).parents[2] / "experiments" / "calibration" / "misfit.csv"
 
 
 def table(off: float = 0.0, floor: float = 0.0, runs: int = 5, noise: float = 0.002) -> pl.DataFrame:
@@ -65,3 +68,12 @@ def test_architectures_are_looked_at_one_by_one():
         loss = 4 * SIZES**-0.08 * np.exp(bend + 0.001 * np.random.default_rng(1).standard_normal(len(SIZES)))
         parts.append(pl.DataFrame({"n": SIZES, "loss": loss, "arch": name}))
     assert len(fitted(pl.concat(parts), arch="arch", shared=["alpha"])[1]) == 1
+
+
+def test_the_committed_simulation_is_of_few_false_alarms_and_finds_what_is_plain():
+    found = {row["case"]: row for row in pl.read_csv(COMMITTED).iter_rows(named=True)}
+    alarms = [row["said, %"] for case, row in found.items() if case.startswith("fits")]
+    assert max(alarms) <= 2
+    off = found["places off, four runs"]
+    assert off["said, %"] == 100
+    assert off["held, %"] >= 95 > 90 > off["held by runs, %"]
