@@ -102,6 +102,8 @@ PARTS = {
     "dynamic convolution": ("enc_dec", {"block": "dynamic", "kernel_width": 3}),
     "T5's bias": ("prefix_lm", {"position": "t5"}),
     "windows": ("enc_dec", {"encoder": replace(WIDE, window=3, ahead=2), "decoder": replace(WIDE, window=3)}),
+    "Performer": ("enc_dec", {"block": "performer", "random_features": 16}),
+    "MLP-Mixer": ("enc_dec", {"block": "mixer", "position_rows": 64}),
 }
 
 
