@@ -22,7 +22,7 @@ from encdec_jax.laws.holdout import hold_out as predicted_from_below
 from encdec_jax.laws.interval import Interval, Kind
 from encdec_jax.laws.joint import GROUP, Joint, joint
 from encdec_jax.laws.linear import in_loss
-from encdec_jax.laws.misfit import bends, off, repeated
+from encdec_jax.laws.misfit import bends, off, repeated, weak
 from encdec_jax.laws.read import read
 from encdec_jax.laws.table import Points
 
@@ -31,8 +31,6 @@ Residuals = Literal["log", "loss"]
 D_FROM = "c/6n"
 _UNKNOWN = Interval(math.nan)
 _ENOUGH = 0.9  # of the resamples, that converge: intervals of fewer would be those of the easy ones
-_TIMES = 100.0  # between the ends of a factor's interval, and
-_SHARE = 1.0  # of an exponent, the width of its interval, from where on it is called hardly determined
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +261,7 @@ def of(
         intervals[name] = one.unless_flat()
     if flat := [name for name, one in intervals.items() if len(draws) and not one.known and name not in fitted.fixed]:
         warnings.append(f"no interval of {', '.join(flat)}: the resamples do not tell how sure it is")
-    warnings += _weak(form, intervals)
+    warnings += weak(form, intervals)
     return Estimate(
         fitted,
         points,
@@ -303,20 +301,6 @@ def _held_out(
         scheme=scheme,
         delta=delta,
     )
-
-
-def _weak(form: Form, intervals: Mapping[str, Interval]) -> list[str]:
-    """A line on what the points hardly determine, by the width of the intervals; none if all is determined."""
-    exponents = {parameter.name for parameter in form.parameters if not parameter.log}
-    any_sign = {parameter.name for parameter in form.parameters if parameter.any_sign}
-
-    def wide(name: str, one: Interval) -> bool:
-        if name in exponents or name.partition("[")[0].endswith(("exponent", "share")):
-            return one.high - one.low > _SHARE * abs(one.value)
-        return one.high > _TIMES * one.low
-
-    found = [name for name, one in intervals.items() if one.known and name not in any_sign and wide(name, one)]
-    return [f"hardly determined by these points, as the intervals show: {', '.join(found)}"] if found else []
 
 
 def _quantities(form: Form, natural: np.ndarray) -> dict[str, np.ndarray]:

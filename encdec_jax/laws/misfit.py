@@ -1,4 +1,4 @@
-"""Whether a law fits its table: do residuals say no more than that runs differ?
+"""Whether a law fits its table, and the table determines the law: do residuals say no more than that runs differ?
 
 Where runs are repeated their differences say how large residuals may be (the lack-of-fit test; Draper and Smith 1998,
 Applied Regression Analysis, chapter 2). Where they are not, residuals that bend with the law's columns say that
@@ -7,14 +7,20 @@ another law fits better: the squares and products of their logarithms are added 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.special import fdtrc
 
 from encdec_jax.laws.fit import Fitted
+from encdec_jax.laws.form import Form
+from encdec_jax.laws.interval import Interval
 
 _RARE = 1e-3  # of tables that a law fits, that are said not to be
 _FAR = 4.0  # robust standard deviations at which residuals are cut: an outlier is no bend
 _NORMAL = 0.6745  # of a standard normal number, the median size
+_TIMES = 100.0  # between the ends of a factor's interval, and
+_SHARE = 1.0  # of an exponent, the width of its interval, from where on it is called hardly determined
 
 
 def repeated(fitted: Fitted) -> np.ndarray:
@@ -68,3 +74,17 @@ def _left(target: np.ndarray, rows: np.ndarray) -> tuple[float, int]:
     u, s, _ = np.linalg.svd((rows / np.where(scale > 0, scale, 1.0)).T, full_matrices=False)
     u = u[:, s > 1e-8 * s[0]]
     return float(np.square(target - u @ (u.T @ target)).sum()), len(target) - u.shape[1]
+
+
+def weak(form: Form, intervals: Mapping[str, Interval]) -> list[str]:
+    """A line on what the points hardly determine, by the width of the intervals; none if all is determined."""
+    exponents = {parameter.name for parameter in form.parameters if not parameter.log}
+    any_sign = {parameter.name for parameter in form.parameters if parameter.any_sign}
+
+    def wide(name: str, one: Interval) -> bool:
+        if name in exponents or name.partition("[")[0].endswith(("exponent", "share")):
+            return one.high - one.low > _SHARE * abs(one.value)
+        return one.high > _TIMES * one.low
+
+    found = [name for name, one in intervals.items() if one.known and name not in any_sign and wide(name, one)]
+    return [f"hardly determined by these points, as the intervals show: {', '.join(found)}"] if found else []

@@ -28,7 +28,7 @@ STABLE = 60.0  # a key's exponent, at most: its features and their sums stay far
 EPSILON = 1e-6
 
 
-class Sums(NamedTuple):
+class Carried(NamedTuple):
     """Of tokens: float32 sums of features times values [batch, n_kv_heads, features, head_dim], and of features."""
 
     values: Array
@@ -102,7 +102,7 @@ class FeatureAttention:
         phi_q = jnp.exp(raised - jax.lax.stop_gradient(raised.max(axis=-1, keepdims=True))) + EPSILON
         raised = jnp.einsum("bthd,md->bthm", k, w) - (k**2).sum(axis=-1, keepdims=True) / 2 - away
         phi_k = jnp.where(shown, jnp.exp(raised) + EPSILON, 0)
-        before = None if seen.state is None else Sums(*seen.state)
+        before = None if seen.state is None else Carried(*seen.state)
         y, after = attended(phi_q, phi_k, v.astype(jnp.float32), tokens, reads, before)
         y = jnp.einsum("bthk,hkd->btd", y.astype(x.dtype), node.weight("o"))
         return Out(node.biased("o_bias", y), state=tuple(after))
@@ -120,7 +120,9 @@ def directions(n: int, d: int) -> tuple[np.ndarray, float]:
     return (norms * np.concatenate(blocks)[:n]).astype(np.float32), max(0.0, float((norms**2).max()) / 2 - STABLE)
 
 
-def attended(q: Array, k: Array, v: Array, tokens: Stream, reads: Reads, before: Sums | None) -> tuple[Array, Sums]:
+def attended(
+    q: Array, k: Array, v: Array, tokens: Stream, reads: Reads, before: Carried | None
+) -> tuple[Array, Carried]:
     """Values' means by weights q k, over what each token sees, and the sums that tokens behind the row go on from.
 
     Args:
@@ -147,7 +149,7 @@ def attended(q: Array, k: Array, v: Array, tokens: Stream, reads: Reads, before:
     pairs = jnp.where(mask[:, :, None, None], jnp.einsum("bnqkgm,bnskm->bnkgqs", q, k), 0)
     found, weight = jnp.einsum("bnkgqs,bnskd->bnqkgd", pairs, v), jnp.moveaxis(pairs.sum(axis=-1), -1, 2)
     if before is None:
-        before = Sums(jnp.zeros((b, kv, m, v.shape[-1])), jnp.zeros((b, kv, m)))
+        before = Carried(jnp.zeros((b, kv, m, v.shape[-1])), jnp.zeros((b, kv, m)))
     after, ways = before, [(k, False)]
     if reads.sees.fused != "causal":
         opened = tokens.open if reads.sees.fused == "prefix" else tokens.segment != 0
@@ -162,7 +164,7 @@ def attended(q: Array, k: Array, v: Array, tokens: Stream, reads: Reads, before:
     return y.reshape(b, t, -1, v.shape[-1]), after
 
 
-def _carried(k: Array, v: Array, of: Array, start: Sums, back: bool) -> tuple[Sums, Array, Sums]:
+def _carried(k: Array, v: Array, of: Array, start: Carried, back: bool) -> tuple[Carried, Array, Carried]:
     """Sums over what stands before each chunk of the document that goes on into it, which that is, and after the last.
 
     Args:
@@ -173,14 +175,14 @@ def _carried(k: Array, v: Array, of: Array, start: Sums, back: bool) -> tuple[Su
     """
     ends = of[:, :, 0 if back else -1]
     own = k * (of == ends[:, :, None])[..., None, None]
-    added = Sums(jnp.einsum("bnskm,bnskd->bnkmd", own, v), own.sum(axis=2))
+    added = Carried(jnp.einsum("bnskm,bnskd->bnkmd", own, v), own.sum(axis=2))
     beside = [ends[:, 1:], of[:, -1:, -1]] if back else [of[:, :1, 0], ends[:, :-1]]
     whose = jnp.concatenate(beside, axis=1)
 
-    def step(sums: Sums, chunk: tuple[Sums, Array]) -> tuple[Sums, Sums]:
+    def step(sums: Carried, chunk: tuple[Carried, Array]) -> tuple[Carried, Carried]:
         more, same = chunk
         goes_on = (one * same.reshape(-1, *[1] * (one.ndim - 1)) for one in sums)
-        return Sums(*(one + add for one, add in zip(goes_on, more, strict=True))), sums
+        return Carried(*(one + add for one, add in zip(goes_on, more, strict=True))), sums
 
     by_chunk = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), (added, ends == whose))
     end, sums = jax.lax.scan(step, start, by_chunk, reverse=back)
