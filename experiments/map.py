@@ -54,7 +54,14 @@ def draw() -> Figure:
             _study(axes, study(experiment, table), one, DODGE ** (place - len(shown) / 2), look.colour, look.marker)
             name = f"{one.words} ({known} of {len(experiment.runs)} runs)"
             axes.plot([], [], look.marker, color=look.colour, label=name)
-        axes.plot([], [], "o", color="0.4", mfc="white", label="hollow: no claim, a best size may lie outside\nthose tried, or the noise of a run is not known")
+        axes.plot(
+            [],
+            [],
+            "o",
+            color="0.4",
+            mfc="white",
+            label="hollow: no claim, a best size may lie outside\nthose tried, or the noise of a run is not known",
+        )
         axes.axhline(0, color="0.3", lw=1)
         axes.set_xscale("log")
         axes.set_xlabel("training FLOPs")
