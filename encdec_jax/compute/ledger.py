@@ -252,7 +252,7 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
             continue
         if path[0] in ("transform", "softmaxes"):  # which stand between the stack and the head
             for stream, scored in heads.items():
-                if n := param.flops * scored:
+                if param.matmul and (n := param.flops * scored):
                     yield Work(param.group, stream, n, n)
             continue
         for i, stream in enumerate(param.sees if param.matmul else ()):
