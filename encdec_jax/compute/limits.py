@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import check_rows, geometry
+from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import UserError, require
 from encdec_jax.mesh import axis_of
-from encdec_jax.model.declare import model
+from encdec_jax.model.declare import known_positions, model
 from encdec_jax.model.param import leaves
 
 LARGEST = 2**44  # bytes of one device, hosts included: no machine has as many
@@ -66,3 +67,21 @@ def check_size(run: RunConfig) -> None:
                 f"a {what} takes {needed / 2**40:,.0f} TiB of each device, and none has more than {LARGEST >> 40}:"
                 " make it smaller, or the mesh larger"
             )
+
+
+def check_places(run: RunConfig) -> None:
+    """Refuse a run whose sequences have positions that its model holds no weights for: their losses are no numbers.
+
+    Raises:
+      UserError: training's sequences, or those of the fair loss, reach further than `model.position_rows`.
+    """
+    most = known_positions(run.model)
+    if most is None:
+        return
+    read = [geometry(run).sequence]
+    if not objective_of(run.objective).pairs:
+        read.append((run.evaluate.prefix, run.evaluate.suffix))
+    for source, target in read:
+        reach = max(source, target) if run.model.target_positions == "restart" else source + target
+        accepted = f"at least {reach + run.model.position_offset}, for {source} tokens of source and {target} of target"
+        require(reach <= most, "model.position_rows", run.model.position_rows, accepted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from flax import nnx
 
 from encdec_jax.data.heldout import eval_batch
 from encdec_jax.data.packing import Batch
+from encdec_jax.errors import require
 from encdec_jax.infer.score_task import place
 from encdec_jax.infer.score_text import opened
 from encdec_jax.model.blocks import plans, source_stream
@@ -75,7 +76,7 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
 
     Raises:
       UserError: the run has no checkpoint; the task is not prepared in its vocabulary, is of pairs, has no such split
-        or fewer than `evaluate.windows` windows.
+        or fewer than `evaluate.windows` windows; or something of the model's reads otherwise than by weights.
     """
     run, params, cache = opened(folder, task, split)
     data = replace(run.data, task=task, eval_split=split)
@@ -84,9 +85,10 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
     built, n, size = graph(model), len(rows.labels), min(run.evaluate.batch_size, len(rows.labels))
 
     @jax.jit
-    def looked(params: nnx.State, batch: Batch) -> dict[str, Looked]:
+    def looked(params: nnx.State, batch: Batch) -> dict[str, Looked | None]:
         return nnx.merge(built, params).looked(batch.source, batch.target)
 
+    check_shown(model, jax.eval_shape(looked, params, rows))
     batches = []
     for first in range(0, n, size):
         take = np.minimum(np.arange(first, first + size), n - 1)
@@ -97,11 +99,24 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
     found = [
         _attended(stream, layer, jax.tree.map(lambda leaf, i=i: leaf[i], every[stream]), tokens)
         for stream in sorted(every)
+        if every[stream] is not None
         for i, layer in enumerate(attending(model, stream))
     ]
     path = place(folder, task, split) / ATTENTION
     put_json(path, {"window": WINDOW, "most": MOST, "rows": n, "attentions": [asdict(one) for one in found]})
     return Attentions(path, tuple(found), n)
+
+
+def check_shown(model: ModelConfig, found: Mapping[str, Looked | None]) -> None:
+    """Check that everything that reads in a model showed its weights, and that something did.
+
+    Raises:
+      UserError: it did not.
+    """
+    shown = {stream: 0 if one is None else len(one.local) for stream, one in found.items()}
+    reading = {stream: len(list(attending(model, stream))) for stream in found}
+    sound = shown == reading and any(shown.values())
+    require(sound, "model.block", model.block, "one that reads by attention's weights, to show where these look")
 
 
 def attending(model: ModelConfig, stream: str) -> Iterator[int]:

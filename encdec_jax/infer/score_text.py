@@ -18,7 +18,7 @@ from encdec_jax.data.stretches import document_rows, longer_rows
 from encdec_jax.errors import require
 from encdec_jax.evaluate.fair import bits_per_byte
 from encdec_jax.infer.score_task import place, prepared
-from encdec_jax.model.parts.positions import POSITIONS, Learned
+from encdec_jax.model.declare import known_positions
 from encdec_jax.train.objects import put, put_json
 from encdec_jax.train.restore import restore, vocabulary
 from encdec_jax.train.trainer import Trainer
@@ -140,11 +140,10 @@ def score_lengths(
     """
     run, params, cache = opened(folder, task, split)
     suffix, choices, model = run.evaluate.suffix, run.model.choices, run.model
-    prefixes = [run.evaluate.prefix] if prefixes is None else prefixes
+    prefixes, most = [run.evaluate.prefix] if prefixes is None else prefixes, known_positions(model)
     for length in lengths:
         require(length > suffix, "lengths", length, f"more than evaluate.suffix = {suffix} tokens, which are scored")
-        most = model.position_rows - model.position_offset
-        known = not isinstance(POSITIONS[model.position], Learned) or length <= most
+        known = most is None or length <= most
         require(known, "lengths", length, f"at most {most}, the positions that the model has learned")
     require(all(p >= 1 for p in prefixes), "prefixes", ",".join(map(str, prefixes)), "tokens of at least 1")
     longest, trained = max(lengths), sum(geometry(run).sequence)

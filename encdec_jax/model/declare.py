@@ -15,7 +15,7 @@ from encdec_jax.model.blocks import BlockSpec, Plan, plans
 from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
-from encdec_jax.model.param import Param, StreamName, Tree, stacked, subtree
+from encdec_jax.model.param import Param, StreamName, Tree, leaves, stacked, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
@@ -47,6 +47,12 @@ def model(config: ModelConfig) -> Tree:
     if mixed := softmaxes.declare(config):
         tree["softmaxes"] = mixed
     return tree
+
+
+def known_positions(config: ModelConfig) -> int | None:
+    """Positions that a model has weights for, in a sequence; None where it can be at any."""
+    held = any("positions" in param.axes for _, param in leaves(model(config)))
+    return config.position_rows - config.position_offset if held else None
 
 
 def stack(plan: Plan) -> Tree:

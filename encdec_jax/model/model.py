@@ -156,8 +156,8 @@ class Model(nnx.Module):
         ran = self._decode(target, source, states, kv, cache)
         return normed(self.decoder, ran.x), ran.emitted, ran.states
 
-    def looked(self, source: Stream | None, target: Stream) -> dict[str, Looked]:
-        """Where attentions look, each `Looked` with a leading axis that counts those of a pass in order.
+    def looked(self, source: Stream | None, target: Stream) -> dict[str, Looked | None]:
+        """Where attentions look, each `Looked` with a leading axis that counts those of a pass in order; None of none.
 
         Args:
           source, target: as of a call, without padding.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from encdec_jax.compute.limits import check_mesh, check_size
+from encdec_jax.compute.limits import check_mesh, check_places, check_size
 from encdec_jax.config import RunConfig
 from encdec_jax.data import corpus
 from encdec_jax.data.cache import TokenCache, manifest_of
@@ -32,10 +32,12 @@ def check_costs(experiment: Experiment) -> None:
     asked = set()  # what the devices are asked for: seeds and rates ask for nothing
     for identity, run in experiment.runs.items():
         try:
-            size = (run.model, run.data, run.objective, run.train.batch_size, run.train.accumulate, run.mesh)
+            batch = (run.train.batch_size, run.train.accumulate, run.mesh)
+            size = (run.model, run.data, run.objective, run.evaluate, *batch)
             if size not in asked:
                 check_size(run)
                 check_mesh(run)
+                check_places(run)
                 asked.add(size)
             paid(experiment, identity)
             cost(run)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from encdec_jax import cpus
+from encdec_jax.compute.limits import check_places
 from encdec_jax.config import RunConfig, execution, to_dict
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.cache import TokenCache
@@ -114,12 +115,12 @@ class _Loop:
             self.code, self.commit = code(), commit()
             self.cache = TokenCache.open(run.data.task, run.data.vocab)
             check_demands(run, self.cache)
+            check_places(run)
             self.retention = Retention.of(run)
         configuration = json.dumps(to_dict(run), sort_keys=True)
         check_same({"the configuration": configuration, "the code": self.code, "the text": self.cache.digest})
         with together():
-            shape = geometry(run)
-            self.tokens_per_update, self.total = shape.update_tokens, shape.updates
+            self.tokens_per_update, self.total = geometry(run).update_tokens, geometry(run).updates
             self.trainer = Trainer(run)
             self.batches = Batches(self.cache, run, self.trainer.here)
             self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)

@@ -11,7 +11,8 @@ import pytest
 from flax import nnx
 from support import example, model_config, parameters
 
-from encdec_jax.infer.attended import attending
+from encdec_jax.errors import UserError
+from encdec_jax.infer.attended import attending, check_shown
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.parts.looked import MOST, WINDOW, look
@@ -93,3 +94,25 @@ def test_queries_that_look_at_one_token_each_differ_in_their_mean():
     shifted = np.roll(apart, 1, axis=-1)  # each looks at the key behind it, and the last at the first
     np.testing.assert_allclose(seen(shifted, n, behind).local[0], 0)
     np.testing.assert_allclose(seen(shifted, n, ahead).local[0], [1] * 7 + [0])
+
+
+@pytest.mark.parametrize(
+    ("arch", "changes", "shown"),
+    [
+        ("causal_lm", {"block": "performer", "random_features": 16}, None),
+        ("enc_dec", {"block": "mixer", "position_rows": 64}, None),
+        ("causal_lm", {"block": "dynamic", "kernel_width": 3}, None),
+        ("enc_dec", {"block": "dynamic", "kernel_width": 3}, ["target"]),
+        ("enc_dec", {"block": "evolved"}, ["source", "target"]),
+    ],
+)
+def test_what_reads_without_weights_is_refused(arch, changes, shown):
+    """Attentions by features or by place gave a traceback, and beside others would have taken their names."""
+    config = model_config(arch, attention="plain", **changes)
+    shapes = jax.eval_shape(lambda key: looked(config, initial(config, key)), jax.random.key(0))
+    if shown is None:
+        with pytest.raises(UserError, match=f"model.block = '{config.block}' is not accepted"):
+            check_shown(config, shapes)
+    else:
+        check_shown(config, shapes)
+        assert [stream for stream in sorted(shapes) if shapes[stream] is not None] == shown
