@@ -1,19 +1,20 @@
 """All studies on one picture: what an encoder-decoder loses or gains beside a decoder of equal compute, and how surely.
 
-python experiments/map.py    # writes experiments/map.png from the tables that are in
+`python experiments/map.py` writes experiments/map.png from the tables that are in. Studies of pairs match their runs by
+tokens, which `encdec prepare` makes first: where they lack, one line says how.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encdec_jax.errors import Undecided
+from encdec_jax.errors import Undecided, UserError
 from encdec_jax.report.style import RC, looks
 from encdec_jax.study.findings import Findings, study
 from encdec_jax.sweep import results
@@ -81,12 +82,16 @@ def _study(axes: Axes, found: Findings, one: Compared, dodge: float, colour: str
         except Undecided:
             continue
         sure = not any((label, budget) in claimed.withheld for label in (one.label, one.other))
-        error = np.array([[gap.value - gap.low], [gap.high - gap.value]]) if gap.known else None
-        axes.errorbar(
-            budget * dodge, gap.value, error, fmt=marker, color=colour, mfc=colour if sure else "white", lw=1.2, ms=6
-        )
+        if gap.known:
+            axes.vlines(budget * dodge, gap.low, gap.high, color=colour, lw=1.2)
+        axes.plot(budget * dodge, gap.value, marker, color=colour, mfc=colour if sure else "white", ms=6)
 
 
 if __name__ == "__main__":
-    draw().savefig(HERE / "map.png", dpi=130, metadata={"Software": None})
+    try:
+        picture = draw()
+    except UserError as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    picture.savefig(HERE / "map.png", dpi=130, metadata={"Software": None})
     print(f"picture: {HERE / 'map.png'}")
