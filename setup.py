@@ -59,6 +59,8 @@ setup(
         "tasks": ["rouge-score", "sacrebleu", "tokenizers"],
         # Runs and tokens in S3, Google Cloud Storage or Azure.
         "bucket": ["obstore"],
+        # A mirror of metrics.
+        "wandb": ["wandb"],
         "dev": [
             "flask",
             "flask-cors",

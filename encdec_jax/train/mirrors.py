@@ -131,8 +131,11 @@ def _tracked(package: str) -> Callable[[Path, int], Opened]:
     return opened
 
 
-_PLACE: dict[str, Callable[[Path], dict[str, str]]] = {
-    "wandb": lambda folder: {"id": folder.name, "dir": str(folder)},
+# W&B would take what the process prints for its own, and wait without end for a network at the process's end: what has
+# not gone out then stays in the run's folder, for `wandb sync`.
+_WANDB = {"console": "off", "finish_timeout": PATIENCE}
+_PLACE: dict[str, Callable[[Path], dict[str, object]]] = {
+    "wandb": lambda folder: {"id": folder.name, "dir": str(folder), "settings": _WANDB},
     "trackio": lambda folder: {},
 }
 _OPEN = {"tensorboard": _tensorboard, "wandb": _tracked("wandb"), "trackio": _tracked("trackio")}

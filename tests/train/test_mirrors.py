@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from test_loop import data
-from tiny import tiny_run
+from tiny import environment, tiny_run
 
 from encdec_jax.errors import UserError
 from encdec_jax.train import mirrors
@@ -142,3 +144,93 @@ def test_a_mirror_that_is_not_there_is_refused_before_anything_is_spent(data, mo
     monkeypatch.setenv("ENCDEC_MIRRORS", "")
     monkeypatch.setattr(mirrors.importlib.util, "find_spec", lambda name: name)
     assert asked() == ("tensorboard",)
+
+
+BEGUN = {  # what W&B's program asks for until a run has begun, and what answers it
+    "query Viewer": {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}},
+    "query RunResumeStatus": {"model": None},
+    "mutation UpsertBucket": {
+        "upsertBucket": {
+            "bucket": {"id": "x", "name": "abc", "project": {"id": "1", "name": "study", "entity": {"name": "me"}}},
+            "inserted": True,
+        }
+    },
+}
+RUN = """
+import logging
+import sys
+from pathlib import Path
+
+from encdec_jax.train import mirrors
+from encdec_jax.train.metrics import MetricsLog
+
+logging.basicConfig()
+mirrors.PATIENCE, mirrors._WANDB["finish_timeout"] = float(sys.argv[2]), 3.0
+log = MetricsLog(Path(sys.argv[1]), 0, None)
+for step in range(1, 51):
+    log.write(step=step, loss=1 / step)
+log.close()
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Callable[[bool], str]]:
+    """The address of a W&B that answers until a run has begun, or nothing at all."""
+    never, found = threading.Event(), []
+
+    def serve(answers: bool) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = self.rfile.read(int(self.headers["Content-Length"])).decode(errors="replace")
+                answer = next((BEGUN[name] for name in BEGUN if answers and name in asked), None)
+                if answer is None:
+                    never.wait()
+                    return
+                body = json.dumps({"data": answer}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        found.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        found[-1].daemon_threads = True
+        threading.Thread(target=found[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{found[-1].server_port}"
+
+    yield serve
+    never.set()
+    for one in found:
+        one.shutdown()
+        one.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["offline", "refuses", "silent", "silent once begun"])
+def test_wandb_itself_holds_up_no_process(tmp_path, server, backend):
+    """The library, with a server that is not there, never answers, or no longer does: the process comes to its end."""
+    pytest.importorskip("wandb")
+    folder = tmp_path / "study/abc"
+    folder.mkdir(parents=True)
+    address = "http://127.0.0.1:9" if backend == "refuses" else server(backend == "silent once begun")
+    mode = "offline" if backend == "offline" else "online"
+    env = environment(
+        ENCDEC_MIRRORS="wandb",
+        WANDB_MODE=mode,
+        WANDB_BASE_URL=address,
+        WANDB_API_KEY="0" * 40,
+        WANDB_CONFIG_DIR=str(tmp_path),
+    )
+    opens = backend in ("offline", "silent once begun")
+    command = [sys.executable, "-c", RUN, str(folder), "100" if opens else "6"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=250, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == list(range(1, 51))
+    assert bool(list(folder.glob("wandb/*run-*/run-abc.wandb"))) == opens, ran.stderr
+    assert ("wandb did not come to its end: it lacks" in ran.stderr) != opens, ran.stderr
