@@ -13,9 +13,12 @@ import polars as pl
 import pytest
 from tiny import SWEEP, encdec, environment, write_experiment, write_noise
 
+from encdec_jax.evaluate import LOSS
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.results import SCHEMA, collect
 from encdec_jax.sweep.store import run_state
+from encdec_jax.train.lines import read_lines
+from encdec_jax.train.summary import read_summary
 
 CLOCKS = ["wall_s", "step_s", "tokens_per_s"]
 
@@ -161,3 +164,63 @@ def test_a_worker_that_was_frozen_in_training_leaves_the_rows_as_they_are(folder
     assert one["status"].to_list() == ["done"] * 2
     leases = [len(list(folder.iterdir())) for folder in (folders / "runs/study").glob("*/leases")]
     assert max(leases) > 1
+
+
+ELASTIC = """
+import os
+import signal
+from dataclasses import replace
+
+from tiny import tiny_run
+
+from encdec_jax.model.presets import preset
+from encdec_jax.train import lines
+from encdec_jax.train.config import MeshConfig
+
+QUESTION, BASELINE, CONFOUNDERS, PREDICTIONS = "Is it elastic?", "enc_dec 1/2", {{}}, []
+write = getattr(lines, "written", lines.Lines.write)
+
+
+def stopping(self, values):
+    write(self, values)
+    if values["step"] == {stop} and "loss" in values:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+lines.written, lines.Lines.write = write, stopping  # however often this is loaded
+
+
+def runs():
+    run = tiny_run("enc_dec", 16, updates={updates}, lr=1e-3)
+    model = preset("enc_dec", d_model=16, dec_layers=1, head_dim=8, vocab_size=264)
+    train = replace(run.train, tokens={updates} * 256, batch_size=8)
+    yield replace(run, model=model, train=train, mesh=MeshConfig({mesh}))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_other_meshes_where_the_experiment_says_so(folders):
+    """The same batches and losses, on 8 devices one way, 8 another way, and 4; each part by a process of its own."""
+    write_noise()
+    whole = [(8, (8, 1, 1), 0)]
+    parts = [(8, (8, 1, 1), 10), (8, (2, 2, 2), 20), (4, (1, 2, 2), 0)]
+    updates, ended = 30, {}
+    for name, its in (("whole", whole), ("study", parts)):
+        for devices, mesh, stop in its:
+            sweep = ELASTIC.format(mesh=", ".join(map(str, mesh)), stop=stop, updates=updates)
+            flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+            command = [sys.executable, "-m", "encdec_jax", "run", str(write_experiment(folders / name, sweep))]
+            command += ["-j", "1"]
+            ran = subprocess.run(command, env=environment(XLA_FLAGS=flags), capture_output=True, text=True, check=False)
+            assert ran.returncode == (1 if stop else 0), ran.stderr
+        (path,) = (folders / "runs" / name).glob("*/summary.json")
+        ended[name] = read_summary(path), read_lines(path.parent / "metrics.jsonl", updates)
+    (expected, its_lines), (found, lines) = ended["whole"], ended["study"]
+    executed = [tuple(one[f"mesh.{axis}"] for axis in ("data", "fsdp", "tensor")) for one in found["execution"]]
+    assert executed == [mesh for _, mesh, _ in parts]
+    assert [one["update"] for one in found["execution"]] == [0, *(stop for _, _, stop in parts if stop)]
+    assert found["data_hash"] == expected["data_hash"]
+    for one, other in zip(lines, its_lines, strict=True):
+        assert (one["step"], one["lr"]) == (other["step"], other["lr"])
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    assert found[LOSS] == pytest.approx(expected[LOSS], abs=1e-5)
