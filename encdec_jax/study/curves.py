@@ -147,6 +147,11 @@ def _sized(runs: pl.DataFrame) -> pl.DataFrame:
     return runs.join(sized, on=[*_CURVE, "n_params", "enc_layers", "dec_layers"], how="left", nulls_equal=True)
 
 
+def trunks(runs: pl.DataFrame) -> pl.Series:
+    """The trunk of each run; null of a run without one, and of all in a table that knows of none."""
+    return runs.get_column("trunk", default=pl.Series([None] * len(runs))).cast(pl.String)
+
+
 def _reason(run: dict[str, object]) -> str:
     if run["status"] != "done":
         return f"{run['status']}: {run['error']}" if run["error"] else str(run["status"])
@@ -162,8 +167,7 @@ def _curve(runs: pl.DataFrame, settings: Settings) -> Curve:
         pl.len().alias("seeds"),
         ((pl.col(LOSS) - pl.col(LOSS).mean()) ** 2).sum().alias("squares"),
     )
-    trunks = kept.get_column("trunk", default=pl.Series([None] * len(kept))).cast(pl.String)
-    units = kept.with_columns(unit=trunks.fill_null(kept["run_id"])).group_by("size", maintain_order=True)
+    units = kept.with_columns(unit=trunks(kept).fill_null(kept["run_id"])).group_by("size", maintain_order=True)
     tried = runs.unique(["size", "setting"]).sort("size", "setting_loss")
     return Curve(
         label=runs["label"][0],
@@ -177,7 +181,7 @@ def _curve(runs: pl.DataFrame, settings: Settings) -> Curve:
         settings=tuple(part["setting_loss"].to_numpy() for part in tried.partition_by("size", maintain_order=True))
         if settings == "best"
         else (),
-        units=tuple(tuple(unit) for unit in units.agg(pl.col("unit").sort())["unit"]) if trunks.count() else (),
+        units=tuple(tuple(unit) for unit in units.agg(pl.col("unit").sort())["unit"]) if trunks(kept).count() else (),
         run_ids=tuple(kept["run_id"]),
         run_loss=kept[LOSS].to_numpy(),
         run_size=kept["size"].to_numpy(),

@@ -16,7 +16,7 @@ from encdec_jax.compute.serving import prefill
 from encdec_jax.errors import require
 from encdec_jax.evaluate import LOSS
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.study.curves import standing
+from encdec_jax.study.curves import standing, trunks
 from encdec_jax.study.findings import Findings
 from encdec_jax.sweep.experiment import Settings
 
@@ -55,8 +55,8 @@ def fronts(
       a row for each setting, ratio and axis: label, budget_flops, n_params, n_params_nonembed, d_model, enc_layers,
       dec_layers (null where settings that are one differ in it), runs (behind it), loss (bits per byte), ratio,
       source, target (tokens), axis (one of `AXES`), cost, front (whether on it), share (probability of being on it,
-      under the noise of runs; null, of all, if the noise of a label's runs was not estimated). Rows of 'train_flops',
-      the same at each ratio, stand once with null ratio, source and target.
+      under the noise of runs, of which those of one trunk have one; null, of all, if the noise of a label's runs was
+      not estimated). Rows of 'train_flops', the same at each ratio, stand once with null ratio, source and target.
 
     Raises:
       UserError: a ratio or the total is not accepted.
@@ -115,6 +115,7 @@ def _points(table: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         sized = standing(done.filter(planned), settings)
         sized = sized.with_columns(point=pl.format("{} of {}", "size", "budget_flops")).select(done.columns)
         done = pl.concat([done.filter(~planned), sized])
+    done = done.with_columns(unit=trunks(done).fill_null(done["run_id"]))
     found = (
         done.sort("run_id")
         .group_by("label", "point", maintain_order=True)
@@ -128,6 +129,7 @@ def _points(table: pl.DataFrame, settings: Settings) -> pl.DataFrame:
             pl.coalesce("budget_flops", "train_flops").mean().alias("train_flops"),
             pl.col(LOSS).mean().alias("loss"),
             pl.len().cast(pl.Int64).alias("runs"),
+            pl.col("unit").alias("units"),
         )
     )
     return found.sort("label", "budget_flops", "n_params", "run_id", nulls_last=True)
@@ -139,9 +141,11 @@ def _drawn(points: pl.DataFrame, findings: Findings) -> np.ndarray | None:
     sds = [noise.sd for noise in noises if noise is not None and noise.known]
     if len(sds) < len(points):
         return None
-    sd = np.array(sds) / np.sqrt(points["runs"].to_numpy())
-    random = np.random.default_rng(_SEED)
-    return points["loss"].to_numpy() + sd * random.standard_normal((_RESAMPLES, len(points)))
+    units = dict.fromkeys(unit for of in points["units"] for unit in of)  # runs of one trunk share their noise
+    drawn = np.random.default_rng(_SEED).standard_normal((len(units), _RESAMPLES))
+    of_unit = dict(zip(units, drawn, strict=True))
+    errors = np.stack([np.mean([of_unit[unit] for unit in of], 0) for of in points["units"]], -1)
+    return points["loss"].to_numpy() + np.array(sds) * errors
 
 
 def _part(

@@ -63,6 +63,16 @@ def test_seeds_are_one_setting_and_noise_makes_the_front_a_matter_of_probability
     assert found.filter("front")["share"].item() < 1
 
 
+def test_branches_of_a_trunk_share_its_noise():
+    """Where all points are of the same trunks there is nothing to be unsure of: they are lucky together."""
+    table = study({"causal_lm": Truth()}, budgets=(1e12, 3e12), seeds=(0, 1), noise=0.1)
+    models, findings = dict.fromkeys(table["run_id"], SMALL), analyze(table, "causal_lm")
+    of = {"none": pl.lit(None, pl.String), "one a seed": pl.format("trunk {}", "seed"), "one": pl.lit("trunk")}
+    found = {name: fronts(table.with_columns(trunk=trunk), models, findings) for name, trunk in of.items()}
+    sure = {name: (one["share"] == one["front"].cast(pl.Float64)).all() for name, one in found.items()}
+    assert sure == {"none": False, "one a seed": True, "one": True}
+
+
 def test_runs_without_a_configuration_or_left_out_for_their_health_have_no_place():
     table, models = made()
     sick = table["run_id"][0]
