@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, compilation_cache
+from encdec_jax.sweep.branch import paid
 from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.claim import TTL, held_by, last_holder
 from encdec_jax.sweep.cost import cost
@@ -192,10 +193,11 @@ class _SweepProgress:
     def __init__(self, experiment: Experiment, console: Console) -> None:
         self._experiment, self._console = experiment, console
         self._flops = {identity: cost(run).train_flops for identity, run in experiment.runs.items()}
+        self._paid = {identity: paid(experiment, identity) for identity in experiment.runs}  # by trunks, once
         self._ended: set[str] | None = None
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(experiment.name, total=sum(self._flops.values()))
+        self._task = self._bar.add_task(experiment.name, total=sum(self._flops.values()) - sum(self._paid.values()))
 
     def __enter__(self) -> None:
         self._bar.start()
@@ -206,7 +208,7 @@ class _SweepProgress:
     def __call__(self, states: dict[str, RunState]) -> None:
         runs = self._experiment.runs
         share = {i: 1.0 if s.ended else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
-        spent = sum(self._flops[identity] * part for identity, part in share.items())
+        spent = sum(max(0.0, self._flops[identity] * part - self._paid[identity]) for identity, part in share.items())
         self._bar.update(self._task, completed=spent, description=counts(states))
         ended = {identity for identity, state in states.items() if state.ended}
         if self._ended is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -57,7 +57,7 @@ def measured_speed(experiment: Experiment, states: Mapping[str, RunState]) -> Sp
     overheads: list[float] = []
     for identity, run in experiment.runs.items():
         summary = states[identity].summary
-        if summary is None or summary["status"] != "done":
+        if summary is None or summary["status"] != "done" or run.train.trunk:  # whose seconds are its trunk's too
             continue
         holder = last_holder(experiment.run_folder(identity))
         if holder is None or holder.host != socket.gethostname():
@@ -84,11 +84,18 @@ def ordered(experiment: Experiment) -> list[str]:
     return sorted(experiment.runs, key=lambda identity: (-about[identity], seeds[identity], -seconds[identity]))
 
 
-def elapsed(seconds: Iterable[float], jobs: int) -> float:
-    """Seconds until `jobs` workers, each taking the longest run that is left, have done them all."""
-    busy = [0.0] * jobs
-    for duration in sorted(seconds, reverse=True):
-        heapq.heapreplace(busy, busy[0] + duration)
+def elapsed(seconds: Mapping[str, float], jobs: int, trunks: Mapping[str, str]) -> float:
+    """Seconds until `jobs` workers, each taking the longest run that is left, have done them all.
+
+    Args:
+      seconds: of each run that is left, by its id.
+      jobs: workers.
+      trunks: of each branch, which begins when that has ended: taken behind the other runs.
+    """
+    busy, ended = [0.0] * jobs, {"": 0.0}
+    for identity in sorted(seconds, key=lambda identity: (identity in trunks, -seconds[identity])):
+        ended[identity] = max(busy[0], ended.get(trunks.get(identity, ""), 0.0)) + seconds[identity]
+        heapq.heapreplace(busy, ended[identity])
     return max(busy)
 
 

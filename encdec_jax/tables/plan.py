@@ -35,16 +35,15 @@ def print_plan(folder: Path) -> int:
     check_data(experiment, states)
     speed = measured_speed(experiment, states)
     out = table(*_TEXT, *_NUMBERS, left=len(_TEXT))
-    spent, once, left = 0.0, 0.0, []
+    spent, once, left = 0.0, 0.0, {}
     for identity, run in experiment.runs.items():
         due, status = cost(run), states[identity].status
         shared = paid(experiment, identity)
-        seconds = speed.seconds(
-            run, replace(due, train_flops_padded=due.train_flops_padded * (1 - shared / due.train_flops))
-        )
+        own = 1 - shared / due.train_flops
+        seconds = speed.seconds(run, replace(due, train_flops_padded=due.train_flops_padded * own))
         spent, once = spent + due.train_flops - shared, once + shared
         if status not in ("done", "diverged"):
-            left.append(seconds)
+            left[identity] = seconds
         out.add_row(
             identity,
             status,
@@ -68,5 +67,7 @@ def print_plan(folder: Path) -> int:
         f"{experiment.name}: {len(experiment.runs)} runs, {spent:.3e} training FLOPs, {amount(tokens)} tokens"
         + (f"; {once:.3e} more are of trunks, trained once" if once else "")
     )
-    printer.print(f"left: {len(left)} runs, about {duration(elapsed(left, jobs))} with {jobs} workers ({speed.source})")
+    trunks = {identity: run.train.trunk for identity, run in experiment.runs.items() if run.train.trunk}
+    about = duration(elapsed(left, jobs, trunks))
+    printer.print(f"left: {len(left)} runs, about {about} with {jobs} workers ({speed.source})")
     return 0

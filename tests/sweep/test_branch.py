@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from tiny import encdec, tiny_run, write_experiment, write_noise
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import UserError
-from encdec_jax.sweep.branch import branches, graft, taken
+from encdec_jax.sweep import launch
+from encdec_jax.sweep.branch import branches, graft, paid, taken
 from encdec_jax.sweep.check import check_costs
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.results import load as load_table
+from encdec_jax.sweep.speed import elapsed
+from encdec_jax.sweep.store import RunState
 from encdec_jax.train.config import OptimConfig
 from encdec_jax.train.schedule import hyper, learning_rate
 
@@ -119,6 +124,30 @@ def test_a_trunk_that_is_no_run_of_the_experiment_is_refused_before_anything_is_
     experiment = load(write_experiment(folders / "study", text))
     with pytest.raises(UserError, match=r"train\.trunk = '0123456789ab' is not accepted: the id of a run of study"):
         check_costs(experiment)
+
+
+def test_a_bar_and_an_estimate_count_a_trunk_once(folders):
+    """A branch that had taken its trunk's checkpoint moved the bar by what the trunk had already moved it."""
+    experiment = load(write_experiment(folders / "study", SWEEP))
+    console = Console(file=io.StringIO())
+    tell = launch._SweepProgress(experiment, console)
+    (bar,) = tell._bar.tasks
+    flops = {i: cost(run).train_flops for i, run in experiment.runs.items()}
+    trunks = [i for i, run in experiment.runs.items() if not run.train.trunk]
+    assert bar.total == pytest.approx(sum(flops.values()) - sum(paid(experiment, i) for i in flops))
+    begun = RunState("running", 20 * 128)  # where branches begin
+    ended = {i: RunState("done", run.train.tokens, {"wall_s": 1.0}) for i, run in experiment.runs.items()}
+    tell({i: ended[i] if i in trunks else begun for i in flops})
+    assert bar.completed == pytest.approx(sum(flops[i] for i in trunks))
+    tell(ended)
+    assert bar.completed == pytest.approx(bar.total)
+
+
+def test_branches_begin_when_their_trunk_has_ended():
+    seconds = {"trunk": 60.0, "branch": 10.0, "other": 20.0}
+    assert elapsed(seconds, 3, {"branch": "trunk"}) == 70
+    assert elapsed(seconds, 1, {"branch": "trunk"}) == 90
+    assert elapsed({"branch": 10.0}, 2, {"branch": "trunk"}) == 10  # which is done
 
 
 @pytest.mark.slow
