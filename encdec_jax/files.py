@@ -94,6 +94,19 @@ def absolute(path: str) -> str:
     return os.path.abspath(expanded(path))
 
 
+def project(folder: Path) -> Path:
+    """The nearest parent of a folder with .git, pyproject.toml or setup.py; the root where there is none."""
+    parents = folder.resolve().parents
+    marks = (".git", "pyproject.toml", "setup.py")
+    return next((one for one in parents if any((one / mark).exists() for mark in marks)), parents[-1])
+
+
+def place(folder: Path) -> str:
+    """Where a folder lies, from wherever it is asked: its path in the `project`, or the whole path outside of one."""
+    folder, inside = folder.resolve(), project(folder)
+    return (folder if inside.parent == inside else folder.relative_to(inside)).as_posix()
+
+
 def atomic_write(path: Path, data: str | bytes) -> None:
     """Write `data` to `path` whole or not at all, whatever kills the process.
 

@@ -11,6 +11,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
+from encdec_jax.files import place
 from encdec_jax.report import (
     answer,
     choices,
@@ -32,7 +33,7 @@ from encdec_jax.study.headline import Headline, headline
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.predictions import Scored, registered, score
 from encdec_jax.sweep import results
-from encdec_jax.sweep.experiment import Experiment, load, place
+from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull_whole
 from encdec_jax.train.objects import put
 

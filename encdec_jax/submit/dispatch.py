@@ -21,7 +21,8 @@ from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.launch import check_writable, prepare
 from encdec_jax.sweep.replica import pull_folder, pull_run
 from encdec_jax.sweep.speed import ordered
-from encdec_jax.sweep.store import forgive, run_state
+from encdec_jax.sweep.store import forgive
+from encdec_jax.sweep.waiting import states
 
 Launcher = Literal["slurm", "k8s", "print", "local"]
 
@@ -68,9 +69,9 @@ def submit(folder: Path, to: Launcher, workers: int | None = None, apply: bool =
         prepare(experiment)
     check_costs(experiment)
     waiting = queued(experiment)
-    states = {identity: run_state(experiment.run_folder(identity)).status for identity in experiment.runs}
-    missing = [i for i in ordered(experiment) if states[i] in ("pending", "stale") and i not in waiting]
-    others = Counter(str(status) for i, status in states.items() if i not in missing and i not in waiting)
+    found = {identity: state.status for identity, state in states(experiment).items()}
+    missing = [i for i in ordered(experiment) if found[i] in ("pending", "stale") and i not in waiting]
+    others = Counter(str(status) for i, status in found.items() if i not in missing and i not in waiting)
     submitted: list[Submission] = []
     if to == "k8s":
         sets = jobset.manifests(experiment, missing, part, workers)

@@ -21,13 +21,14 @@ import numpy as np
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, compilation_cache, expanded
-from encdec_jax.sweep.branch import graft, waits
+from encdec_jax.sweep.branch import graft
 from encdec_jax.sweep.claim import TTL, Lease, claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull, pull_run
 from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
+from encdec_jax.sweep.waiting import waits
 from encdec_jax.train.fence import Fence
 from encdec_jax.train.objects import holding
 
@@ -89,8 +90,8 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
         folder = experiment.run_folder(identity)
         if run_state(folder).ended:
             continue
-        if waits(experiment, identity):
-            held = experiment.run_folder(experiment.runs[identity].train.trunk)
+        if (awaited := waits(experiment, identity)) is not None:
+            held = awaited
             continue
         lease = claim(folder, _vanish)
         if lease is None:

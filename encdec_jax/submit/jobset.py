@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from encdec_jax.errors import require
-from encdec_jax.files import environment
+from encdec_jax.files import environment, place
 from encdec_jax.submit.footprint import by_size
 from encdec_jax.submit.gang import FAILED, FAILED_ONE, SAVED
 from encdec_jax.submit.record import Queued, Submission, submissions, write_submission
 from encdec_jax.submit.site import KubernetesSite
 from encdec_jax.submit.slice import Slice, tpu_slice
 from encdec_jax.submit.slurm import called
-from encdec_jax.sweep.experiment import Experiment, place
+from encdec_jax.sweep.experiment import Experiment
 
 RESTARTS = 5  # of a JobSet whose pods were killed, or hung, without a word from the cluster
 GRACE = 120  # seconds that a pod has to save

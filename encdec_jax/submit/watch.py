@@ -17,7 +17,8 @@ from encdec_jax.sweep.claim import last_beat, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.replica import pull
-from encdec_jax.sweep.store import RunState, run_state
+from encdec_jax.sweep.store import RunState
+from encdec_jax.sweep.waiting import states
 
 _TAIL = 4096  # bytes at the end of timing.jsonl that hold its last lines
 # How jax names devices that we have a datasheet of.
@@ -96,12 +97,12 @@ def watched(experiment: Experiment) -> list[Watched]:
     """
     pull(experiment.root)
     waiting = queued(experiment)
-    return [_watched(experiment, identity, waiting.get(identity)) for identity in experiment.runs]
+    found = states(experiment)
+    return [_watched(experiment, identity, found[identity], waiting.get(identity)) for identity in experiment.runs]
 
 
-def _watched(experiment: Experiment, identity: str, job: Queued | None) -> Watched:
+def _watched(experiment: Experiment, identity: str, state: RunState, job: Queued | None) -> Watched:
     run, folder = experiment.runs[identity], experiment.run_folder(identity)
-    state = run_state(folder)
     given: dict[str, Any] = {
         "run_id": identity,
         "label": experiment.labels[identity],

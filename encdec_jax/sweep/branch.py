@@ -108,12 +108,6 @@ def paid(experiment: Experiment, identity: str) -> float:
     return taken(run, experiment.runs[run.train.trunk]) * due.train_flops / due.updates
 
 
-def waits(experiment: Experiment, identity: str) -> bool:
-    """Whether a run's trunk has not ended."""
-    trunk = experiment.runs[identity].train.trunk
-    return trunk in experiment.runs and not run_state(experiment.run_folder(trunk)).ended
-
-
 def graft(experiment: Experiment, identity: str, here: Path) -> None:
     """Give a run that has saved nothing yet the checkpoint of its trunk that it begins at.
 

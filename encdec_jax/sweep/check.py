@@ -16,7 +16,9 @@ from encdec_jax.sweep.branch import paid
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import scored
-from encdec_jax.sweep.store import RunState, run_state
+from encdec_jax.sweep.store import RunState
+from encdec_jax.sweep.waiting import Beginnings
+from encdec_jax.sweep.waiting import states as run_states
 
 Tokens = tuple[str, str]  # a task and a vocabulary
 
@@ -65,13 +67,17 @@ def check_data(experiment: Experiment, states: Mapping[str, RunState] | None = N
       tokens of the shipped text that are not there yet, or of another text than ships now, which `encdec run` prepares.
 
     Raises:
-      UserError: other tokens are not there, some are damaged, a run does not fit them, or ended on other ones.
+      UserError: other tokens are not there, some are damaged, a run does not fit them, or ended on other ones; or one
+        begins at a run that can never be there (`train.init_from`).
     """
+    found = run_states(experiment) if states is None else states
+    beginnings = Beginnings(experiment, found)
     caches: dict[Tokens, TokenCache | None] = {}
     asked = set()  # what demands are made of: seeds and rates make none
     for identity, run in experiment.runs.items():
         tokens = _tokens(run)
         try:
+            beginnings.check(identity)
             if tokens not in caches:
                 caches[tokens] = None if _to_prepare(*tokens) else TokenCache.open(*tokens)
             cache = caches[tokens]
@@ -79,8 +85,7 @@ def check_data(experiment: Experiment, states: Mapping[str, RunState] | None = N
                 if (demands := (run.model, run.data, run.objective, run.evaluate)) not in asked:
                     check_demands(run, cache)
                     asked.add(demands)
-                folder = experiment.run_folder(identity)
-                _check_ended(experiment, folder, run_state(folder) if states is None else states[identity], cache)
+                _check_ended(experiment, experiment.run_folder(identity), found[identity], cache)
         except UserError as error:
             raise _of(experiment, identity, error) from error
     return [tokens for tokens, cache in caches.items() if cache is None]

@@ -16,7 +16,7 @@ from encdec_jax.compute.families import family_of
 from encdec_jax.config import RunConfig
 from encdec_jax.data.objectives.named import described
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import runs_root
+from encdec_jax.files import place, runs_root
 from encdec_jax.script import called, execute
 from encdec_jax.sweep.identity import run_id, setting
 from encdec_jax.sweep.replica import pull
@@ -140,18 +140,6 @@ def _name(module: ModuleType, script: Path) -> str:
     return name
 
 
-def place(folder: Path) -> str:
-    """Where a folder lies, from wherever it is asked: its path in the project, or the whole path outside of one.
-
-    The project is the nearest parent with .git, pyproject.toml or setup.py.
-    """
-    folder = folder.resolve()
-    for parent in folder.parents:
-        if any((parent / mark).exists() for mark in (".git", "pyproject.toml", "setup.py")):
-            return folder.relative_to(parent).as_posix()
-    return folder.as_posix()
-
-
 def _named(module: ModuleType, script: Path, name: str) -> Any:
     kind, accepted = _NAMES[name]
     if not hasattr(module, name):
@@ -187,16 +175,14 @@ def _runs(module: ModuleType, script: Path, known: Mapping[str, str] | None = No
     function: Any = getattr(module, "runs", None)
     require(callable(function), f"{script}: runs", function, "a function without arguments that yields RunConfigs")
     found: dict[str, RunConfig] = {}
-    for place, run in enumerate(called(lambda: list(islice(function(), MOST + 1)), script)):
-        require(isinstance(run, RunConfig), f"{script}: runs()[{place}]", run, "a RunConfig")
+    for at, run in enumerate(called(lambda: list(islice(function(), MOST + 1)), script)):
+        require(isinstance(run, RunConfig), f"{script}: runs()[{at}]", run, "a RunConfig")
         identity = (known or {}).get(repr(run)) or run_id(run)
         if identity in found:
             first = list(found).index(identity)
-            raise UserError(
-                f"{script}: runs()[{place}] is the same run as runs()[{first}] ({identity}); each counts once"
-            )
+            raise UserError(f"{script}: runs()[{at}] is the same run as runs()[{first}] ({identity}); each counts once")
         found[identity] = run
-        require(place < MOST, f"{script}: runs()", f"more than {MOST:,} runs", f"at most {MOST:,}")
+        require(at < MOST, f"{script}: runs()", f"more than {MOST:,} runs", f"at most {MOST:,}")
     require(bool(found), f"{script}: runs()", [], "at least one run")
     return found
 

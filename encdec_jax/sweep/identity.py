@@ -10,6 +10,7 @@ from typing import Any
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
 from encdec_jax.resolve import fields, typed
+from encdec_jax.train.beginning import canonical
 
 _SIMPLE = (int, float, str, bool, type(None))
 DIGITS = 12  # 48 bits: a clash among a million runs has a chance of 1 in 500
@@ -20,7 +21,8 @@ def run_id(run: RunConfig) -> str:
 
     The configuration is first brought to its fields' types, so that 1 and 1.0 in a float field are one run. Fields of
     execution (`encdec_jax.resolve.execution`: mesh, scan, remat, kernel, ...) enter at their defaults, whatever their
-    values; a field that was added later enters only where it differs from its default.
+    values; a field that was added later enters only where it differs from its default. `train.init_from` enters
+    as one text, however its path is written (`encdec_jax.train.beginning.canonical`).
 
     Raises:
       UserError: a field holds a value of another type than declared, or a number that is not finite.
@@ -66,6 +68,8 @@ def _entering(value: Any, path: str) -> Any:
         part = typed(field, getattr(value, name), here)
         if field.execution:
             part = field.default
+        elif here == "train.init_from":
+            part = canonical(part)
         if not field.later or part != field.default:
             entering[name] = part if type(part) in _SIMPLE else _entering(part, here)
     return entering

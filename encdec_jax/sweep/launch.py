@@ -26,7 +26,8 @@ from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import prove, pull
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts
-from encdec_jax.sweep.store import RunState, counts, forgive, run_state
+from encdec_jax.sweep.store import RunState, counts, forgive
+from encdec_jax.sweep.waiting import states, told_of
 from encdec_jax.sweep.worker import digest
 from encdec_jax.text import duration, progress_console, shape
 from encdec_jax.train.objects import holding, put
@@ -45,7 +46,8 @@ def run(folder: Path, jobs: int | None = None) -> int:
       jobs: worker processes, each on its own share of the CPUs; None for one a CPU (one in all with an accelerator).
 
     Returns:
-      the exit code: 0 if every run is done or diverged, 1 if some failed or are damaged, 130 if it was interrupted.
+      the exit code: 0 if every run is done or diverged, 1 if some failed, are damaged or wait for other experiments,
+      130 if it was interrupted.
 
     Raises:
       UserError: the experiment, its data or a folder is not as it should be.
@@ -71,7 +73,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
 
 def _states(experiment: Experiment) -> dict[str, RunState]:
     pull(experiment.root)
-    return {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
+    return states(experiment)
 
 
 def prepare(experiment: Experiment) -> None:
@@ -229,17 +231,20 @@ class _SweepProgress:
 
 
 def _report(experiment: Experiment, interrupted: bool) -> int:
-    states = _states(experiment)
-    print(f"{experiment.name}: {counts(states)}")
+    found = _states(experiment)
+    print(f"{experiment.name}: {counts(found)}")
     print(f"results: {experiment.root / TABLE}")
-    failed = {identity: state for identity, state in states.items() if state.status in ("failed", "damaged")}
+    failed = {identity: state for identity, state in found.items() if state.status in ("failed", "damaged")}
     for identity, state in failed.items():
         print(f"{state.status}: {experiment.run_folder(identity)}: {state.reason}", file=sys.stderr)
+    waiting = told_of(experiment, found)
+    if waiting is not None:
+        print(waiting, file=sys.stderr)
     if interrupted:
         return 130
-    if failed:
+    if failed or waiting is not None:
         return 1
-    if not all(state.ended for state in states.values()):
+    if not all(state.ended for state in found.values()):
         for log in sorted((experiment.root / "logs").glob(f"{_ours()}-worker-*.log")):
             lines = log.read_text(errors="replace").strip().splitlines() or ["it left no word of why"]
             print(f"a worker ended before the runs did: {lines[-1]} ({log})", file=sys.stderr)

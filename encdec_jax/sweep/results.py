@@ -20,6 +20,7 @@ from encdec_jax.sweep.experiment import load as load_experiment
 from encdec_jax.sweep.identity import scored, setting
 from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import RunState, run_state, task_scores
+from encdec_jax.sweep.waiting import states
 from encdec_jax.train.objects import put, remove
 
 TABLE = "results.parquet"
@@ -249,13 +250,15 @@ def collect_into(folder: Path, unfinished: bool = False) -> int:
       UserError: runs are not finished, the figure shows other rows, or a folder can't be written to.
     """
     experiment = load_experiment(folder)
-    states = [run_state(experiment.run_folder(identity)).status for identity in experiment.runs]
+    found = [state.status for state in states(experiment).values()]
     missing = {
-        name: states.count(name) for name in ("pending", "running", "stale", "failed", "damaged") if name in states
+        name: found.count(name)
+        for name in ("pending", "waiting", "running", "stale", "failed", "damaged")
+        if name in found
     }
     if missing:
         counts = ", ".join(f"{n} {name}" for name, n in missing.items())
-        state = f"experiment {folder} is not finished: {counts} of {len(states)} runs"
+        state = f"experiment {folder} is not finished: {counts} of {len(found)} runs"
         if not unfinished:
             raise UserError(f"{state}; give: encdec run {folder}, or --unfinished to copy the rows that there are")
         print(state)

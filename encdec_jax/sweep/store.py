@@ -15,7 +15,7 @@ from encdec_jax.sweep.claim import condition, held_by
 from encdec_jax.train.objects import holding, put, remove
 from encdec_jax.train.summary import read_summary
 
-Status = Literal["pending", "running", "stale", "done", "diverged", "failed", "damaged"]
+Status = Literal["pending", "waiting", "running", "stale", "done", "diverged", "failed", "damaged"]
 
 _TAIL = 4096  # bytes at the end of metrics.jsonl that surely hold its last line
 
@@ -27,10 +27,12 @@ class RunState:
     Attributes:
       status: 'done' and 'diverged' runs have a summary, 'failed' ones an error; 'running' ones are claimed by a living
         process, 'stale' ones by one that is gone or makes no progress; 'damaged' ones have a file that can't be
-        believed; all others are 'pending', begun or not.
+        believed; 'waiting' ones are to begin at a run of another experiment that is not done
+        (`encdec_jax.sweep.waiting`); all others are 'pending', begun or not.
       tokens: trained on so far.
       summary: of a run that came to its end, else None.
-      error: of a run that failed, what is damaged and what to do, who holds a stale one; else None.
+      error: of a run that failed, what is damaged and what to do, who holds a stale one, what a waiting one
+        waits for; else None.
     """
 
     status: Status
@@ -41,7 +43,7 @@ class RunState:
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do, or nothing before the next `encdec run`."""
-        return self.status in ("done", "diverged", "failed", "damaged")
+        return self.status in ("done", "diverged", "failed", "damaged", "waiting")
 
     @property
     def reason(self) -> str | None:

@@ -20,7 +20,7 @@ from encdec_jax import cpus
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
 from encdec_jax.sweep import claim as claims
-from encdec_jax.sweep.branch import graft, waits
+from encdec_jax.sweep.branch import graft
 from encdec_jax.sweep.claim import Lease, claim
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull, pull_run
@@ -28,6 +28,7 @@ from encdec_jax.sweep.scratch import scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.speed import ordered
 from encdec_jax.sweep.store import run_state, write_error
+from encdec_jax.sweep.waiting import states, waits
 from encdec_jax.train.fence import Fence
 from encdec_jax.train.objects import Refused
 
@@ -37,7 +38,7 @@ Train = Callable[..., dict[str, Any] | None]  # encdec_jax.train.loop.train
 
 
 def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None:
-    """Do runs until every run of the experiment has ended, by whomever, or `stop()` is true.
+    """Do runs until every run has ended, by whomever, or waits for other experiments, or `stop()` is true.
 
     A run that raises becomes a failed one, and is left alone.
 
@@ -53,7 +54,8 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
     while not stop():
         try:
             pull(experiment.root)
-            left = [identity for identity in order if not run_state(experiment.run_folder(identity)).ended]
+            found = states(experiment)
+            left = [identity for identity in order if not found[identity].ended]
             if not left:
                 return
             busy = any(_attempt(experiment, identity, train, stop) for identity in left)
@@ -70,7 +72,7 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
 def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool]) -> bool:
     """Do one run if it is free. Returns whether it was."""
     folder = experiment.run_folder(identity)
-    if waits(experiment, identity):
+    if waits(experiment, identity) is not None:
         return False
     try:
         lease = claim(folder, _vanish)

@@ -11,7 +11,7 @@ from encdec_jax.sweep.check import check_costs, check_data
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.speed import elapsed, measured_speed
-from encdec_jax.sweep.store import run_state
+from encdec_jax.sweep.waiting import states, told_of
 from encdec_jax.text import amount, console, duration, shape, table
 
 _TEXT = ("run", "status", "label", "layers x width")
@@ -31,13 +31,13 @@ def print_plan(folder: Path) -> int:
     """
     experiment = load(folder)
     check_costs(experiment)
-    states = {identity: run_state(experiment.run_folder(identity)) for identity in experiment.runs}
-    check_data(experiment, states)
-    speed = measured_speed(experiment, states)
+    found = states(experiment)
+    check_data(experiment, found)
+    speed = measured_speed(experiment, found)
     out = table(*_TEXT, *_NUMBERS, left=len(_TEXT))
     spent, once, left = 0.0, 0.0, {}
     for identity, run in experiment.runs.items():
-        due, status = cost(run), states[identity].status
+        due, status = cost(run), found[identity].status
         shared = paid(experiment, identity)
         own = 1 - shared / due.train_flops
         seconds = speed.seconds(run, replace(due, train_flops_padded=due.train_flops_padded * own))
@@ -70,4 +70,6 @@ def print_plan(folder: Path) -> int:
     trunks = {identity: run.train.trunk for identity, run in experiment.runs.items() if run.train.trunk}
     about = duration(elapsed(left, jobs, trunks))
     printer.print(f"left: {len(left)} runs, about {about} with {jobs} workers ({speed.source})")
+    if (waiting := told_of(experiment, found)) is not None:
+        printer.print(waiting, markup=False, soft_wrap=True)
     return 0

@@ -15,6 +15,7 @@ from encdec_jax.config import EXECUTION, RunConfig, from_dict, to_dict
 from encdec_jax.data.cache import manifest_of
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, read_json, write_json
+from encdec_jax.train.beginning import canonical
 from encdec_jax.train.checkpoint import saved
 from encdec_jax.train.summary import read_summary
 from encdec_jax.train.versions import code
@@ -76,7 +77,9 @@ def _check_config(run: RunConfig, folder: Path) -> None:
     stored = read_json(folder / _CONFIG)
     with contextlib.suppress(UserError):  # of another version, whose fields differ: they are compared as they stand
         stored = to_dict(from_dict(stored))
-    there, here = _flat(stored), _flat(to_dict(from_dict(to_dict(run))))
+    there, here = (_flat(one) for one in (stored, to_dict(from_dict(to_dict(run)))))
+    for one in (there, here):
+        one["train.init_from"] = canonical(str(one.get("train.init_from", "")))
     differ = [path for path in {**here, **there} if path not in EXECUTION and _of(there, path) != _of(here, path)]
     if differ:
         path, more = differ[0], f", and {len(differ) - 1} more fields differ" if len(differ) > 1 else ""

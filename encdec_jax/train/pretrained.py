@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -14,7 +12,7 @@ from encdec_jax.config import RunConfig, read_run
 from encdec_jax.data.cache import cache_folder, manifest_of
 from encdec_jax.data.vocab import ByteVocab, vocab_in
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import expanded, runs_root
+from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike
 from encdec_jax.train.checkpoint import Checkpoints, saved
 from encdec_jax.train.objects import copy_run
 from encdec_jax.train.restore import VOCABULARIES, vocabulary
@@ -33,14 +31,14 @@ def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
       UserError: `train.init_from` is no run that has ended, and no checkpoint; or its parameters or vocabulary are
         others than the run's.
     """
-    state = trainer.init()
     if not run.train.init_from:
-        return state, 0.0
+        return trainer.init(), 0.0
     folder, update = _source(run.train.init_from)
     source = read_run(folder / "config.json")
     check_vocab(run, source, folder)
+    check_alike(run, source)
+    state = trainer.init()
     like = Trainer(replace(run, model=replace(source.model, attention=run.model.attention), optim=source.optim))
-    _check_shapes(run, like.abstract.params, trainer.abstract.params)
     found = Checkpoints(folder / "checkpoints").read(like.abstract, update)
     require(found is not None, "train.init_from", run.train.init_from, "a run with a whole checkpoint")
     assert found is not None
@@ -52,23 +50,18 @@ def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
 
 def _source(given: str) -> tuple[Path, int | None]:
     """The folder of the run that is named, and the update of its checkpoint; None for the end of the run."""
-    path = expanded(given)
-    named = re.search(r"\d+$", path.name) if path.parent.name == "checkpoints" else None  # alone or as its folder is
-    update = int(named[0]) if named else None
-    for place in (path, runs_root() / path):
-        copy_run(place.parent.parent if named else place, update, "train.init_from")
-        if (place / "config.json").exists():
-            ended = (place / "summary.json").exists() and read_summary(place / "summary.json")["status"] == "done"
-            accepted = "a run that is done; of one that is not, a checkpoint: RUN/checkpoints/UPDATE"
-            require(ended, "train.init_from", given, accepted)
-            return place, None
-        if place.parent.name == "checkpoints" and (place.parent.parent / "config.json").exists():
-            steps = {one.step for one in saved(place.parent)}
-            known = ", ".join(map(str, sorted(steps))) or "none"
-            require(update in steps, "train.init_from", given, f"a checkpoint that is there: {known}")
-            return place.parent.parent, update
-    accepted = "the folder of a run, as it stands or below ENCDEC_RUNS, or RUN/checkpoints/UPDATE"
-    raise UserError(f"train.init_from = {given!r} is not accepted: {accepted}")
+    folder, update = beginning(given)
+    copy_run(folder, update, "train.init_from")
+    require((folder / "config.json").exists(), "train.init_from", given, ACCEPTED)
+    if update is None:
+        ended = (folder / "summary.json").exists() and read_summary(folder / "summary.json")["status"] == "done"
+        accepted = "a run that is done; of one that is not, a checkpoint: RUN/checkpoints/UPDATE"
+        require(ended, "train.init_from", given, accepted)
+    else:
+        steps = {one.step for one in saved(folder / "checkpoints")}
+        known = ", ".join(map(str, sorted(steps))) or "none"
+        require(update in steps, "train.init_from", given, f"a checkpoint that is there: {known}")
+    return folder, update
 
 
 def check_vocab(run: RunConfig, source: RunConfig, folder: Path) -> None:
@@ -87,15 +80,3 @@ def check_vocab(run: RunConfig, source: RunConfig, folder: Path) -> None:
         file = carried[0] if carried else cache_folder(source.data.task, source.data.vocab) / "vocab.model"
         accepted = f"that of train.init_from: prepare the task with --vocab {file}" if models[0] else "'bytes'"
         raise UserError(f"data.vocab = {run.data.vocab!r} of task {run.data.task!r} is not accepted: {accepted}")
-
-
-def _check_shapes(run: RunConfig, there: Any, here: Any) -> None:
-    shapes = [
-        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-        for params in (there, here)
-    ]
-    for name in {**shapes[1], **shapes[0]}:
-        old, new = shapes[0].get(name, "absent"), shapes[1].get(name, "absent")
-        if old != new:
-            what = f"a run of the same architecture and shape: parameter {name} is {old} there, {new} here"
-            raise UserError(f"train.init_from = {run.train.init_from!r} is not accepted: {what}")
