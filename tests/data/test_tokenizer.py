@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 
 import numpy as np
 import pytest
 import sentencepiece
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from encdec_jax.data.cache import TokenCache
+from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.corpus import verses
+from encdec_jax.data.objectives.named import objective_of
+from encdec_jax.data.objectives.objective import frame_of
+from encdec_jax.data.objectives.orders import sentences_of
 from encdec_jax.data.prepare import prepare
 from encdec_jax.data.vocab import EOS, UNK, vocab_of
 from encdec_jax.errors import UserError
@@ -59,9 +64,36 @@ def pieces_like() -> bytes:
     return made.to_str().encode()
 
 
-@pytest.fixture(scope="module", params=[t5_like, byte_level, pieces_like], ids=lambda make: make.__name__)
+def across_spaces() -> bytes:
+    """Bytes whose tokens hold white space in their middle and at their end, as those of Llama 3 and Qwen do."""
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra [tasks] is not installed")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator(["a.\nb! c? ad. "] * 99 + TEXT[:100], trainer)
+    return made.to_str().encode()
+
+
+@pytest.fixture(
+    scope="module", params=[t5_like, byte_level, pieces_like, across_spaces], ids=lambda make: make.__name__
+)
 def vocab(request):
     return vocab_of("some", request.param())
+
+
+@given(text=st.text(st.sampled_from("ab.?! \n3é"), min_size=2, max_size=60))
+def test_sentences_of_tokens_are_those_of_the_text(vocab, text):
+    """Each sentence's end in the text is one behind the token that holds it."""
+    text = "".join(letter for letter in text if UNK not in vocab.encode(f"a{letter}"))  # what is unknown is no text
+    ids = [*vocab.encode(text), EOS]
+    assume(UNK not in ids)
+    frame = frame_of(objective_of(ObjectiveConfig("gap_sentences")), vocab, DataConfig(length=64), 1)
+    spelled = [vocab.decode([*ids[:n], EOS]) for n in range(len(ids))]  # what is in front of each token
+    ends = [found.end() for found in re.finditer(r"[.?!](?=\s|$(?!\n))", spelled[-1], re.ASCII)]
+    behind = [any(len(a) < end <= len(b) for end in ends) for a, b in itertools.pairwise(spelled)]
+    assert sentences_of(np.array([ids]), frame)[0].tolist() == [0, *np.cumsum(behind)]
 
 
 @given(text=texts)

@@ -7,6 +7,7 @@ neither the batch size nor the number of hosts changes it.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -117,6 +118,7 @@ class Frame(NamedTuple):
       windows: of the whole run.
       closes: bool [ids], whose text ends as a sentence does; empty where the objective reads no sentences.
       spaced: bool [ids], whose text begins with white space; likewise.
+      within: bool [ids], whose text holds the end of a sentence and white space behind it; likewise.
     """
 
     sentinel: int
@@ -126,6 +128,7 @@ class Frame(NamedTuple):
     windows: int = 0
     closes: np.ndarray = _NONE
     spaced: np.ndarray = _NONE
+    within: np.ndarray = _NONE
 
 
 class Prompt(NamedTuple):
@@ -257,8 +260,8 @@ def frame_of(objective: Objective, vocab: Coder, data: DataConfig, windows: int 
     """
     first = objective.sentinels(data.length)
     marks = {name: vocab.sentinel(first + i) for i, name in enumerate(objective.marks)}
-    closes, spaced = _sentence_ends(vocab) if objective.sentences else (_NONE, _NONE)
-    return Frame(vocab.sentinel(0), vocab.eos_id, marks, (vocab.eos_id + 2, vocab.size), windows, closes, spaced)
+    ends = _sentence_ends(vocab) if objective.sentences else (_NONE, _NONE, _NONE)
+    return Frame(vocab.sentinel(0), vocab.eos_id, marks, (vocab.eos_id + 2, vocab.size), windows, *ends)
 
 
 def required_vocab_size(objective: Objective, vocab: Coder, data: DataConfig) -> int:
@@ -266,13 +269,15 @@ def required_vocab_size(objective: Objective, vocab: Coder, data: DataConfig) ->
     return vocab.sentinel(objective.sentinels(data.length) + len(objective.marks))
 
 
-def _sentence_ends(vocab: Coder) -> tuple[np.ndarray, np.ndarray]:
-    """Which ids' texts end as a sentence does, and which begin with white space: bool [ids] each."""
+def _sentence_ends(vocab: Coder) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which ids' texts end as a sentence does, which begin with white space, and which hold both: bool [ids] each."""
     (before,) = vocab.encode("a")[-1:]  # a decoder may strip the white space at the start of a text
     skip = len(vocab.decode([before]))
     texts = [vocab.decode([before, i])[skip:] for i in range(vocab.size)]
     closes = [text.endswith((".", "!", "?")) for text in texts]
-    return np.array(closes), np.array([text[:1].isspace() for text in texts])
+    within = [re.search(r"[.!?]\s", text, re.ASCII) is not None for text in texts]
+    spaced = [re.match(r"\s", text, re.ASCII) is not None for text in texts]
+    return np.array(closes), np.array(spaced), np.array(within)
 
 
 def check_scored_source(arch: Arch) -> None:

@@ -43,12 +43,16 @@ class Order:
 def sentences_of(text: np.ndarray, frame: Frame) -> np.ndarray:
     """The number of each token's sentence, from 0: int64 [n, L].
 
-    A sentence ends behind a full stop, a question or an exclamation mark that white space or the end of a text follows,
-    and behind the end of a text. A window's ends cut sentences.
+    A sentence ends behind a full stop, a question or an exclamation mark that ASCII's white space or the end of a text
+    follows, and behind the end of a text; where a token holds more than that, behind the token. A window's ends cut
+    sentences.
+
+    The texts of an id and of the next one decide it, in any vocabulary: offsets stored by `prepare` would say the same
+    of every token, and be cut by windows likewise.
     """
     end = text == frame.eos
     known = text < len(frame.closes)
-    closes = frame.closes[np.where(known, text, 0)] & known
-    opens = frame.spaced[np.where(known, text, 0)] & known | end
-    ends = end[:, :-1] | (closes[:, :-1] & opens[:, 1:])
+    ids = np.where(known, text, 0)
+    closes, opens = frame.closes[ids] & known, frame.spaced[ids] & known | end
+    ends = (end | frame.within[ids] & known)[:, :-1] | (closes[:, :-1] & opens[:, 1:])
     return np.pad(ends.cumsum(axis=1), ((0, 0), (1, 0)))
