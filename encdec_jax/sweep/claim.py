@@ -6,9 +6,9 @@ process alone, whether the lease before it was released, was abandoned or never 
 renamed instead, a slow thief could remove the lease of a fast one.)
 
 A lease's modification time changes with each heartbeat; 0 says that it was released, and needs no room on a full disk.
-What it says of the hour is for people to read: clocks may differ by hours. Whoever wants the run takes the lease for
-stale when it has watched it for `TTL` without a change, by its own clock, which stands still while its machine sleeps;
-or at once where it can see that the holder has ended.
+So does a digit within it, for copies have times of their own. What it says of the hour is for people to read: clocks
+may differ by hours. Whoever wants the run takes the lease for stale when it has watched it for `TTL` without a change,
+by its own clock, which stands still while its machine sleeps; or at once where it can see that the holder has ended.
 
 The holder counts too, by a clock that goes on while the machine sleeps. Has its heart not beaten for `LIFE`, which is
 shorter than anyone's patience, it must assume that the run was taken over: it claims the next number for itself, and
@@ -22,7 +22,8 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic, time
 from types import TracebackType
@@ -37,6 +38,8 @@ LIFE = 120.0  # seconds without a heartbeat after which a holder no longer trust
 TTL = 180.0  # seconds without a change after which others take it; NFS may show a heartbeat a minute late
 IDLE = 3600.0  # seconds without progress after which the heart stops: longer than any compilation or scoring
 LOOK = 1.0  # seconds between two looks of the holder at its own lease
+
+_HELD, _RELEASED = b', "released": 0}', b', "released": 1}'
 
 Condition = Literal["free", "held", "stale"]
 
@@ -67,7 +70,7 @@ class Lease:
     ) -> None:
         self._released.set()
         self._heart.join()
-        _touch(self._path, 0.0)
+        _release(self._path)
 
     def check(self) -> None:
         """To be called before each write that matters: calls `lost` if the run is no longer this process's."""
@@ -228,22 +231,24 @@ def _last(folder: Path) -> Held | None:
             return None
         path = _path(folder, number)
         if path.is_dir():  # by nobody of ours
-            return _found(path, number, path.stat(), None)
+            return _found(path, number, path.stat(), b"")
         with path.open("rb") as file:  # opened, not only looked at: NFS then asks its server
-            return _found(path, number, os.fstat(file.fileno()), _holder(file.read()))
+            return _found(path, number, os.fstat(file.fileno()), file.read())
     except (FileNotFoundError, NotADirectoryError):  # the latter is for `claim` to report
         return None
 
 
-def _found(path: Path, number: int, found: os.stat_result, holder: Holder | None) -> Held:
-    return Held(path, number, found.st_mtime_ns, found.st_mtime_ns / 1e9, found.st_mtime_ns == 0, holder)
+def _found(path: Path, number: int, found: os.stat_result, text: bytes) -> Held:
+    released = found.st_mtime_ns == 0 or text.endswith(_RELEASED)
+    return Held(path, number, found.st_mtime_ns, found.st_mtime_ns / 1e9, released, _holder(text))
 
 
 def _holder(text: bytes) -> Holder | None:
     """Who wrote a lease; None while it is being written."""
     try:
-        return Holder(**json.loads(text))
-    except (ValueError, TypeError):
+        found = json.loads(text)
+        return Holder(**{field.name: found[field.name] for field in fields(Holder)})
+    except (ValueError, TypeError, KeyError):
         return None
 
 
@@ -263,8 +268,17 @@ def _create(path: Path) -> bool:
     except FileExistsError:
         return False
     with os.fdopen(handle, "wb", buffering=0) as file:
-        file.write(json.dumps(asdict(Holder.this())).encode())
+        file.write(json.dumps(asdict(Holder.this())).encode()[:-1] + _HELD)
     return True
+
+
+def _release(path: Path) -> None:
+    """Say in a lease that it is released, by a digit in the place of another: a full disk has no room for one more."""
+    with suppress(OSError), path.open("r+b") as file:
+        if file.read().endswith(_HELD):
+            file.seek(-len(_HELD), os.SEEK_END)
+            file.write(_RELEASED)
+    _touch(path, 0.0)
 
 
 def awake() -> float:

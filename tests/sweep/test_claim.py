@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_a_run_is_held_by_one(tmp_path):
     assert condition(tmp_path) == "free"
     with claim(tmp_path, ignore):
         assert condition(tmp_path) == "held"
+
+
+@pytest.mark.parametrize("copy", [shutil.copy, shutil.copy2])
+def test_a_copy_of_a_run_is_free_if_the_run_was(tmp_path, copy):
+    """Its release was a time of its file, which `cp -r` and stores give anew: three minutes went by for each run."""
+    with claim(tmp_path / "run", ignore):
+        shutil.copytree(tmp_path / "run", tmp_path / "early", copy_function=copy)
+    shutil.copytree(tmp_path / "run", tmp_path / "late", copy_function=copy)
+    assert (condition(tmp_path / "early"), condition(tmp_path / "late")) == ("held", "free")
+    assert last_holder(tmp_path / "late") == last_holder(tmp_path / "run") is not None
+    with claim(tmp_path / "late", ignore) as lease:
+        assert lease.number == 2
 
 
 def test_it_is_released_whatever_ends_the_work(tmp_path):
