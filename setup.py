@@ -82,5 +82,5 @@ setup(
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda12]"],
     },
-    entry_points={"console_scripts": ["encdec = encdec_jax.cli.main:main"]},
+    entry_points={"console_scripts": ["encdec = encdec_jax.__main__:main"]},
 )

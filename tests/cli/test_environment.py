@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny import environment, write_experiment, write_noise
 
+from encdec_jax.__main__ import main as loading
 from encdec_jax.cli.arguments import given_config
 from encdec_jax.cli.main import main
 from encdec_jax.config import to_dict
@@ -82,6 +84,21 @@ def test_a_platform_that_is_not_there_is_one_line(folders):
         assert "JAX_PLATFORMS = 'cuda' is not accepted" in done.stderr
         assert "Traceback" not in done.stderr
     assert not list((folders / "runs").rglob("error.txt"))
+
+
+def test_an_interrupt_while_it_loads_is_one_line(monkeypatch, capsys):
+    """Loading takes a second, and gave a traceback of whatever module was read just then."""
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "encdec_jax.cli.main":
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.delitem(sys.modules, "encdec_jax.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    assert loading() == 130
+    assert capsys.readouterr().err == "encdec: interrupted\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
