@@ -25,12 +25,13 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.errors import require
 from encdec_jax.mesh import axis_of, logit_chunks
-from encdec_jax.model.blocks import BlockSpec, Plan, plans
+from encdec_jax.model.blocks import Plan, plans
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
+from encdec_jax.model.period import BlockSpec
 from encdec_jax.train.config import MeshConfig
 
 # What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that

@@ -76,13 +76,30 @@ def decode(config: ModelConfig, source: int, step: int, capacity: int) -> Flops:
     Raises:
       UserError: `source` is negative, or the cache has no room for this token.
     """
-    require(source >= 0, "source", source, "at least 0 tokens")
     require(0 <= step < capacity, "step", step, f"a token in [0, {capacity}), the capacity of the cache")
-    reading = [edge for edge in edges(config) if edge.query == "target"]
-    pairs: Pairs = {edge: (edge.step(source, step), edge.keys(source, capacity)) for edge in reading}
+    return _fed(config, source, capacity, step, step + 1)
+
+
+def decode_all(config: ModelConfig, source: int, target: int) -> Flops:
+    """FLOPs of feeding all of a sequence's `target` tokens, one by one, with room for no more.
+
+    Raises:
+      UserError: a length is negative.
+    """
+    require(target >= 0, "target", target, "at least 0 tokens")
+    return _fed(config, source, target, 0, target)
+
+
+def _fed(config: ModelConfig, source: int, capacity: int, first: int, end: int) -> Flops:
+    """FLOPs of feeding target tokens `first` to `end` - 1."""
+    require(source >= 0, "source", source, "at least 0 tokens")
+    reading, n = [edge for edge in edges(config) if edge.query == "target"], end - first
+    pairs: Pairs = {
+        edge: (edge.pairs(source, end) - edge.pairs(source, first), n * edge.keys(source, capacity)) for edge in reading
+    }
     merged = any(edge.reads.states == "final" and edge.key == "target" for edge in reading)
     ones: dict[StreamName, int] = {"source": 0, "target": 1}
-    return flops(products(config, Pass({"source": 0, "target": 1}, ones, pairs, scored=1, merged=merged)))
+    return flops(products(config, Pass({"source": 0, "target": n}, ones, pairs, scored=n, merged=n * merged)))
 
 
 def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> CacheBytes:

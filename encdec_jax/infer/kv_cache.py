@@ -10,7 +10,7 @@ prefill: the blocks' pass over the source (S x S pairs of query and key a layer)
   'coordinated' and one stream: their own pass has just made those keys. There the last layer's queries, attention and
   MLP serve nobody; they are computed all the same, because one body serves all layers.
 decode: every decoder weight but the source's keys and values on each token; attention to C slots and S source keys
-  (one stream: to its S + C slots); logits of each token.
+  (one stream: to its S + C slots), or to as many slots as a window or a block shows at most; logits of each token.
 
 Where one stream goes through a context first ('double_decoder'), both steps are passes through it and then through the
 decoder: a token's keys of the context are made when it is fed, and their block hides them until the next one begins.
@@ -26,10 +26,10 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.errors import require
-from encdec_jax.model.blocks import source_stream
+from encdec_jax.model.blocks import plans, source_stream
 from encdec_jax.model.declare import edges
 from encdec_jax.model.model import Model
-from encdec_jax.model.seen import KeyValues, KVCache
+from encdec_jax.model.seen import KeyValues, KVCache, put
 from encdec_jax.model.streams import Stream
 
 
@@ -49,8 +49,7 @@ class Cache(NamedTuple):
     """All that decoding needs beside the parameters. One-stream architectures hold the source in `own`.
 
     Attributes:
-      own: of the decoder's self-attention, its keys and values [layers, batch, slots, n_kv_heads, head_dim]; and the
-        states of sublayers in its place.
+      own: of the decoder's self-attention; and the states of sublayers in its place.
       cross: of a source with a stream of its own, or of a context, whose slots are those of `own`; else None.
       context: of a context's own self-attention, else None.
     """
@@ -66,15 +65,17 @@ _KEYS: Any = ("layers", "rows", "slots", "kv_heads", "head_dim")
 _KV = KeyValues(_KEYS, _KEYS)
 _STREAM = Stream(*[("rows", "slots")] * 4)
 _SCALAR: Any = ()
-_HELD = KVCache(_KV, _STREAM, _SCALAR)
-_AXES = Cache(_HELD, CrossCache(_KV, _STREAM), _HELD)
 
 
 def cache_axes(cache: Cache) -> Cache:
     """Logical axes of each array of a cache, in its shape."""
-    absent: dict[str, Any] = {name: None for name, part in zip(Cache._fields, cache, strict=True) if part is None}
-    states = jax.tree.map(lambda leaf: ("layers", "rows", *["slots"] * (leaf.ndim - 2)), cache.own.states)
-    return _AXES._replace(own=_HELD._replace(states=states), **absent)
+
+    def own(held: KVCache) -> KVCache:
+        states = jax.tree.map(lambda leaf: ("layers", "rows", *["slots"] * (leaf.ndim - 2)), held.states)
+        return KVCache(dict.fromkeys(held.kv, _KV), dict.fromkeys(held.stream, _STREAM), _SCALAR, states)
+
+    cross = None if cache.cross is None else CrossCache(_KV, _STREAM)
+    return Cache(own(cache.own), cross, None if cache.context is None else own(cache.context))
 
 
 def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: int) -> Cache:
@@ -96,31 +97,48 @@ def prefill(graph: nnx.GraphDef, params: nnx.State, source: Stream, capacity: in
     context, states = model.context(source) if model.config.choices.context else (None, None)
     kv, kept = model.project_kv(source, states)
     own_keys = [edge for edge in edges(model.config) if edge.own and edge.query == "target"]
+    reaches = plans(model.config)["decoder"].reaches("target")
 
     def empty(slots: int) -> KeyValues:
         shape = (own_keys[0].kv_heads, own_keys[0].head_dim) if own_keys else (0, 0)
-        zeros = jnp.zeros((sum(edge.layers for edge in own_keys), batch, slots, *shape), model.config.dtype)
+        zeros = jnp.zeros((len(reaches), batch, slots, *shape), model.config.dtype)
         return KeyValues(zeros, zeros)
 
     if source_stream(model.config) == "source":
         assert kv is not None
-        nothing = Stream(*(jnp.zeros((batch, capacity), leaf.dtype) for leaf in source))
-        own = KVCache(empty(capacity), nothing, jnp.zeros((), jnp.int32))
+        own = _held(Stream(*(leaf[:, :0] for leaf in source)), empty(0), reaches, capacity)
         first = Stream(*(leaf[:, :1] for leaf in source))
-        shapes = jax.eval_shape(lambda: model.decode(first, source, kv, own)[2])
+        shapes = jax.eval_shape(lambda: model.decode(first, source, kv, own.fed(first))[2])
         own = own._replace(states=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
         return Cache(own, CrossCache(kv, source))
     kv = empty(length) if kv is None else kv
-    stream = Stream(*(jnp.pad(leaf, ((0, 0), (0, capacity))) for leaf in source))
-
-    def held(kv: KeyValues, kept: list[dict[str, Array]] | None = None) -> KVCache:
-        room = (jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in kv)
-        return KVCache(KeyValues(*room), stream, jnp.asarray(length, jnp.int32), kept)
-
     if context is None:
-        return Cache(held(kv, kept), None)
+        return Cache(_held(source, kv, reaches, capacity)._replace(states=kept), None)
     of_context, of_own = (KeyValues(*(leaf[:, :, at] for leaf in kv)) for at in (slice(length), slice(length, None)))
-    return Cache(held(of_own), CrossCache(held(of_context).kv, stream), held(context))
+    own = _held(source, of_own, reaches, capacity)
+    seen = _held(source, context, plans(model.config)["encoder"].reaches("target"), capacity)
+    room = KeyValues(*(jnp.pad(leaf, ((0, 0), (0, 0), (0, capacity), (0, 0), (0, 0))) for leaf in of_context))
+    return Cache(own, CrossCache(room, own.stream[0]), seen)
+
+
+def _held(tokens: Stream, kv: KeyValues, reaches: list[int], capacity: int) -> KVCache:
+    """A cache of tokens [batch, n] and what each sublayer made of them, with room for `capacity` more."""
+    batch, n = tokens.tokens.shape
+    slots = n + capacity
+    rings = _rings(reaches, slots)
+    room = {r: r or slots for r in {0, *rings}}
+    stream = {r: Stream(*(jnp.zeros((batch, m), leaf.dtype) for leaf in tokens)) for r, m in room.items()}
+    empty = {
+        r: KeyValues(*(jnp.zeros((rings.count(r), batch, room[r], *leaf.shape[3:]), leaf.dtype) for leaf in kv))
+        for r in set(rings)
+    }
+    cache = KVCache(empty, stream, jnp.zeros((), jnp.int32))
+    return cache.written(tokens, kv, rings) if n else cache
+
+
+def _rings(reaches: list[int], slots: int) -> list[int]:
+    """The r of each sublayer (`KVCache`): what sees as far back as there are slots keeps them all."""
+    return [reach if reach < slots else 0 for reach in reaches]
 
 
 def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) -> tuple[Array, Cache]:
@@ -142,19 +160,19 @@ def decode(graph: nnx.GraphDef, params: nnx.State, cache: Cache, token: Stream) 
     """
     model: Model = nnx.merge(graph, params)
     own, cross, context = cache
-    n, slots = token.tokens.shape[1], own.kv.keys.shape[2]
+    n, slots = token.tokens.shape[1], own.stream[0].tokens.shape[1]
     require(n <= slots, "tokens to decode", n, f"at most {slots}, the slots of the cache")
-    stream = Stream(*(write(old, new, own.used, axis=1) for old, new in zip(own.stream, token, strict=True)))
     if context is not None and cross is not None:
-        made, seen = model.context(token, context._replace(stream=stream))
-        context = KVCache(_written(context.kv, made, own.used), stream, own.used + n)
-        cross = CrossCache(_written(cross.kv, model.project_context(seen, token), own.used), stream)
+        made, seen = model.context(token, context.fed(token))
+        context = context.written(token, made, _rings(plans(model.config)["encoder"].reaches("target"), slots))
+        projected = zip(cross.kv, model.project_context(seen, token), strict=True)
+        cross = CrossCache(KeyValues(*(put(old, new, own.used, axis=2) for old, new in projected)), context.stream[0])
     source, memory = (None, None) if cross is None else (cross.stream, cross.kv)
-    states, new, kept = model.decode(token, source, memory, own._replace(stream=stream))
+    states, new, kept = model.decode(token, source, memory, own.fed(token))
     # Layers only read the cache; it is written here, once for all of them, so that a donated one is written in place.
-    kv = own.kv if new is None else _written(own.kv, new, own.used)
-    logits = jnp.where(own.used + n <= slots, model.logits(states), jnp.nan)
-    return logits, Cache(KVCache(kv, stream, own.used + n, kept), cross, context)
+    written = own.written(token, new, _rings(plans(model.config)["decoder"].reaches("target"), slots))
+    logits = jnp.where(written.used <= slots, model.logits(states), jnp.nan)
+    return logits, Cache(written._replace(states=kept), cross, context)
 
 
 def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream, steps: int) -> Array:
@@ -173,12 +191,3 @@ def greedy(graph: nnx.GraphDef, params: nnx.State, source: Stream, first: Stream
 
     _, best = jax.lax.scan(step, (prefill(graph, params, source, steps), first), length=steps)
     return best.T
-
-
-def _written(kv: KeyValues, new: KeyValues, at: Array) -> KeyValues:
-    return KeyValues(*(write(old, add, at, axis=2) for old, add in zip(kv, new, strict=True)))
-
-
-def write(slots: Array, new: Array, at: Array, axis: int) -> Array:
-    """`slots` with `new` written from index `at` of `axis` on."""
-    return jax.lax.dynamic_update_slice_in_dim(slots, new, at, axis)

@@ -24,24 +24,10 @@ from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
 from encdec_jax.model.parts.sublayer import Scope, looks
+from encdec_jax.model.period import Segment, attends, segments
 from encdec_jax.model.replaced import dynamic, evolved, lightweight, mixer, performer
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 from encdec_jax.model.sub import BlockSpec, Sub, placed
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Consecutive layers of a stack.
-
-    Attributes:
-      period: blocks.
-      times: that the period is applied.
-      shared: each time with the same parameters.
-    """
-
-    period: tuple[BlockSpec, ...]
-    times: int
-    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +52,12 @@ class Plan:
         whole = [(segment, block) for segment in self.segments for block in segment.period]
         for number, (segment, block) in enumerate(whole):
             yield ("blocks",) if len(whole) == 1 else ("blocks", str(number)), segment, block
+
+    def reaches(self, stream: StreamName) -> list[int]:
+        """How far back each sublayer with keys of a stream's own pass sees, in the order of the layers."""
+        layers = [spec for segment in self.segments for spec in segment.period * segment.times]
+        looked = [looks(sub.layer, stream) for spec in layers for sub in spec]
+        return [one.sees.reach for reads in looked for one in reads if one.states == "own"]
 
     def brief(self) -> int:
         """Segments up to the last in which a layer makes keys of its own pass, or a state: what takes up a source."""
@@ -109,11 +101,6 @@ def reading(config: ModelConfig) -> SourceRead | None:
         return None
     every = (config.encoder or config.decoder).n_layers // config.decoder.n_layers if arch.by_layer else 0
     return SourceRead(every, arch.joins == "merged", arch.reads == "both")
-
-
-def attends(spec: BlockSpec, stream: StreamName, own: bool) -> int:
-    """Sublayers of a block with keys of a stream's own states, or of states that another pass has made."""
-    return sum(any(one.states == "own" if own else one.memory for one in looks(sub.layer, stream)) for sub in spec)
 
 
 def source_stream(config: ModelConfig) -> StreamName:
@@ -237,25 +224,6 @@ BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, 
     "yoco": ("causal_lm", "YOCO (arXiv 2405.05254): the second half of the layers reads one set of keys and values"),
     "palm": ("prefix_lm", "PALM (arXiv 2304.04052): a second attention in each layer, to the source and itself"),
 }
-
-
-def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
-    """Layers as segments: from the front, the period whose repetitions reach farthest, the shortest of these."""
-    found: list[Segment] = []
-    start = 0
-    while start < len(layers):
-        best, reach = Segment((layers[start],), 1), 1
-        for n in range(1, (len(layers) - start) // 2 + 1):
-            period, times = layers[start : start + n], 1
-            while layers[start + n * times : start + n * (times + 1)] == period:
-                times += 1
-            if times > 1 and n * times > reach:
-                best, reach = Segment(tuple(period), times), n * times
-            if start + reach == len(layers):
-                break
-        found.append(best)
-        start += reach
-    return tuple(found)
 
 
 def _layers(scope: Scope) -> tuple[Segment, ...]:

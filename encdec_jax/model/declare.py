@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from encdec_jax.model.blocks import BlockSpec, Plan, plans
+from encdec_jax.model.blocks import Plan, plans
 from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
@@ -19,6 +19,7 @@ from encdec_jax.model.param import Param, StreamName, Tree, leaves, stacked, sub
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
+from encdec_jax.model.period import BlockSpec
 
 
 def model(config: ModelConfig) -> Tree:

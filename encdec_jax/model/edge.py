@@ -95,12 +95,9 @@ class Edge:
             return sees.within(source, 0)
         return sees.within(source if self.joined else 0, target)
 
-    def step(self, source: float, step: float) -> float:
-        """Those of them that target token `step`, the first being 0, adds."""
-        return self.pairs(source, step + 1) - self.pairs(source, step)
-
     def keys(self, source: float, target: float) -> float:
-        """Keys that one segment of `source` and `target` tokens holds."""
+        """Keys that a cache holds of one segment of `source` and `target` tokens: its own as far back as it sees."""
         if self.key == "source":
             return source
-        return source + target if self.joined else target
+        tokens = source + target if self.joined else target
+        return min(tokens, self.reads.sees.reach or tokens) if self.own else tokens

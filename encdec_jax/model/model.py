@@ -19,7 +19,8 @@ from encdec_jax.model.parts.dropout import EMBEDDED, dropped
 from encdec_jax.model.parts.looked import Looked
 from encdec_jax.model.parts.positions import POSITIONS, CosSin
 from encdec_jax.model.parts.sublayer import looks
-from encdec_jax.model.seen import KeyValues, KVCache, View
+from encdec_jax.model.period import ring
+from encdec_jax.model.seen import Feed, KeyValues, View
 from encdec_jax.model.stack import Aux, Emit, Ran, Stack, folded, normed
 from encdec_jax.model.streams import Stream, opened, restarted
 
@@ -116,7 +117,7 @@ class Model(nnx.Module):
             return ran.emitted, ran.states if read is None else None
         return self._project(self.encode(source), source, by_layer=read.every > 0), None
 
-    def context(self, tokens: Stream, cache: KVCache | None = None) -> tuple[KeyValues, Array]:
+    def context(self, tokens: Stream, cache: Feed | None = None) -> tuple[KeyValues, Array]:
         """The context's pass over tokens: keys and values of its layers [layers, batch, length, ...], final states."""
         ran = self._encode(tokens, cache=cache, emit="keys")
         return ran.emitted, self._memory(ran)
@@ -134,7 +135,7 @@ class Model(nnx.Module):
         return self.decoder.project_kv(states, cos_sin, by_layer=by_layer)
 
     def decode(
-        self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: KVCache | None = None
+        self, target: Stream, source: Stream | None, memory: Array | KeyValues | None, cache: Feed | None = None
     ) -> tuple[Array, KeyValues | None, list[dict[str, Array]]]:
         """The target's pass through the decoder.
 
@@ -142,7 +143,7 @@ class Model(nnx.Module):
           target: [batch, target].
           source: the source stream, where it is one of its own.
           memory: of the source: what `encode` returns, or what `project_kv` returns.
-          cache: the tokens before the target, and room for the target's, all that its self-attention is to see.
+          cache: of the tokens before the target, as the target sees it.
 
         Returns:
           final states [batch, target, d_model]; with a cache, also the target's keys and values
@@ -192,7 +193,7 @@ class Model(nnx.Module):
         return x if keys is None else dropped(x, self.config.embedding_dropout, folded(keys, EMBEDDED))
 
     def _encode(
-        self, source: Stream, keys: Array | None = None, cache: KVCache | None = None, emit: Emit | None = None
+        self, source: Stream, keys: Array | None = None, cache: Feed | None = None, emit: Emit | None = None
     ) -> Ran:
         read, name = reading(self.config), source_stream(self.config)
         stack = self.decoder if self.encoder is None else self.encoder
@@ -222,7 +223,7 @@ class Model(nnx.Module):
         source: Stream | None,
         states: Array | None,
         memory: KeyValues | None,
-        cache: KVCache | None,
+        cache: Feed | None,
         keys: Array | None = None,
         emit: Emit | None = None,
     ) -> Ran:
@@ -231,14 +232,16 @@ class Model(nnx.Module):
         if self.config.target_positions == "restart":
             assert source is not None
             target = restarted(target, opened(source))
-            cache = None if cache is None else cache._replace(stream=restarted(cache.stream, opened(source)))
+            if cache is not None:
+                held = {r: restarted(one, opened(source)) for r, one in cache.stream.items()}
+                cache = cache._replace(stream=held)
         views = self._views(self.decoder, "target", target, source, cache)
         emit = emit if cache is None else "keys"
-        x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream), keys)
+        x = self._embed(self.decoder, "target", target, source or (None if cache is None else cache.stream[0]), keys)
         return self.decoder(x, "target", target, views, states, memory, cache, by_layer=by_layer, emit=emit, keys=keys)
 
     def _views(
-        self, stack: Stack, name: StreamName, query: Stream, source: Stream | None, cache: KVCache | None
+        self, stack: Stack, name: StreamName, query: Stream, source: Stream | None, cache: Feed | None
     ) -> dict[tuple[Reads, ...], View]:
         """How a stream sees through a stack, by what its attentions look at: the source's keys in front of its own."""
         found: dict[tuple[Reads, ...], View] = {}
@@ -250,7 +253,7 @@ class Model(nnx.Module):
         return found
 
     def _view(
-        self, stack: Stack, looked: tuple[Reads, ...], query: Stream, source: Stream | None, cache: KVCache | None
+        self, stack: Stack, looked: tuple[Reads, ...], query: Stream, source: Stream | None, cache: Feed | None
     ) -> View:
         config, size = self.config, stack.plan.scope.size
         masks: list[Array | Pattern] = []
@@ -259,7 +262,7 @@ class Model(nnx.Module):
         keys: list[Stream] = []
         for reads in sorted(looked, key=lambda one: one.states == "own"):
             own = reads.states == "own"
-            slots = query if cache is None else cache.stream
+            slots = query if cache is None else cache.stream[0 if reads.memory else ring((reads,), cache.kv)]
             key = slots if reads.key == reads.query else source
             assert key is not None
             position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from encdec_jax.model.edge import Reads
-from encdec_jax.model.lazy import jax
+from encdec_jax.model.lazy import jax, jnp
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.streams import Stream
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from encdec_jax.model.kernels import Pattern
     from encdec_jax.model.parts.looked import Looked
+
+T = TypeVar("T")
 
 
 class View(NamedTuple):
@@ -39,27 +43,112 @@ class KeyValues(NamedTuple):
     values: Array
 
 
-class KVCache(NamedTuple):
-    """What a stream's self-attention has seen, and room for more.
+class Slots(NamedTuple):
+    """What one attention of a layer has seen of its stream, and where what it makes now goes.
 
     Attributes:
       kv: keys and values of each slot, in the compute dtype; unwritten ones may hold anything finite.
-      stream: the token of each slot [batch, slots], those being decoded included. An unwritten slot's segment is 0, so
-        that every mask hides it.
-      used: slots written, int32 []; the first of the tokens being decoded goes to the next.
-      states: what else sublayers have kept, by segment of the stack and by name, each with a leading axis of the times
-        that the segment's period is applied; None where nothing was seen yet.
+      stream: the token of each slot, those being decoded included.
+      at: as `put` takes it.
     """
 
     kv: KeyValues
     stream: Stream
+    at: Array
+
+    def write(self, new: KeyValues) -> KeyValues:
+        """All that the tokens being decoded may see, they included."""
+        return KeyValues(*(joined(old, add, self.at) for old, add in zip(self.kv, new, strict=True)))
+
+
+class Feed(NamedTuple):
+    """A cache as the tokens being decoded see it.
+
+    Attributes:
+      kv: as in `KVCache`, without them.
+      stream: as in `KVCache`, they included.
+      at: of each r, where they go, as `put` takes it.
+      states: as in `KVCache`.
+    """
+
+    kv: Mapping[int, KeyValues]
+    stream: Mapping[int, Stream]
+    at: Mapping[int, Array]
+    states: list[dict[str, Array]] | None = None
+
+
+class KVCache(NamedTuple):
+    """What a stream's self-attentions have seen, and room for more.
+
+    An attention that sees no farther back than `r` positions keeps the keys of a position p in slot p % r of r; the
+    others keep all keys, in the order in which they came, under r = 0.
+
+    Attributes:
+      kv: of each r, those of its sublayers [sublayers, batch, slots, n_kv_heads, head_dim].
+      stream: of each r, the token of each slot [batch, slots]; under 0 all tokens, whether a sublayer keeps their keys
+        or not. An unwritten slot's segment is 0, so that every mask hides it.
+      used: slots written of those under 0, int32 [].
+      states: what else sublayers have kept, by segment of the stack and by name, each with a leading axis of the times
+        that the segment's period is applied; None where nothing was seen yet.
+    """
+
+    kv: Mapping[int, KeyValues]
+    stream: Mapping[int, Stream]
     used: Array
     states: list[dict[str, Array]] | None = None
 
-    def write(self, new: KeyValues) -> KeyValues:
-        """All slots of one layer, with those of the tokens being decoded."""
-        both = zip(self.kv, new, strict=True)
-        return KeyValues(*(jax.lax.dynamic_update_slice_in_dim(old, add, self.used, axis=1) for old, add in both))
+    def at(self, tokens: Stream) -> dict[int, Array]:
+        """Where the next tokens [batch, n] go, of each r."""
+        return {r: ring_slots(tokens, r) if r else self.used for r in self.stream}
+
+    def fed(self, tokens: Stream) -> Feed:
+        """As the next tokens [batch, n] see it."""
+        at = self.at(tokens)
+        stream = {r: _each(joined, held, tokens, at[r]) for r, held in self.stream.items()}
+        return Feed(self.kv, stream, at, self.states)
+
+    def written(self, tokens: Stream, new: KeyValues | None, rings: Sequence[int]) -> KVCache:
+        """With the next tokens [batch, n] and what each sublayer, of an r in `rings`, made of them; without states."""
+        at = self.at(tokens)
+        stream = {r: _each(put, held, tokens, at[r]) for r, held in self.stream.items()}
+        kv = {
+            r: _each(put, held, chosen(new, rings, r), at[r], axis=2) for r, held in self.kv.items() if new is not None
+        }
+        return KVCache(kv, stream, self.used + tokens.tokens.shape[1])
+
+
+def ring_slots(tokens: Stream, r: int) -> Array:
+    """The slot of each token, int32 [batch, n]; r, which is none, of padding and of what later ones push out."""
+    shown = tokens.segment != 0
+    last = jnp.where(shown, tokens.position, -1).max(axis=1, keepdims=True)
+    return jnp.where(shown & (tokens.position > last - r), tokens.position % r, r)
+
+
+def chosen(kv: KeyValues, rings: Sequence[int], r: int) -> KeyValues:
+    """Of keys and values of all sublayers, those of the sublayers that keep r."""
+    if set(rings) == {r}:
+        return kv
+    places = np.array([i for i, ring in enumerate(rings) if ring == r])
+    return KeyValues(*(leaf[places] for leaf in kv))
+
+
+def joined(slots: Array, new: Array, at: Array, axis: int = 1) -> Array:
+    """What queries of `new` see: as `put`, but that of several at once none pushes out what another sees."""
+    several = at.ndim > 0 and new.shape[axis] > 1
+    return jnp.concatenate([slots, new], axis=axis) if several else put(slots, new, at, axis)
+
+
+def put(slots: Array, new: Array, at: Array, axis: int = 1) -> Array:
+    """`slots` with `new` written along `axis`, behind the batch's: from index `at` [] on, or to `at` [batch, n]."""
+    if at.ndim == 0:
+        return jax.lax.dynamic_update_slice_in_dim(slots, new, at, axis)
+    rows = jnp.arange(len(at))[:, None]
+    where = (rows, at) if axis == 1 else (slice(None), rows, at)
+    return slots.at[where].set(new, mode="drop")
+
+
+def _each(write: Callable[..., Array], slots: T, new: T, at: Array, axis: int = 1) -> T:
+    return jax.tree.map(lambda old, add: write(old, add, at, axis), slots, new)
 
 
 class Seen(NamedTuple):
@@ -88,7 +177,7 @@ class Seen(NamedTuple):
     views: Mapping[tuple[Reads, ...], View]
     states: Array | None
     memory: KeyValues | None
-    cache: KVCache | None
+    cache: Slots | None
     kept: KeyValues | None
     norm: Callable[[Array], Array]
     key: Callable[[int], Array] | None = None

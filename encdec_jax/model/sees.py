@@ -27,6 +27,11 @@ class Sees:
     fused: ClassVar[Fused | None] = "full"  # what splash attention calls it
     halved: ClassVar[bool] = False  # whether it shows only pairs on and below the diagonal, but for a prefix
 
+    @property
+    def reach(self) -> int:
+        """Positions, the query's own included, behind which it sees nothing in front of it; 0 for no such limit."""
+        return self.window
+
     def mask(self, query: Stream, key: Stream) -> Array:
         """Which key each query may see: bool [batch, query length, key length]. Padding is seen by nobody."""
         shown = (query.segment[:, :, None] == key.segment[:, None, :]) & (key.segment[:, None, :] != 0)
@@ -108,6 +113,11 @@ class Block(Sees):
     length: int = 1
     fused: ClassVar[Fused | None] = None
     halved: ClassVar[bool] = True
+
+    @property
+    def reach(self) -> int:
+        """As `Sees.reach`: what a block holds."""
+        return min(self.length, self.window or self.length)
 
     def mask(self, query: Stream, key: Stream) -> Array:
         """As `Sees.mask`."""

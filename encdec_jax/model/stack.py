@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from encdec_jax.model.blocks import Plan, Segment, Sub, attends
+from encdec_jax.model.blocks import Plan
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.node import Node
@@ -20,10 +20,12 @@ from encdec_jax.model.parts import norms
 from encdec_jax.model.parts.attention import project_kv
 from encdec_jax.model.parts.dropout import ADDED, dropped
 from encdec_jax.model.parts.positions import CosSin
-from encdec_jax.model.parts.sublayer import reached
+from encdec_jax.model.parts.sublayer import looks, reached
+from encdec_jax.model.period import Segment, attends, ring
 from encdec_jax.model.placement import by_rows
-from encdec_jax.model.seen import KeyValues, KVCache, Out, Seen, View
+from encdec_jax.model.seen import Feed, KeyValues, Out, Seen, Slots, View
 from encdec_jax.model.streams import Stream
+from encdec_jax.model.sub import Sub
 
 Emit = Literal["inputs", "outputs", "keys", "attention"]
 Views = Mapping[tuple[Reads, ...], View]
@@ -76,7 +78,7 @@ class Stack(nnx.Module):
         views: Views,
         states: Array | None = None,
         memory: KeyValues | None = None,
-        cache: KVCache | None = None,
+        cache: Feed | None = None,
         *,
         by_layer: bool = False,
         emit: Emit | None = None,
@@ -92,7 +94,7 @@ class Stack(nnx.Module):
           views: how the stream sees, by what an attention's queries look at. With a cache, of its slots.
           states: of the source, to read: [batch, source, width], or one for each layer in front of that.
           memory: the same, projected by `project_kv`: a leading axis counts the sublayers that read it.
-          cache: `cache.kv` has a leading axis that counts the sublayers with keys of the stream's own.
+          cache: what the stream's tokens before these have left.
           by_layer: each layer reads its own states.
           emit: also give what goes into each layer, what comes out of it, the keys and values it projected, or where
             its attentions look.
@@ -109,14 +111,16 @@ class Stack(nnx.Module):
         parts = list(self._segments())
         for part, (segment, nodes) in enumerate(parts[: self.plan.brief() if brief else None]):
             graphs, stacked, shared = _split(nodes)
-            own, reading = (sum(attends(spec, stream, kind) for spec in segment.period) for kind in (True, False))
-            n = len(segment.period)
+            reading = sum(attends(spec, stream, own=False) for spec in segment.period)
+            n, rings = len(segment.period), [] if cache is None else _rings(segment, stream, cache)
             layers = (
                 stacked,
                 first + n * jnp.arange(segment.times),
                 at.take(states, segment.times, n, "layers") if by_layer else None,
                 at.take(memory, segment.times, reading, "memory"),
-                at.take(None if cache is None else cache.kv, segment.times, own, "own"),
+                {r: at.take(cache.kv[r], segment.times, rings.count(r), f"own {r}") for r in set(rings)}
+                if cache
+                else {},
                 cache.states[part] if cache is not None and cache.states is not None else None,
             )
 
@@ -130,7 +134,7 @@ class Stack(nnx.Module):
             ) -> Any:
                 held, number, of_layer, memories, caches, before = layer
                 made: KeyValues | None = None
-                memories, caches = iter(memories or ()), iter(caches or ())
+                memories, caches = iter(memories or ()), {r: iter(held) for r, held in caches.items()}
                 emitted: Any = []
                 after: dict[str, Any] = {}
                 aux = Aux()
@@ -142,7 +146,7 @@ class Stack(nnx.Module):
                         if stream not in reached(sub.layer, (stream,)):
                             continue
                         own, reading = (attends((sub,), stream, kind) for kind in (True, False))
-                        kv = next(caches, None) if own else None
+                        r = ring(looks(sub.layer, stream), caches)
                         seen = Seen(
                             stream=stream,
                             tokens=tokens,
@@ -150,7 +154,9 @@ class Stack(nnx.Module):
                             views=views,
                             states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
                             memory=next(memories, None) if reading else None,
-                            cache=None if cache is None or kv is None else cache._replace(kv=kv),
+                            cache=Slots(next(caches[r]), cache.stream[r], cache.at[r])
+                            if own and cache is not None
+                            else None,
                             kept=made or kept,
                             norm=memory_norm(node, sub),
                             key=None if keys is None else partial(folded, keys, number + i, place),
@@ -253,6 +259,12 @@ class Cursor:
             return leaf[start : start + times * n].reshape(times, n, *leaf.shape[1:])[:, i]
 
         return [jax.tree.map(lambda leaf, i=i: part(leaf, i), tree) for i in range(n)]
+
+
+def _rings(segment: Segment, stream: StreamName, cache: Feed) -> list[int]:
+    """The r of each attention of a period that keeps keys of a stream's own pass."""
+    subs = [sub for spec in segment.period for sub in spec if attends((sub,), stream, own=True)]
+    return [ring(looks(sub.layer, stream), cache.kv) for sub in subs]
 
 
 def folded(keys: Array, *numbers: Array | int) -> Array:

@@ -10,6 +10,7 @@ from support import SMALL, example, model_config
 
 from encdec_jax.compute import witness
 from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.quantities import decode_flops
 from encdec_jax.compute.serving import BYTES, cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
@@ -43,7 +44,7 @@ def inference_agrees(config: ModelConfig) -> None:
     held = jax.eval_shape(taken_up, params, stream(SOURCE))
     assert witness.flops(taken_up, params, stream(SOURCE)) == prefill(config, SOURCE).dense
     assert witness.flops(fed, params, held, stream(1)) == decode(config, SOURCE, 0, CAPACITY).dense
-    parts = [() if part is None else part.kv for part in held]
+    parts = [() if part is None else jax.tree.leaves(part.kv) for part in held]
     own, cross, context = (sum(leaf.size * leaf.dtype.itemsize for leaf in part) for part in parts)
     expected = cache_bytes(config, SOURCE, CAPACITY, config.dtype)
     assert (own + context, cross) == (expected.own, expected.cross)
@@ -70,6 +71,25 @@ def test_keys_that_half_of_the_layers_share() -> None:
     plain = replace(config, block="standard")
     assert cache_bytes(config, SOURCE, CAPACITY, "int8").own * 6 == cache_bytes(plain, SOURCE, CAPACITY, "int8").own * 4
     assert prefill(config, SOURCE).mask * 6 == prefill(plain, SOURCE).mask * 4
+
+
+def test_a_window_keeps_what_it_sees() -> None:
+    local = replace(SMALL, n_layers=3, window=3, global_every=3)
+    inference_agrees(model_config("causal_lm", decoder=local))
+    inference_agrees(model_config("enc_dec_shared", decoder=local, scan=False))
+    inference_agrees(model_config("double_decoder", block_length=3, encoder=replace(SMALL, window=4)))
+    a_layer = 2 * 2 * 6 * BYTES["int8"]
+    found = cache_bytes(model_config("causal_lm", decoder=local), 1000, 200, "int8")
+    assert (found.own, found.cross) == (a_layer * (2 * 3 + 1200), 0)
+
+
+@pytest.mark.parametrize("arch", ["causal_lm", "enc_dec", "double_decoder"])
+def test_all_tokens_of_a_target_are_what_each_costs(arch: str) -> None:
+    """With a window a step's cost does not grow for ever, and with blocks it falls."""
+    size = SMALL if arch == "double_decoder" else replace(SMALL, window=3)
+    config = model_config(arch, decoder=size, block_length=3)
+    steps = sum(decode(config, SOURCE, step, CAPACITY).mask for step in range(CAPACITY))
+    assert decode_flops(config, SOURCE, CAPACITY) == pytest.approx(steps, rel=1e-12)
 
 
 def test_unequal_depths() -> None:

@@ -69,11 +69,14 @@ def cached(config: ModelConfig, params: nnx.State, n: int = 1, spoil: float = 0.
 
 
 def spoiled(held: Cache, value: float) -> Cache:
-    own, used = held.own, int(held.own.used)
-    ids = jnp.arange(own.kv.keys.shape[2]) >= used
-    loud = Stream(*(leaf | ids for leaf in own.stream))._replace(segment=own.stream.segment)
-    kv = jax.tree.map(lambda leaf: leaf.at[:, :, used:].set(value), own.kv)
-    return held._replace(own=own._replace(kv=kv, stream=loud))
+    kv, streams = dict(held.own.kv), dict(held.own.stream)
+    for r, of in held.own.stream.items():
+        bare = of.segment == 0
+        streams[r] = Stream(*(leaf | bare for leaf in of))._replace(segment=of.segment)
+    for r, leaves in held.own.kv.items():
+        bare = (streams[r].segment == 0)[:, :, None, None]
+        kv[r] = jax.tree.map(lambda leaf, bare=bare: jnp.where(bare, value, leaf), leaves)
+    return held._replace(own=held.own._replace(kv=kv, stream=streams))
 
 
 def uncached(config: ModelConfig, params: nnx.State) -> np.ndarray:
@@ -112,6 +115,52 @@ def test_several_tokens_at_once(arch: str) -> None:
     np.testing.assert_allclose(cached(config, params, n=3), uncached(config, params), **CLOSE)
 
 
+WINDOWS = {
+    "one in three sees all": ("causal_lm", {"window": 3, "global_every": 3}),
+    "none does, of an open source": ("prefix_lm", {"window": 4, "ahead": 1}),
+    "depth shares": ("enc_dec", {"window": 2, "global_every": 2, "n_layers": 4, "distinct": 2}),
+    "merged": ("enc_dec_shared", {"window": 3}),
+    "one position": ("layerwise", {"window": 1, "global_every": 2}),
+    "blocks": ("double_decoder", {}),
+}
+
+
+QUICK = {("one in three sees all", 1), ("none does, of an open source", 3), ("blocks", 1)}
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "n"),
+    [
+        pytest.param(*case, n, id=f"{name}, {n}", marks=() if (name, n) in QUICK else pytest.mark.slow)
+        for name, case in WINDOWS.items()
+        for n in (1, 3)
+    ],
+)
+def test_a_window_keeps_a_ring(arch: str, size: dict, n: int) -> None:
+    """Beyond its length, behind sources of unequal lengths; more tokens at once than a ring has slots, too."""
+    changes = {"block_length": 3, "encoder": replace(SMALL, window=4)} if arch == "double_decoder" else {}
+    stack = replace(SMALL, **{"n_layers": 3, **size})
+    both = {"encoder": replace(SMALL, n_layers=3)} if arch == "layerwise" else {}
+    config = model_config(arch, **{"decoder": stack, **both, **changes})
+    params = parameters(config)
+    np.testing.assert_allclose(cached(config, params, n=n, spoil=1e30), uncached(config, params), **CLOSE)
+    held = prefill(config, params, prompts(arch), ROOM)
+    window = size.get("window", 3)
+    assert held.own.kv[window].keys.shape[2] == window
+    assert (0 in held.own.kv) == ("global_every" in size)
+    if held.context is not None:
+        assert held.context.kv.keys() == {4}
+
+
+@pytest.mark.slow
+def test_positions_that_begin_anew_find_their_source_behind_a_ring() -> None:
+    config = model_config("prefix_lm", decoder=replace(SMALL, window=3), position="separate")
+    params = parameters(config)
+    np.testing.assert_allclose(cached(config, params), uncached(config, params), **CLOSE)
+    config = model_config("enc_dec", decoder=replace(SMALL, window=3), target_positions="restart")
+    np.testing.assert_allclose(cached(config, params := parameters(config)), uncached(config, params), **CLOSE)
+
+
 @every_arch
 def test_unwritten_slots_have_no_influence(arch: str) -> None:
     config = model_config(arch)
@@ -124,7 +173,7 @@ def test_bfloat16_is_near_float32(arch: str) -> None:
     config = model_config(arch, dtype="bfloat16")
     params = parameters(config)
     held = prefill(config, params, prompts(arch), ROOM)
-    assert held.own.kv.keys.dtype == held.own.kv.values.dtype == jnp.bfloat16
+    assert held.own.kv[0].keys.dtype == held.own.kv[0].values.dtype == jnp.bfloat16
     exact, rounded = uncached(model_config(arch), params), cached(config, params)
     assert rounded.dtype == np.float32
     assert (rounded != rounded.astype(jnp.bfloat16)).mean() > 0.9  # logits are not made in bfloat16
@@ -165,7 +214,7 @@ def test_coordinated_takes_up_a_source_as_prefix_lm_does() -> None:
     params, source = parameters(one), prompts("prefix_lm")
     assert len({flops(partial(prefill, config, capacity=ROOM), params, source) for config in (one, two)}) == 1
     own, cross = prefill(one, params, source, ROOM).own, prefill(two, params, source, ROOM).cross
-    for mine, theirs in zip(own.kv, cross.kv, strict=True):
+    for mine, theirs in zip(own.kv[0], cross.kv, strict=True):
         np.testing.assert_allclose(mine[:, 0, :S], theirs[:, 0], **CLOSE)
         np.testing.assert_allclose(mine[:, 1, : LENGTHS[1]], theirs[:, 1, : LENGTHS[1]], **CLOSE)
 
@@ -178,7 +227,7 @@ def test_what_a_cache_holds(arch: str) -> None:
     assert all(jax.tree.leaves(jax.tree.map(lambda leaf, names: leaf.ndim == len(names), held, axes)))
     kv = (SMALL.n_kv_heads, SMALL.head_dim)
     slots = ROOM if arch in TWO_STREAMS else S + ROOM
-    assert held.own.kv.keys.shape == held.own.kv.values.shape == (SMALL.n_layers, 2, slots, *kv)
+    assert held.own.kv[0].keys.shape == held.own.kv[0].values.shape == (SMALL.n_layers, 2, slots, *kv)
     assert (held.cross is not None) == (arch in TWO_STREAMS or ARCHS[arch].context)
     if arch in TWO_STREAMS:
         assert held.cross.kv.keys.shape == held.cross.kv.values.shape == (SMALL.n_layers, 2, S, *kv)
@@ -187,14 +236,14 @@ def test_what_a_cache_holds(arch: str) -> None:
 @pytest.mark.parametrize("arch", ["causal_lm", "enc_dec"])
 @pytest.mark.parametrize("scan", [True, False])
 def test_a_donated_cache_is_written_in_place(arch: str, scan: bool) -> None:
-    config = model_config(arch, scan=scan, decoder=replace(SMALL, n_layers=6))
+    config = model_config(arch, scan=scan, decoder=replace(SMALL, n_layers=6, window=3, global_every=3))
     params = parameters(config)
     held = prefill(config, params, prompts(arch), 500)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
     memory = decode.lower(config, params, held, part(targets(), 0, 1)).compile().memory_analysis()
     assert memory.alias_size_in_bytes >= size
     decode(config, params, held, part(targets(), 0, 1))
-    assert held.own.kv.keys.is_deleted()
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(held.own.kv))
 
 
 def test_a_full_cache_gives_no_logits() -> None:

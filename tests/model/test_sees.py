@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encdec_jax.model.blocks import segments
+from encdec_jax.model.period import segments
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 from encdec_jax.model.streams import Stream, mask, opened
 
