@@ -11,7 +11,8 @@ from encdec_jax.model.blocks import plans, reading, source_stream
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
-from encdec_jax.model.kernels import Pattern, join_patterns, pattern
+from encdec_jax.model.join import join_biases, join_masks, join_turns
+from encdec_jax.model.kernels import Pattern, pattern
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
@@ -276,40 +277,7 @@ class Model(nnx.Module):
             biases.append(position.bias(held, config, reads, query, key, size.n_heads))
             keys.append(key)
         mine = POSITIONS[looked[0].position].turn(config, query, size.head_dim)
-        return View(_masks(masks), mine, _turns(turns), _biases(biases, keys))
-
-
-def _masks(masks: list[Array | Pattern]) -> Array | Pattern:
-    if len(masks) == 1:
-        return masks[0]
-    patterns = [one for one in masks if isinstance(one, Pattern)]
-    if patterns:
-        return join_patterns(*patterns)
-    return jnp.concatenate([one for one in masks if not isinstance(one, Pattern)], axis=2)
-
-
-def _turns(parts: list[tuple[CosSin | None, Stream]]) -> CosSin | None:
-    """What the joined keys are rotated by; those without positions by nothing: cosine 1, sine 0."""
-    known = next((turn for turn, _ in parts if turn is not None), None)
-    if known is None or len(parts) < 2:
-        return known
-
-    def still(one: Array, key: Stream, value: float) -> Array:
-        return jnp.full((*key.position.shape, *one.shape[2:]), value, one.dtype)
-
-    every = [turn or (still(known[0], key, 1), still(known[1], key, 0)) for turn, key in parts]
-    cos, sin = (jnp.concatenate(both, axis=1) for both in zip(*every, strict=True))
-    return cos, sin
-
-
-def _biases(parts: list[Array | None], keys: list[Stream]) -> Array | None:
-    """What is added to the scores of the joined keys: 0 to those without positions."""
-    known = next((part for part in parts if part is not None), None)
-    if known is None or len(parts) < 2:
-        return known
-    still = [jnp.zeros((*known.shape[:3], key.position.shape[1]), known.dtype) for key in keys]
-    every = [none if part is None else part for part, none in zip(parts, still, strict=True)]
-    return jnp.concatenate(every, axis=3)
+        return View(join_masks(masks), mine, join_turns(turns), join_biases(biases, keys))
 
 
 def initial(config: ModelConfig, key: Array) -> nnx.State:
