@@ -31,7 +31,8 @@ from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
-from encdec_jax.model.period import BlockSpec
+from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.sub import BlockSpec
 from encdec_jax.train.config import MeshConfig
 
 # What a layer holds as it goes backwards under remat, over what it would keep without: set by hand to 1.3 to 1.6 that
@@ -197,8 +198,29 @@ def _activations(run: RunConfig) -> int:
             4 * config.vocab_size / mesh.tensor * width
             + BYTES[config.dtype] * _rows(run) * here * width * config.softmaxes
         )
+    beside = kept(run) + biases(run)
     layer = max(layer.none for _, layer in _passes(run)) * (1 if config.remat == "none" else RECOMPUTED)
-    return kept(run) + ceil(max(logits, layer))
+    return beside + ceil(max(logits, layer))
+
+
+def biases(run: RunConfig) -> int:
+    """Bytes of a device for the biases of scores that a stack's layers share, from its first to its last.
+
+    The biases themselves where layers are computed again, and their gradient, which is as large, where they are
+    learnt; and the rows of the table that they are looked up in.
+    """
+    row, found = geometry(run).layout, 0.0
+    length: dict[StreamName, int] = {"source": row.source, "target": row.target}
+    shared = {(edge.path[0], edge.heads, edge.reads) for edge in edges(run.model)}
+    for side, heads, reads in shared:
+        scope, position = plans(run.model)[side].scope, POSITIONS[reads.position]
+        queries = _rows(run) * length[reads.query] / run.mesh.sequence
+        pairs = 4 * queries * length[reads.key] * position.biased
+        learnt, by_layer = position.declare(scope), position.declare_layer(scope)
+        heads_here = heads if heads % run.mesh.tensor else heads / run.mesh.tensor
+        whole = not by_layer and (learnt or run.model.remat != "none")
+        found += pairs * ((heads_here if whole else 0) + (1 if learnt or by_layer else 0))
+    return ceil(found)
 
 
 def _rows(run: RunConfig) -> float:

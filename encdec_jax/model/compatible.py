@@ -53,7 +53,8 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
     for name in ("score_cap", "sinks", "attention_dropout"):
         accepted = f"'plain' or 'auto', because fused attention has no model.{name}"
         require(not (fused_alone and getattr(config, name)), "model.attention", config.attention, accepted)
-    reads = config.choices.joins is None or config.block != "standard" or any(not edge.own for edge in edges)
-    size = config.decoder
-    accepted = f"at most {size.n_layers}, the layers there are: none would read the source"
-    require(reads, "model.decoder.cross_every", size.cross_every, accepted)
+    reads = config.choices.joins is None or any(edge.reads.memory for edge in edges)
+    every, accepted = config.decoder.cross_every, "the layers there are: none would read the source"
+    fits = reads or every == 1
+    require(fits, "model.decoder.cross_every", every, f"at most {config.decoder.n_layers}, {accepted}")
+    require(reads, "model.block", config.block, f"one whose layers read the source, as {config.arch} does")

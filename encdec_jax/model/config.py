@@ -338,6 +338,8 @@ class ModelConfig:
         require(self.experts.every <= deepest, "model.experts.every", self.experts.every, accepted)
         in_front = self.first_norm or self.norm != "post"
         require(in_front, "model.first_norm", False, "true: with model.norm = 'post' no norm stands in front")
+        biased = self.mlp_bias and self.experts.number > 0
+        require(not biased, "model.mlp_bias", True, "false: experts have no biases (model.experts.number)")
         scales = self.base_depth > 0 and self.norm == "post"
         require(not scales, "model.base_depth", self.base_depth, "0, because model.norm = 'post' undoes what it scales")
         buckets = self.position_buckets

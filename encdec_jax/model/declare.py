@@ -19,7 +19,7 @@ from encdec_jax.model.param import Param, StreamName, Tree, leaves, stacked, sub
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
-from encdec_jax.model.period import BlockSpec
+from encdec_jax.model.sub import BlockSpec
 
 
 def model(config: ModelConfig) -> Tree:

@@ -19,7 +19,7 @@ class Named:
       source: paper or code.
       published: parameters, as its source rounds them; None where it gives no number.
       why: what the count differs by from `published`, where that is more than 1 %.
-      lacks: what it has and `config` has not.
+      lacks: what it has and `config` has not; dropout, which a run chooses, apart.
       parity: which implementation its logits are compared with by a test, if any.
       objective: that it is counted with, where it is not causal.
     """
@@ -40,7 +40,6 @@ def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:
     )
 
 
-DROPOUT = ("dropout in training",)
 PARITY = "transformers: logits, gradient (tests/interop/test_parity.py)"
 LOGITS = "transformers: logits (tests/interop/test_parity.py)"
 ROUNDED = "its source rounds"

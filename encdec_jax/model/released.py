@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.model.config import ModelConfig, StackConfig
-from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, Named, t5
+from encdec_jax.model.naming import LOGITS, PARITY, ROUNDED, Named, t5
 
 NAMES = "its name rounds"
 GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
@@ -122,18 +122,16 @@ _GPT2 = {"": (12, 768, 12, 124e6), "-medium": (24, 1024, 16, 355e6), "-large": (
 _GPT2 |= {"-xl": (48, 1600, 25, 1558e6)}
 RELEASED: dict[str, Named] = {
     **{
-        f"flan-t5-{name}": Named(_t5_gated(*shape), "arXiv 2210.11416", told, ROUNDED, DROPOUT, PARITY)
+        f"flan-t5-{name}": Named(_t5_gated(*shape), "arXiv 2210.11416", told, ROUNDED, parity=PARITY)
         for name, (*shape, told) in _FLAN.items()
     },
     **{
         f"mt5-{name}": Named(
-            _t5_gated(*_FLAN[name][:4], vocab_size=250_112), "arXiv 2010.11934", told, ROUNDED, DROPOUT, PARITY
+            _t5_gated(*_FLAN[name][:4], vocab_size=250_112), "arXiv 2010.11934", told, ROUNDED, parity=PARITY
         )
         for name, told in _MT5.items()
     },
-    "ul2": Named(
-        _t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, DROPOUT, PARITY
-    ),
+    "ul2": Named(_t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, parity=PARITY),
     "transformer-base": Named(
         replace(
             _bart(37_000, 6, 512, 8, 2048, mlp="relu", embedding="scaled", embedding_norm=False, logit_bias=False),
@@ -143,18 +141,14 @@ RELEASED: dict[str, Named] = {
             attention_bias="none",
         ),
         "arXiv 1706.03762; about 37,000 ids, for which its table 3 has 65M",
-        lacks=DROPOUT,
         parity="torch.nn.Transformer, which has more biases and norms: logits, gradient (tests/interop/test_parity.py)",
     ),
-    "bart-base": Named(
-        _bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, lacks=DROPOUT, parity=LOGITS
-    ),
-    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, lacks=DROPOUT, parity=LOGITS),
+    "bart-base": Named(_bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, parity=LOGITS),
+    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, parity=LOGITS),
     "mbart-large": Named(
         replace(_BART, vocab_size=250_027, norm="pre", embedding="scaled", position="learned_unscaled"),
         "arXiv 2001.08210; facebookresearch/fairseq",
         610e6,
-        lacks=DROPOUT,
         parity=LOGITS,
     ),
     "pegasus-large": Named(
@@ -174,11 +168,10 @@ RELEASED: dict[str, Named] = {
         ),
         "arXiv 1912.08777",
         568e6,
-        lacks=DROPOUT,
         parity=LOGITS,
     ),
     **{
-        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, lacks=DROPOUT, parity=LOGITS)
+        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, parity=LOGITS)
         for name, (*shape, told) in _GPT2.items()
     },
     "t5gemma-2b-2b": Named(
@@ -196,7 +189,6 @@ RELEASED: dict[str, Named] = {
             cross_position="none",
         ),
         "arXiv 2504.06225",
-        lacks=DROPOUT,
         parity=LOGITS,
     ),
     **{

@@ -11,7 +11,7 @@ from typing import Any
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
-from encdec_jax.model.naming import DROPOUT, LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
+from encdec_jax.model.naming import LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
 from encdec_jax.model.released import GEMMA3, GEMMA_270M, RELEASED
 
 
@@ -59,7 +59,7 @@ def efficient(name: str) -> Named:
     like = replace(stack, **shape, n_kv_heads=found.get("nh", stack.n_heads))
     config = t5(replace(like, n_layers=found.get("el", both)), replace(like, n_layers=found.get("dl", both)))
     config = replace(config, tied_kv="skv" in changes)
-    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, DROPOUT, PARITY)
+    return Named(config, "arXiv 2109.10686", None if changes else published, ROUNDED, parity=PARITY)
 
 
 EFFICIENT = "t5-efficient-"
@@ -89,26 +89,26 @@ def _shared(steps: int, **changes: Any) -> ModelConfig:
 NAMED: dict[str, Named] = {
     **{
         f"t5-{name}": Named(
-            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, DROPOUT, PARITY
+            t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, parity=PARITY
         )
         for name, size in T5.items()
     },
     "albert-t5-base": Named(
         _shared(12),
         "arXiv 2207.10551 (ALBERT); tensorflow/mesh",
-        lacks=(*DROPOUT, "an embedding through 128 dimensions"),
+        lacks=("an embedding through 128 dimensions",),
     ),
     "universal-t5-base": Named(
         _shared(24, block="stepped"),
         "arXiv 2207.10551 (Universal Transformer); tensorflow/mesh",
-        lacks=(*DROPOUT, "a use before and one behind"),
+        lacks=("a use before and one behind",),
     ),
     "switch-base-128": Named(
         replace(t5(BASE, BASE), experts=ExpertConfig(128, every=2, capacity=1.25)),
         "arXiv 2101.03961, Switch-Base; google/flaxformer",
         7e9,
         f"{ROUNDED}, from memory (unverified)",
-        (*DROPOUT, "noise of the router's inputs; as much room as 2.0 in evaluation"),
+        ("noise of the router's inputs; as much room as 2.0 in evaluation",),
     ),
     "moe-base-32": Named(
         replace(
@@ -116,16 +116,13 @@ NAMED: dict[str, Named] = {
             experts=ExpertConfig(32, every=4, chosen=2, capacity=1.0),
         ),
         "arXiv 2102.11972 (MoE Transformer); its code's capacity of 2.0 holds both choices",
-        lacks=(*DROPOUT, "MLPs of 3,072 between its experts; second choices dropped at random"),
+        lacks=("MLPs of 3,072 between its experts; second choices dropped at random",),
     ),
-    "mos-t5-base": Named(
-        replace(t5(BASE, BASE), softmaxes=15), "arXiv 2207.10551 (MoS-Transformer); tensorflow/mesh", lacks=DROPOUT
-    ),
+    "mos-t5-base": Named(replace(t5(BASE, BASE), softmaxes=15), "arXiv 2207.10551 (MoS-Transformer); tensorflow/mesh"),
     **{
         f"{block}-t5-base": Named(
             replace(t5(BASE, BASE), block=block, position="sinusoidal"),
             "arXiv 1901.10430; arXiv 2207.10551: tensorflow/mesh's width, fairseq's block",
-            lacks=DROPOUT,
         )
         for block in ("lightweight", "dynamic")
     },
@@ -133,28 +130,36 @@ NAMED: dict[str, Named] = {
         replace(t5(BASE, BASE), block="performer", position="sinusoidal"),
         "arXiv 2009.14794; arXiv 2207.10551 (Performer), which attentions it replaces there is unverified: here "
         "self-attention",
-        lacks=(*DROPOUT, "random features that are drawn anew"),
+        lacks=("random features that are drawn anew",),
     ),
     "mixer-t5-base": Named(
         replace(t5(BASE, BASE), block="mixer", position="none", position_rows=512, target_positions="restart"),
         "arXiv 2105.01601; arXiv 2207.10551 (MLP-Mixer), where it stands there is unverified: here in both stacks",
-        lacks=(*DROPOUT, "hidden units beside those of the positions, and biases"),
+        lacks=("hidden units beside those of the positions, and biases",),
     ),
     "evolved-t5-base": Named(
         replace(t5(replace(BASE, n_layers=6), replace(BASE, n_layers=6)), block="evolved"),
         "arXiv 1901.11117; arXiv 2207.10551 (Evolved Transformer); tensorflow/mesh",
-        lacks=(*DROPOUT, "twice the heads in a block's first attention; Swish in its decoder"),
+        lacks=("twice the heads in a block's first attention; Swish in its decoder",),
     ),
     "roe-330m": Named(
-        ModelConfig("enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
+        ModelConfig(
+            "enc_dec", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", mlp_bias=True, cross_position="none"
+        ),
         "arXiv 2501.16273; microsoft/encoder-decoder-slm",
         330e6,
-        lacks=(*DROPOUT, "biases of the MLPs"),
     ),
     "roe-330m-residual": Named(
-        ModelConfig("enc_dec_residual", T5_VOCAB, replace(_ROE, n_layers=10), _ROE, mlp="gelu", cross_position="none"),
+        ModelConfig(
+            "enc_dec_residual",
+            T5_VOCAB,
+            replace(_ROE, n_layers=10),
+            _ROE,
+            mlp="gelu",
+            mlp_bias=True,
+            cross_position="none",
+        ),
         "arXiv 2501.16273, a variant of roe-330m; its form is ours (unverified)",
-        lacks=(*DROPOUT, "biases of the MLPs"),
     ),
     "yoco-3b": Named(
         ModelConfig("causal_lm", 100_288, StackConfig(26, 3072, 24, 8, 128, 8192, window=1024), block="yoco"),
@@ -174,7 +179,6 @@ NAMED: dict[str, Named] = {
     "palm-base": Named(
         ModelConfig("prefix_lm", T5_VOCAB, BASE, mlp="gelu", norm_kind="layer", position="separate", block="palm"),
         "arXiv 2304.04052 (PALM); the shape is T5 base's decoder, the paper's was not to be had (unverified)",
-        lacks=("dropout in training",),
     ),
     "t5gemma2-270m-270m": Named(
         ModelConfig(
@@ -190,7 +194,6 @@ NAMED: dict[str, Named] = {
             **GEMMA3,
         ),
         "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
-        lacks=DROPOUT,
         parity=LOGITS,
     ),
     **RELEASED,

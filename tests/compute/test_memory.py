@@ -41,8 +41,8 @@ def run_of(config: ModelConfig, length: int = 56, batch: int = 2, **more: object
     return RunConfig(config, DataConfig(length=length), objective, train=TrainConfig(batch_size=batch), **more)
 
 
-def stacked_residuals(run: RunConfig) -> int:
-    """Bytes that a scan stacks up for the backward pass: what `jax.vjp` keeps with a leading 'layers' axis."""
+def residuals(run: RunConfig) -> set:
+    """What `jax.vjp` through the real model keeps, beside its arguments."""
     definition, params = graph(run.model), jax.eval_shape(lambda key: initial(run.model, key), jax.random.key(0))
 
     def kept(params: nnx.State, batch: Batch) -> list[jax.Array]:
@@ -53,9 +53,13 @@ def stacked_residuals(run: RunConfig) -> int:
         return jax.tree.leaves(jax.vjp(loss, params)[1])
 
     jaxpr = jax.make_jaxpr(kept)(params, abstract_batch(run)).jaxpr
-    given = set(jaxpr.invars)
-    kept_once = {var for var in jaxpr.outvars if not hasattr(var, "val")} - given
-    return sum(prod(v.aval.shape) * v.aval.dtype.itemsize for v in kept_once if v.aval.shape[:1] == (LAYERS,))
+    return {var for var in jaxpr.outvars if not hasattr(var, "val")} - {*jaxpr.invars}
+
+
+def stacked_residuals(run: RunConfig) -> int:
+    """Bytes that a scan stacks up for the backward pass: those that are kept with a leading 'layers' axis."""
+    kept = [v.aval for v in residuals(run) if v.aval.shape[:1] == (LAYERS,)]
+    return sum(prod(one.shape) * one.dtype.itemsize for one in kept)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,19 @@ def test_what_parts_keep_is_what_vjp_keeps(parts: dict, dtype: str) -> None:
     config = model_config("enc_dec", decoder=WIDE, encoder=WIDE, attention="plain", dtype=dtype, **parts)
     run = run_of(config)
     assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.02)
+
+
+@pytest.mark.parametrize("position", ["t5", "t5_by_layer", "alibi"])
+def test_biases_that_layers_share_are_kept_once(position: str) -> None:
+    """One table or one array of biases a stack, and T5's rows of it, as `jax.vjp` keeps them under remat."""
+    config = model_config("enc_dec", decoder=WIDE, encoder=WIDE, attention="plain", remat="full", position=position)
+    run = run_of(config)
+    found = [v.aval for v in residuals(run) if sum(dim == 28 for dim in v.aval.shape) == 2 and v.aval.ndim == 4]
+    assert memory.biases(run) == sum(prod(one.shape) * 4 for one in found if one.dtype != bool) > 0
+    assert memory.biases(replace(run, model=replace(config, remat="none"))) == (
+        0 if position == "alibi" else memory.biases(run)
+    )
+    assert memory.biases(run_of(replace(config, position="rope"))) == 0
 
 
 @pytest.mark.slow

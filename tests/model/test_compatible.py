@@ -9,6 +9,7 @@ import sublayers  # noqa: F401  (registers a position)
 from support import SMALL, model_config
 
 from encdec_jax.errors import UserError
+from encdec_jax.model.config import ExpertConfig
 from encdec_jax.model.declare import edges
 
 ODD = replace(SMALL, head_dim=5)
@@ -22,6 +23,9 @@ REFUSED = [
     ({"decoder": replace(SMALL, window=3), "attention": "splash"}, "model.attention = 'splash'.*windows"),
     ({"position": "tests' own", "attention": "splash"}, "model.attention = 'splash'.*bias"),
     ({"decoder": replace(SMALL, cross_every=3)}, "model.decoder.cross_every = 3 is not accepted: at most 2"),
+    ({"decoder": replace(SMALL, cross_every=3), "block": "lightweight"}, "model.decoder.cross_every = 3 .*: at most 2"),
+    ({"mlp_bias": True, "experts": ExpertConfig(2)}, "model.mlp_bias = True is not accepted: false: experts have no"),
+    ({"first_norm": False, "norm": "post"}, "model.first_norm = False is not accepted: true"),
     ({"block": "yoco"}, "model.block = 'yoco' is not accepted: 'standard', because two streams"),
     ({"decoder": replace(SMALL, n_layers=4, distinct=2, window=3, global_every=4)}, "model.decoder.distinct = 2"),
 ]
