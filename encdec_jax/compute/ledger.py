@@ -44,8 +44,8 @@ shows it nothing, and dense attention holds every pair of which it is a part.
 An expert costs what the tokens that it is chosen for do, as if none were dropped: the FLOPs that are active. 'dense' \
 counts the slots of a limited capacity instead, filled or not.
 A layer applied to positions that nobody scores counts, because it is computed.
-Weights that depth shares count at every repetition: those too that project a source's final states, which a scan \
-computes once for the backward pass.
+Weights that depth shares count at every repetition, but those that project a source's final states: they are applied \
+once, for all repetitions.
 Prefill takes up a source without logits, decoding feeds one token and computes its logits; 'dense' holds the keys of \
 the whole cache."""
 

@@ -59,8 +59,9 @@ def known_positions(config: ModelConfig) -> int | None:
 def stack(plan: Plan) -> Tree:
     """A stack of blocks, the norms of what goes in and comes out where it has them, and what its positions need."""
     tree: Tree = {}
-    for path, segment, spec in plan.slots():
-        node = stacked(block(spec, plan.scope), segment.times, segment.shared)
+    last = [n == len(segment.period) for segment in plan.segments for n in range(1, len(segment.period) + 1)]
+    for (path, segment, spec), ends in zip(plan.slots(), last, strict=True):
+        node = stacked(block(spec, plan.scope, ends), segment.times, segment.shared)
         if len(path) == 1:
             tree["blocks"] = node
         else:
@@ -78,8 +79,8 @@ def stack(plan: Plan) -> Tree:
     return tree
 
 
-def block(spec: BlockSpec, scope: Scope) -> Tree:
-    """One block's parameters, in the order in which their initial values are drawn."""
+def block(spec: BlockSpec, scope: Scope, ends: bool) -> Tree:
+    """One block's parameters, in the order in which their initial values are drawn; whether it ends its period."""
     tree: Tree = {}
     for sub in spec:
         streams = reached(sub.layer, scope.streams)
@@ -87,7 +88,10 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
         for name in (sub.in_norm, sub.branch_norm, sub.out_norm):
             if name is not None:
                 around[name] = norms.declare(scope.config, scope.size.d_model, streams)
-        node: Tree = {sub.name: sub.layer.declare(scope)}
+        own = sub.layer.declare(scope)
+        if not ends or sub is not spec[-1] or sub.branch_norm or sub.out_norm:
+            own = {name: _read(value) for name, value in own.items()}
+        node: Tree = {sub.name: own}
         if any(reads.memory for reads in sub.layer.reads[:1]):  # drawn before its norms: seeds draw as ever
             tree |= node | around
         else:
@@ -95,6 +99,13 @@ def block(spec: BlockSpec, scope: Scope) -> Tree:
         if sub.memory_norm not in (None, sub.in_norm):
             tree[sub.memory_norm] = norms.declare(scope.config, scope.memory, ("source",))
     return tree
+
+
+def _read(value: Param | Tree) -> Param | Tree:
+    """A parameter of a sublayer whose result is read behind it, so that remat computes its last product again too."""
+    if isinstance(value, Param):
+        return value if value.again or not value.matmul else replace(value, again=("full",))
+    return {name: _read(one) for name, one in value.items()}
 
 
 @cache

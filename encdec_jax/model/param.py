@@ -52,6 +52,7 @@ class Param:
       active: share of its elements that work on any one token.
       std: of its initial values, if they are not drawn as its role says.
       own: each layer has its own, even where depth shares the others.
+      once: where depth shares it, it is applied once for all layers: to states that are the same for each.
       again: the policies of remat under which the backward pass computes its product once more.
       spare: rows that its product has over those that tokens fill, of a row of so many tokens; None for 1.
       between: of the sublayer that it stands for, what is computed for a token in a row of so many tokens that is no
@@ -70,6 +71,7 @@ class Param:
     active: float = 1
     std: float | None = None
     own: bool = False
+    once: bool = False
     again: tuple[str, ...] = ("full",)
     spare: Callable[[int], float] | None = None
     between: Callable[[int], tuple[Between, ...]] | None = None
@@ -115,7 +117,7 @@ def stacked(tree: Tree, n: int, shared: bool = False) -> Tree:
         if not isinstance(value, Param):
             return stacked(value, n, shared)
         if shared and not value.own:
-            return replace(value, rate=value.rate * n)
+            return replace(value, again=()) if value.once else replace(value, rate=value.rate * n)
         return replace(value, shape=(n, *value.shape), axes=("layers", *value.axes))
 
     return {name: lead(value) for name, value in tree.items()}

@@ -21,7 +21,7 @@ from encdec_jax.model.parts import norms
 from encdec_jax.model.parts.attention import project_kv
 from encdec_jax.model.parts.dropout import ADDED, dropped
 from encdec_jax.model.parts.positions import CosSin
-from encdec_jax.model.parts.sublayer import looks, reached
+from encdec_jax.model.parts.sublayer import fixed, looks, reached
 from encdec_jax.model.period import Segment, attends, ring
 from encdec_jax.model.placement import by_rows
 from encdec_jax.model.seen import Feed, KeyValues, Out, Seen, Slots, View
@@ -114,6 +114,9 @@ class Stack(nnx.Module):
             graphs, stacked, shared = _split(nodes)
             reading = sum(attends(spec, stream, own=False) for spec in segment.period)
             n, rings = len(segment.period), [] if cache is None else _rings(segment, stream, cache)
+            once = {}
+            if segment.shared and memory is None and states is not None:
+                once = _once(segment, nodes, stream, states, views)
             layers = (
                 stacked,
                 first + n * jnp.arange(segment.times),
@@ -132,6 +135,7 @@ class Stack(nnx.Module):
                 graphs: Any = graphs,
                 shared: Any = shared,
                 kept: Any = kept,
+                once: Any = once,
             ) -> Any:
                 held, number, of_layer, memories, caches, before = layer
                 made: KeyValues | None = None
@@ -154,7 +158,7 @@ class Stack(nnx.Module):
                             layer=number + i,
                             views=views,
                             states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
-                            memory=next(memories, None) if reading else None,
+                            memory=next(memories, once.get((i, place))) if reading else None,
                             cache=Slots(next(caches[r]), cache.stream[r], cache.at[r])
                             if own and cache is not None
                             else None,
@@ -216,7 +220,15 @@ class Stack(nnx.Module):
                 return None, new
 
             layers = (stacked, of_layer)
-            found.append(_interleaved(self._each(body, None, layers, segment.times)[1]))
+            reading = [
+                sub.layer for spec in segment.period for sub in spec if any(one.memory for one in sub.layer.reads)
+            ]
+            if segment.shared and all(map(fixed, reading)):  # the same for each repetition
+                one = body(None, jax.tree.map(lambda leaf: leaf[0], layers))[1]
+                new = jax.tree.map(lambda leaf, n=segment.times: jnp.broadcast_to(leaf, (n, *leaf.shape)), one)
+            else:
+                new = self._each(body, None, layers, segment.times)[1]
+            found.append(_interleaved(new))
         return _concatenated([one for one in found if one is not None])
 
     def position(self, name: str) -> Node | None:
@@ -245,6 +257,19 @@ def _rings(segment: Segment, stream: StreamName, cache: Feed) -> list[int]:
     """The r of each attention of a period that keeps keys of a stream's own pass."""
     subs = [sub for spec in segment.period for sub in spec if attends((sub,), stream, own=True)]
     return [ring(looks(sub.layer, stream), cache.kv) for sub in subs]
+
+
+def _once(
+    segment: Segment, nodes: list[Node], stream: StreamName, states: Array, views: Views
+) -> dict[tuple[int, int], KeyValues]:
+    """By block of a period and place in it, what all layers that share weights see of the source alike."""
+    found = {}
+    for i, (spec, node) in enumerate(zip(segment.period, nodes, strict=True)):
+        for place, sub in enumerate(spec):
+            if fixed(sub.layer):
+                normed, key = memory_norm(node, sub)(states), views[looks(sub.layer, stream)].key
+                found[i, place] = project_kv(node.node(sub.name), normed, key)
+    return found
 
 
 def folded(keys: Array, *numbers: Array | int) -> Array:

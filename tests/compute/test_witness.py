@@ -67,8 +67,24 @@ def test_accumulation_and_scanned_dots() -> None:
         {"softmaxes": 3},
         {"block": "mixer"},
         {"block": "performer", "random_features": 7},
+        {"norm": "post"},
+        {"norm": "sandwich"},
+        {"decoder": replace(SMALL, n_layers=4, cross_every=2)},
+        {"decoder": replace(SMALL, n_layers=6, distinct=2)},
+        {"decoder": replace(SMALL, n_layers=4, distinct=1), "scan": False},
     ],
-    ids=["dropless", "capacity", "softmaxes", "mixer", "performer"],
+    ids=[
+        "dropless",
+        "capacity",
+        "softmaxes",
+        "mixer",
+        "performer",
+        "post",
+        "sandwich",
+        "a period of two",
+        "depth shares",
+        "depth shares, unrolled",
+    ],
 )
 def test_what_remat_repeats_of_parts(changes: dict, remat: str) -> None:
     agrees(run_of(model_config("enc_dec", remat=remat, **changes)))

@@ -22,7 +22,7 @@ def test_gelu_is_its_tanh_form():
     """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (arXiv 1606.08415, section 2), and not erf's."""
     config = model_config("causal_lm", mlp="gelu")
     plan = plans(config)["decoder"]
-    tree = declare.block(plan.segments[0].period[0], plan.scope)
+    tree = declare.block(plan.segments[0].period[0], plan.scope, ends=True)
     mlp = Node(subtree(tree, "mlp"), config, nnx.Rngs(0))
     n = config.decoder.d_model
     mlp.up[...] = jnp.eye(n, config.decoder.d_ff)

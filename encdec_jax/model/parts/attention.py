@@ -13,7 +13,7 @@ from encdec_jax.model.parts.dropout import dropped
 from encdec_jax.model.parts.looked import Looked, look
 from encdec_jax.model.parts.norms import declare_scale, rms, scaled
 from encdec_jax.model.parts.positions import POSITIONS, CosSin, apply_rope
-from encdec_jax.model.parts.sublayer import Residuals, Scope, looks
+from encdec_jax.model.parts.sublayer import Residuals, Scope, fixed, looks
 from encdec_jax.model.seen import KeyValues, Out, Seen
 from encdec_jax.model.sees import Prefix
 
@@ -55,8 +55,9 @@ class Attention:
         d, h, kv, dim = size.d_model, size.n_heads, size.n_kv_heads, size.head_dim
         memory = d if self.own else scope.memory
         key = Param(
-            (memory, kv, dim), ("embed", "kv_heads", "head_dim"), "matrix", memory, memory, group, self.projected()
-        )
+            (memory, kv, dim), ("embed", "kv_heads", "head_dim"), "matrix", memory, memory, group, self.projected(),
+            once=fixed(self),
+        )  # fmt: skip
         queries = tuple(dict.fromkeys(one.query for one in self.reads))
         normed = config.qk_norm or config.qk_scaled_norm
         std = None if normed or not config.score_scale else (d * dim) ** -0.5 / config.score_scale

@@ -74,7 +74,7 @@ class MLP:
         """Its two or three matrices, and their biases."""
         d, d_ff, sees = scope.size.d_model, scope.size.d_ff, scope.streams
         up = Param((d, d_ff), ("embed", "mlp"), "matrix", d, d, self.group(scope), sees)
-        # It only adds to the residual: no gradient needs what it gives, so remat never computes that again.
+        # It only adds to the residual: at the end of a period no gradient needs what it gives, nor does remat.
         down = Param((d_ff, d), ("mlp", "embed"), "matrix", d_ff, d, self.group(scope), sees, again=())
         gate = {"gate": up} if kind(scope.config.mlp).gated else {}
         matrices = {**gate, "up": up, "down": down}

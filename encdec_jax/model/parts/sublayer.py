@@ -73,6 +73,11 @@ def looks(layer: Sublayer, stream: StreamName) -> tuple[Reads, ...]:
     return tuple(one for one in layer.reads if one.query == stream)
 
 
+def fixed(layer: Sublayer) -> bool:
+    """Whether it is an attention whose keys and values are the same in all layers that share its weights."""
+    return len(layer.reads) > 0 and all(one.states == "final" for one in layer.reads)
+
+
 def reached(layer: Sublayer, streams: tuple[StreamName, ...]) -> tuple[StreamName, ...]:
     """The streams that go through a sublayer: all, but one whose queries it lets look at nothing."""
     return tuple(stream for stream in streams if not layer.reads or looks(layer, stream))
