@@ -44,6 +44,9 @@ class DataConfig:
         check_ranges(self, "data.")
 
 
+_GIVEN = "as a configuration in Python gives them: parts=(Part(1.0, ObjectiveConfig('ul2')), ...)"
+
+
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """How a window becomes source, target and loss weights (`encdec_jax.data.objectives`).
@@ -116,7 +119,11 @@ class ObjectiveConfig:
         accepted = f"false, because only {', '.join(sourced)} take a loss on the source"
         require(not self.source_loss or self.name in sourced, "objective.source_loss", self.source_loss, accepted)
         composed = self.name in ("mixture", "schedule")
-        accepted = "at least two parts" if composed else f"none, because objective.name = {self.name!r} takes no parts"
+        accepted = (
+            f"at least two parts, {_GIVEN}"
+            if composed
+            else f"none, because objective.name = {self.name!r} takes no parts"
+        )
         require((len(self.parts) >= 2) if composed else not self.parts, "objective.parts", len(self.parts), accepted)
 
 

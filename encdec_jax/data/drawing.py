@@ -14,6 +14,7 @@ from encdec_jax.model.streams import Stream
 
 COLUMNS, LINES = 64, 32  # of a drawing at most; two columns a line make it square
 SHADES = "·░▒▓█"  # none of the pairs under a character, to all of them
+LEGEND = "drawings: a line a query, a column a key; █ sees, ░▒▓ sees some of them, · sees none; ■ is scored, ▪ in part"
 STYLES = {"source": "cyan", "target": "green"}
 
 

@@ -124,12 +124,16 @@ def text_task(pattern: str, field: str, name: str) -> Plain:
     files = files_of(pattern)
     given = {path: given_split(path) for path in files}
     by_hash = not any(given.values())
+    blank = 0  # documents without text, of all passes
 
     def documents() -> Iterator[tuple[Path, Row]]:
+        nonlocal blank
         for path in files:
             for row in rows(path, fields):
                 if all(text.strip() for text in row):
                     yield path, row
+                else:
+                    blank += 1
 
     if by_hash:
         places = array("d", (place(row[0]) for _, row in documents()))
@@ -150,7 +154,9 @@ def text_task(pattern: str, field: str, name: str) -> Plain:
     patterns = [f"{pattern}/**"] if expanded(pattern).is_dir() else [pattern]
     source = {**origin(None, {}, patterns), "text": absolute(pattern), "field": field}
     features = ("targets",) if len(fields) == 1 else ("inputs", "targets")
-    print(f"task {name}: {len(labels):,} documents of {len(files):,} files; splits: {how}")
+    print(f"task {name}: {len(labels):,} documents of {len(files):,} file{'s' * (len(files) != 1)}; splits: {how}")
+    if blank:
+        print(f"documents without text, left out: {blank:,}")
     return Plain(name, features, ordered, source, texts)
 
 

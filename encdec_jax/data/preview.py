@@ -15,7 +15,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.demands import check_demands, text
-from encdec_jax.data.drawing import STYLES, drawings
+from encdec_jax.data.drawing import LEGEND, STYLES, drawings
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.objectives.named import described, objective_of
 from encdec_jax.data.objectives.objective import START, frame_of
@@ -49,6 +49,7 @@ def show(cache: TokenCache, run: RunConfig, rows: int, console: Console) -> None
     steps = -(-rows // batches.rows)
     shown = [batches(step) for step in range(steps)]
     console.print(_summary(cache, run, batches, shown))
+    console.print(LEGEND, style="dim")
     marks = {
         number: name for name, number in frame_of(objective_of(run.objective), cache.vocab, run.data).marks.items()
     }

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from glob import glob
@@ -24,6 +25,7 @@ from encdec_jax.files import expanded
 ENDINGS = (".txt", ".jsonl", ".json", ".parquet")
 PACKED = (".gz", ".zst")
 DOCUMENT = 16_000  # characters from which on a .txt is cut, behind the end of a line, into several documents
+_LONG = re.compile(rf"(?s).{{{DOCUMENT},{2 * DOCUMENT}}}?\s|.{{1,{2 * DOCUMENT}}}")  # parts of a line without an end
 _ROWS = 4096  # of Parquet, at once
 
 Row = tuple[str, ...]  # the text of each field
@@ -141,11 +143,12 @@ class _Zstandard(io.RawIOBase):
 def _texts(path: Path) -> Iterator[str]:
     part, held = [], 0
     for _, line in _lines(path):
-        part.append(line)
-        held += len(line)
-        if held >= DOCUMENT:
-            yield "".join(part)
-            part, held = [], 0
+        for piece in [line] if len(line) <= 2 * DOCUMENT else _LONG.findall(line):
+            part.append(piece)
+            held += len(piece)
+            if held >= DOCUMENT:
+                yield "".join(part)
+                part, held = [], 0
     yield "".join(part)
 
 

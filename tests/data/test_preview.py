@@ -40,6 +40,7 @@ def test_source_target_and_labels_of_a_prefix():
     assert lines(text, "target") == [["1", "5..9", "no", "", "fgh⏎<end>"]]
     assert lines(text, "labels") == [["1", "5..9", "", "1", "gh⏎<end>a"]]
     assert "source 5, target 5 tokens" in text
+    assert "· sees none; ■ is scored" in text
     assert lines(text, "loss tokens") == [["50.0% of the windows' tokens"]]
     assert lines(text, "padding") == [["0.0% of the streams' positions"]]
 

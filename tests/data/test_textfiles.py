@@ -84,23 +84,28 @@ def test_the_splits_of_a_datasets_folder_stand(here, capsys):
 
 
 def test_pairs_are_split_by_their_source(here, capsys):
-    rows = [{"en": f"word {n // 2}", "de": f"Wort {n}"} for n in range(400)]
+    rows = [{"en": f"word {n // 2}", "de": f"Wort {n}"} for n in range(400)] + [{"en": " ", "de": "leer"}] * 3
     (here / "data/p.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
     prepare("pairs", text="data/p.jsonl", field="en,de")
     sources = {split: set(stored("pairs", split, "inputs")) for split in SPLITS}
     assert sum(map(len, sources.values())) == 200
     assert len(stored("pairs", "train", "targets")) == 2 * len(sources["train"])
-    assert "by the hash of the source" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "400 documents of 1 file; splits: 5% each in validation and test, by the hash of the source" in out
+    assert "documents without text, left out: 3" in out
 
 
-def test_a_long_text_is_cut_behind_lines_and_nothing_is_lost(here):
-    line = "All work and no play makes {} a dull boy.\r\n"
+@pytest.mark.parametrize("end", ["\r\n", " ", "木"])
+def test_a_long_text_is_cut_behind_lines_or_words_and_nothing_is_lost(here, end):
+    line = "All work and no play makes {} a dull boy." + end
+    line = line if end.isspace() else line.replace(" ", end)
     whole = "".join(line.format(n) for n in range(30 * DOCUMENT // len(line)))
     (here / "play.txt").write_bytes(whole.encode())
     prepare(None, text="play.txt")
     found = list(itertools.chain(*(stored("play", split) for split in SPLITS)))
     assert sum(map(len, found)) == len(whole)
-    assert all(part in whole and part.endswith("\r\n") for part in found)
+    assert all(part in whole and part.endswith(end) for part in found if end.isspace())
+    assert max(map(len, found)) <= 2 * DOCUMENT
 
 
 def test_what_is_done_is_known_by_files_and_field(here, capsys):
