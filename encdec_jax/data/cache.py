@@ -35,7 +35,8 @@ from encdec_jax.data.origin import Origin, changed, shipped
 from encdec_jax.data.remote import lacking, present, refresh, upload
 from encdec_jax.data.shards import Sharded, Values
 from encdec_jax.data.stamps import stamp
-from encdec_jax.data.vocab import MODEL_FILE, Vocab, vocab_in
+from encdec_jax.data.vocab import Vocab
+from encdec_jax.data.vocab_file import MODEL_FILE, vocab_in
 from encdec_jax.data.writing import PROGRESS, Making, Splits, making, thrown_away
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import cache_root, read_json, write_json

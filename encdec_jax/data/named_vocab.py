@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from encdec_jax.data.vocab import UNK, ByteVocab, Vocab, vocab_of
+from encdec_jax.data.vocab import UNK, ByteVocab, Vocab
+from encdec_jax.data.vocab_file import vocab_of
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import expanded
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from encdec_jax.cpus import available
 from encdec_jax.data.named_vocab import Lossy, checked
-from encdec_jax.data.vocab import ByteVocab, Vocab, vocab_of
+from encdec_jax.data.vocab import ByteVocab, Vocab
+from encdec_jax.data.vocab_file import vocab_of
 from encdec_jax.data.writing import Document
 
 BLOCK = 1 << 20  # characters that are tokenised at once

@@ -7,7 +7,6 @@ leave the ids from `size` on to an objective's sentinels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +17,6 @@ from encdec_jax.errors import UserError, require
 
 PAD, EOS, UNK = 0, 1, 2
 PROBE = "two  spaces \ufb01\u00c5\n{\u2603"  # that normalisation changes, and rare letters
-MODEL_FILE = "vocab.model"  # what a vocabulary was read from, inside the folder of the tokens it made
 
 
 class Vocab(Protocol):
@@ -156,26 +154,3 @@ class SentencePieceVocab(SpelledVocab):
             return b"" if silent else piece.replace("▁", " ").encode()
 
         super().__init__(name, model, list(map(spelling, range(pieces.get_piece_size()))), pieces.encode)
-
-
-def vocab_of(name: str, model: bytes) -> Vocab:
-    """The vocabulary of a file: a SentencePiece model, or a tokenizer.json.
-
-    Raises:
-      UserError: the file is neither, or its library is not installed.
-    """
-    if model.lstrip().startswith(b"{"):
-        from encdec_jax.data.tokenizer import TokenizerVocab
-
-        return TokenizerVocab(name, model)
-    return SentencePieceVocab(name, model)
-
-
-def vocab_in(folder: Path, name: str) -> Vocab:
-    """The vocabulary of the tokens in a cache's folder: that of its model file if it holds one, else bytes.
-
-    Raises:
-      UserError: the model file is damaged, or its library is not installed.
-    """
-    file = folder / MODEL_FILE
-    return vocab_of(name, file.read_bytes()) if file.exists() else ByteVocab(name)

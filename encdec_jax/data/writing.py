@@ -28,7 +28,8 @@ from numpy.typing import ArrayLike
 from encdec_jax.data.hidden import LOCK, held, remove_abandoned
 from encdec_jax.data.origin import Origin, changed
 from encdec_jax.data.stamps import damage
-from encdec_jax.data.vocab import MODEL_FILE, UNK, Vocab
+from encdec_jax.data.vocab import UNK, Vocab
+from encdec_jax.data.vocab_file import MODEL_FILE
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json, write_json
 

@@ -22,8 +22,9 @@ import numpy as np
 from encdec_jax.errors import UserError
 from encdec_jax.files import bucket_url, compilation_cache, expanded
 from encdec_jax.sweep.branch import graft
-from encdec_jax.sweep.claim import TTL, Lease, claim, held_by
+from encdec_jax.sweep.claim import claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.lease import TTL, Lease
 from encdec_jax.sweep.replica import pull, pull_run
 from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts

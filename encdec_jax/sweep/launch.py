@@ -20,9 +20,10 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, compilation_cache
 from encdec_jax.sweep.branch import paid
 from encdec_jax.sweep.check import check_costs, check_data
-from encdec_jax.sweep.claim import TTL, held_by, last_holder
+from encdec_jax.sweep.claim import held_by, last_holder
 from encdec_jax.sweep.cost import cost
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.lease import TTL
 from encdec_jax.sweep.replica import prove, pull
 from encdec_jax.sweep.results import TABLE, collect
 from encdec_jax.sweep.signals import interrupts

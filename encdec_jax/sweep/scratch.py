@@ -26,9 +26,9 @@ from typing import Any
 from encdec_jax.bucket import Bucket, Tag
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError
-from encdec_jax.sweep import claim as claims
-from encdec_jax.sweep.claim import Lease
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.holder import Holder
+from encdec_jax.sweep.lease import Lease
 from encdec_jax.sweep.tenancy import Tenancy
 from encdec_jax.train.objects import MANIFEST, Refused, fetch_newest, holding, key_of, sealed
 from encdec_jax.train.retention import Retention
@@ -96,7 +96,7 @@ class _Both:
 
     def work(self, ends: threading.Event) -> None:
         """On a thread of its own: bring checkpoints to the bucket as they are sealed, until told to end."""
-        while not ends.wait(min(PERIOD, claims.BEAT)):
+        while not ends.wait(min(PERIOD, leases.BEAT)):
             try:
                 self._up()
             except (OSError, UserError, ValueError) as error:  # tried again; what lasts is said at the end
@@ -228,12 +228,12 @@ class _Both:
                 do()
                 return
             except OSError as error:
-                if time.monotonic() - begun > claims.IDLE:
+                if time.monotonic() - begun > leases.IDLE:
                     raise Refused(str(error)) from error
                 if not said:
                     log.warning("waiting for %s: %s", self._store.url, error)
                 said = True
-                time.sleep(min(1.0, claims.LOOK))
+                time.sleep(min(1.0, leases.LOOK))
 
 
 def _age(name: str) -> tuple[int, int]:

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import bucket_url, compilation_cache, runs_root
-from encdec_jax.sweep.claim import TTL, Lease, claim, condition, held_by
+from encdec_jax.sweep.claim import claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
+from encdec_jax.sweep.lease import TTL, Lease
 from encdec_jax.sweep.replica import pull_run
 from encdec_jax.sweep.scratch import ONE, scratch
 from encdec_jax.sweep.signals import interrupts

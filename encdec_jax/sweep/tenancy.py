@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any
 
 from encdec_jax.bucket import Bucket, Tag
-from encdec_jax.sweep import claim as claims
-from encdec_jax.sweep.claim import Held, Lease
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.holder import Holder
+from encdec_jax.sweep.lease import Held, Lease, taken
 from encdec_jax.sweep.replica import SEEN
 from encdec_jax.train.objects import LEASE, Refused, key_of
 
@@ -44,7 +44,7 @@ class Tenancy(Lease):
 
     def check(self) -> None:
         """Ask the bucket only where the heart has not beaten for `LIFE`: nobody takes the run before `TTL`."""
-        if claims.awake() - self._beaten > claims.LIFE:
+        if leases.awake() - self._beaten > leases.LIFE:
             self.confirm()
 
     def confirm(self) -> None:
@@ -54,7 +54,7 @@ class Tenancy(Lease):
         Raises:
           Refused: it did not answer for that long.
         """
-        begun = claims.awake()
+        begun = leases.awake()
         with self._one:
             while True:
                 try:
@@ -62,9 +62,9 @@ class Tenancy(Lease):
                         self._lost()
                     return
                 except OSError as error:
-                    if claims.awake() - begun > claims.IDLE:
+                    if leases.awake() - begun > leases.IDLE:
                         raise Refused(str(error)) from error
-                    time.sleep(min(claims.LOOK, 1.0))
+                    time.sleep(min(leases.LOOK, 1.0))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -80,7 +80,7 @@ class Tenancy(Lease):
     def _renew(self, released: bool = False) -> bool:
         seen = self.seen() or self._content.get(SEEN, {})
         content = {**self._content, "beat": self._content["beat"] + 1, "released": released, SEEN: seen}
-        now = claims.awake()
+        now = leases.awake()
         tag = self._store.replace(self._key, json.dumps(content).encode(), self._tag)
         if tag is None:
             return False
@@ -88,9 +88,9 @@ class Tenancy(Lease):
         return True
 
     def _beat(self) -> None:
-        while not self._released.wait(min(claims.LOOK, claims.BEAT)):
-            now = claims.awake()
-            if now - self._beaten < claims.BEAT or now - self._moved >= claims.IDLE:
+        while not self._released.wait(min(leases.LOOK, leases.BEAT)):
+            now = leases.awake()
+            if now - self._beaten < leases.BEAT or now - self._moved >= leases.IDLE:
                 continue
             try:
                 with self._one:
@@ -104,13 +104,13 @@ class Tenancy(Lease):
 def take(folder: Path, store: Bucket, lost: Callable[[], None]) -> Tenancy | None:
     """As `encdec_jax.sweep.claim.claim`, of a run in a bucket."""
     copied = last_seen(folder)
-    if copied is not None and claims.taken(copied):  # by the last listing: no request is spent on it
+    if copied is not None and taken(copied):  # by the last listing: no request is spent on it
         return None
     key = key_of(folder / LEASE)
     try:
         found = store.read(key)
         last = None if found is None else _held(folder / LEASE, found[0], time.time())
-        if last is not None and claims.taken(last):
+        if last is not None and taken(last):
             return None
         number = last.number + 1 if last else 1
         before = [] if found is None else _holders(found[0])

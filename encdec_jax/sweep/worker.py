@@ -19,10 +19,11 @@ from typing import Any
 from encdec_jax import cpus
 from encdec_jax.errors import UserError
 from encdec_jax.files import expanded
-from encdec_jax.sweep import claim as claims
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.branch import graft
-from encdec_jax.sweep.claim import Lease, claim
+from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.lease import Lease
 from encdec_jax.sweep.replica import pull, pull_run
 from encdec_jax.sweep.scratch import scratch
 from encdec_jax.sweep.signals import interrupts
@@ -61,7 +62,7 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
             busy = any(_attempt(experiment, identity, train, stop) for identity in left)
             answered = time.monotonic()
         except Refused as error:
-            if time.monotonic() - answered > claims.IDLE:
+            if time.monotonic() - answered > leases.IDLE:
                 raise
             print(f"waiting for a bucket: {error}", file=sys.stderr, flush=True)
             busy = False

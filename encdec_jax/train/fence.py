@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fence:
-    """A claim on a run, as training sees it (`encdec_jax.sweep.claim.Lease`); by default there is nobody to fear.
+    """A claim on a run, as training sees it (`encdec_jax.sweep.lease.Lease`); by default there is nobody to fear.
 
     Attributes:
       number: of the claim; later ones are higher. It is part of what a run's folder says of who wrote it.

@@ -10,7 +10,8 @@ import jax
 from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig, read_run
 from encdec_jax.data.cache import cache_folder, manifest_of
-from encdec_jax.data.vocab import ByteVocab, vocab_in
+from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.data.vocab_file import vocab_in
 from encdec_jax.errors import UserError, require
 from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike
 from encdec_jax.train.checkpoint import Checkpoints, saved

@@ -10,7 +10,8 @@ from flax import nnx
 from encdec_jax.config import RunConfig, read_run
 from encdec_jax.data.cache import TokenCache
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.vocab import Vocab, vocab_of
+from encdec_jax.data.vocab import Vocab
+from encdec_jax.data.vocab_file import vocab_of
 from encdec_jax.errors import UserError
 from encdec_jax.train.checkpoint import Checkpoints
 from encdec_jax.train.config import MeshConfig

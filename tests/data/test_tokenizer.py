@@ -19,7 +19,8 @@ from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import frame_of
 from encdec_jax.data.objectives.orders import sentences_of
 from encdec_jax.data.prepare import prepare
-from encdec_jax.data.vocab import EOS, UNK, vocab_of
+from encdec_jax.data.vocab import EOS, UNK
+from encdec_jax.data.vocab_file import vocab_of
 from encdec_jax.errors import UserError
 
 TEXT = [verse.text for verse in verses("kjv")[:1000]]

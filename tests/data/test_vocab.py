@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from encdec_jax.data.corpus import verses
 from encdec_jax.data.pieces import train
-from encdec_jax.data.vocab import EOS, MODEL_FILE, PAD, UNK, ByteVocab, SentencePieceVocab, vocab_in
+from encdec_jax.data.vocab import EOS, PAD, UNK, ByteVocab, SentencePieceVocab
+from encdec_jax.data.vocab_file import MODEL_FILE, vocab_in
 from encdec_jax.errors import UserError
 
 TEXT = [verse.text for verse in verses("kjv")[:1500]]

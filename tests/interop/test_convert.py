@@ -16,7 +16,8 @@ from encdec_jax.config import read_run
 from encdec_jax.data.cache import write_cache
 from encdec_jax.data.named_vocab import vocab_name
 from encdec_jax.data.pieces import train
-from encdec_jax.data.vocab import ByteVocab, vocab_of
+from encdec_jax.data.vocab import ByteVocab
+from encdec_jax.data.vocab_file import vocab_of
 from encdec_jax.errors import UserError
 from encdec_jax.interop import tensors
 from encdec_jax.interop.convert import family_of, to_hf

@@ -35,6 +35,7 @@ from encdec_jax.errors import UserError
 from encdec_jax.files import read_json, sha256_file, write_json
 from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep import holder, replica, results, scratch, worker
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.signals import interrupts
@@ -93,11 +94,11 @@ def ended(traces: Path, identity: str) -> None:
 
 def hasten(root: Path, skew: float, bucket: bool) -> None:
     """Short times, a clock that is wrong by `skew` seconds, and a disk that refuses while there is a file `refuses`."""
-    claims.BEAT, claims.LIFE, claims.TTL, claims.LOOK, worker.PAUSE = 0.075, 0.6, 0.9, 0.02, 0.05
+    leases.BEAT, leases.LIFE, leases.TTL, leases.LOOK, worker.PAUSE = 0.075, 0.6, 0.9, 0.02, 0.05
     claims.time = lambda: time.time() + skew
     flag = root / "refuses"
     if bucket:
-        claims.BEAT, claims.LIFE, claims.TTL, claims.LOOK, worker.PAUSE = 0.5, 4.0, 6.0, 0.1, 0.3
+        leases.BEAT, leases.LIFE, leases.TTL, leases.LOOK, worker.PAUSE = 0.5, 4.0, 6.0, 0.1, 0.3
         scratch.PERIOD, replica.FRESH = 0.2, 0.5
         asking, create = buckets.Bucket._asking, buckets.Bucket.create
 
@@ -138,7 +139,7 @@ def hasten(root: Path, skew: float, bucket: bool) -> None:
             now = time.time() + skew
             refusing(os.utime)(path, (now, now) if times is None else times)
 
-    files.os = claims.os = System()
+    files.os = leases.os = System()
 
 
 def fork(experiment: Experiment, place: Path, steps: int, random_: random.Random, bucket: bool) -> int:

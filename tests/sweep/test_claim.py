@@ -13,9 +13,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from encdec_jax.errors import UserError
-from encdec_jax.sweep import claim as claims
-from encdec_jax.sweep.claim import IDLE, LIFE, TTL, claim, condition, held_by, last_holder
+from encdec_jax.sweep import lease as leases
+from encdec_jax.sweep.claim import claim, condition, held_by, last_holder
 from encdec_jax.sweep.holder import Holder
+from encdec_jax.sweep.lease import IDLE, LIFE, TTL
 
 
 class Lost(Exception): ...
@@ -32,8 +33,8 @@ def ignore() -> None: ...
 def clocks(monkeypatch):
     """What `monotonic` and the clock that goes on in sleep have moved ahead by."""
     ahead = {"monotonic": 0.0, "awake": 0.0}
-    monkeypatch.setattr(claims, "monotonic", lambda: time.monotonic() + ahead["monotonic"])
-    monkeypatch.setattr(claims, "awake", lambda: time.monotonic() + ahead["awake"])
+    monkeypatch.setattr(leases, "monotonic", lambda: time.monotonic() + ahead["monotonic"])
+    monkeypatch.setattr(leases, "awake", lambda: time.monotonic() + ahead["awake"])
     return ahead
 
 
@@ -120,7 +121,7 @@ def test_a_look_says_who_holds_a_run_and_since_when(tmp_path):
 
 
 def test_who_lost_the_run_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.05)
+    monkeypatch.setattr(leases, "BEAT", 0.05)
     told = threading.Event()
     with claim(tmp_path, told.set) as lease:
         assert not told.wait(0.2)
@@ -160,7 +161,7 @@ def test_of_a_sleeper_and_a_thief_one_wins(tmp_path, clocks):
 
 
 def test_a_run_without_progress_has_no_heart(tmp_path, clocks, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.02)
+    monkeypatch.setattr(leases, "BEAT", 0.02)
 
     def beats() -> bool:
         os.utime(path, (1, 1))
@@ -187,10 +188,11 @@ def test_a_frozen_process_that_lost_its_run_ends_when_it_thaws(tmp_path):
     code = """
 import os, sys, threading, time
 from pathlib import Path
-from encdec_jax.sweep import claim as claims
-claims.BEAT, claims.LIFE = 0.1, 0.5
+from encdec_jax.sweep import lease as leases
+from encdec_jax.sweep.claim import claim
+leases.BEAT, leases.LIFE = 0.1, 0.5
 folder = Path(sys.argv[1])
-lease = claims.claim(folder, lambda: os._exit(7)).__enter__()
+lease = claim(folder, lambda: os._exit(7)).__enter__()
 while True:
     lease.check()
     with (folder / "written").open("a") as file:

@@ -14,9 +14,10 @@ from tiny import SUMMARY, write_experiment, write_noise
 from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
 from encdec_jax.sweep import results
-from encdec_jax.sweep.claim import TTL, claim
+from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.launch import _say_waits
+from encdec_jax.sweep.lease import TTL
 from encdec_jax.sweep.store import run_state
 from encdec_jax.sweep.worker import work
 from encdec_jax.train.summary import read_summary

@@ -13,8 +13,8 @@ from tiny import environment
 
 from encdec_jax.bucket import Bucket
 from encdec_jax.files import runs_root
-from encdec_jax.sweep import claim as claims
 from encdec_jax.sweep import holder
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.claim import claim, condition, held_by, holders, last_holder
 from encdec_jax.sweep.replica import pull_run
 from encdec_jax.train.objects import Refused
@@ -33,7 +33,7 @@ def lost():
 @pytest.fixture
 def folder(s3, monkeypatch):
     monkeypatch.setenv("ENCDEC_RUNS", s3)
-    monkeypatch.setattr(claims, "_watched", {})
+    monkeypatch.setattr(leases, "_watched", {})
     return runs_root() / "study" / RUN
 
 
@@ -41,8 +41,8 @@ def folder(s3, monkeypatch):
 def hours(monkeypatch):
     """Lets seconds pass by the clocks that claims ask."""
     ahead = {"awake": 0.0, "watch": 0.0}
-    monkeypatch.setattr(claims, "awake", lambda: time.monotonic() + ahead["awake"])
-    monkeypatch.setattr(claims, "monotonic", lambda: time.monotonic() + ahead["watch"])
+    monkeypatch.setattr(leases, "awake", lambda: time.monotonic() + ahead["awake"])
+    monkeypatch.setattr(leases, "monotonic", lambda: time.monotonic() + ahead["watch"])
     return ahead
 
 
@@ -55,7 +55,7 @@ def stranger(monkeypatch):
 def watched_by_another(folder, hours):
     """Another machine asks twice, more than `TTL` apart; gives its lease."""
     assert claim(folder, lost) is None
-    hours["watch"] += claims.TTL + 1
+    hours["watch"] += leases.TTL + 1
     return claim(folder, lost)
 
 
@@ -82,10 +82,10 @@ def test_what_is_released_is_free_and_the_next_claim_has_the_next_number(folder)
 def test_who_beats_is_left_alone_and_who_does_not_is_taken_over_by_one(folder, hours, stranger):
     mine = claim(folder, lost)
     assert claim(folder, lost) is None
-    hours["watch"] += claims.TTL + 1
+    hours["watch"] += leases.TTL + 1
     mine.confirm()
     assert claim(folder, lost) is None
-    hours["watch"] += claims.TTL + 1
+    hours["watch"] += leases.TTL + 1
     with ThreadPoolExecutor(16) as threads:
         won = [lease for lease in threads.map(lambda _: claim(folder, lost), range(16)) if lease]
     assert [lease.number for lease in won] == [2]
@@ -95,12 +95,12 @@ def test_who_beats_is_left_alone_and_who_does_not_is_taken_over_by_one(folder, h
 
 def test_who_slept_goes_on_if_nobody_came_and_else_has_lost(folder, hours, stranger):
     mine = claim(folder, lost)
-    hours["awake"] += claims.LIFE + 1
+    hours["awake"] += leases.LIFE + 1
     mine.check()
     theirs = watched_by_another(folder, hours)
     assert theirs.number == 2
     mine.check()  # it beat a moment ago, by its own clock, so nobody can have come
-    hours["awake"] += claims.LIFE + 1
+    hours["awake"] += leases.LIFE + 1
     with pytest.raises(Lost):
         mine.check()
     theirs.check()
@@ -134,7 +134,7 @@ sys.stdin.read()
 
 
 def test_a_bucket_that_refuses_is_waited_for(folder, hours, monkeypatch):
-    monkeypatch.setattr(claims, "LOOK", 0.01)
+    monkeypatch.setattr(leases, "LOOK", 0.01)
     mine = claim(folder, lost)
     replace, refusals = Bucket.replace, iter([True] * 3)
 
@@ -144,22 +144,22 @@ def test_a_bucket_that_refuses_is_waited_for(folder, hours, monkeypatch):
         return replace(self, key, data, tag)
 
     monkeypatch.setattr(Bucket, "replace", refuses)
-    hours["awake"] += claims.LIFE + 1
+    hours["awake"] += leases.LIFE + 1
     mine.check()
     assert next(refusals, False) is False
-    monkeypatch.setattr(claims, "IDLE", 0.0)
+    monkeypatch.setattr(leases, "IDLE", 0.0)
     refusals = iter([True] * 3)
     with pytest.raises(Refused, match="the bucket refuses"):
         mine.confirm()
 
 
 def test_a_run_without_progress_has_no_heart(folder, hours, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.01)
-    monkeypatch.setattr(claims, "LOOK", 0.01)
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    monkeypatch.setattr(leases, "LOOK", 0.01)
     with claim(folder, lost) as lease:
         while lease._content["beat"] < 2:
             time.sleep(0.01)
-        hours["awake"] += claims.IDLE + 1
+        hours["awake"] += leases.IDLE + 1
         time.sleep(0.1)
         beats = lease._content["beat"]
         time.sleep(0.2)
