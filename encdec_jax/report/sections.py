@@ -54,7 +54,8 @@ def laws(findings: Findings, pictures: Pictures) -> Section:
     note = (
         f"y = E + A (C / {flops(reference)})^exponent of training FLOPs C, through each budget's best size. Three "
         "budgets can't tell E from the exponent: a power law (E = 0) is fitted to fewer than four, a saturating one to "
-        "the losses of four or more. Only a budget whose best size lies inside its sizes counts for parameters and "
+        "the losses of four or more, and where its E may be 0 the other brackets hold those of a power law too. Only a "
+        "budget whose best size lies inside its sizes counts for parameters and "
         "tokens. Brackets: 95 % intervals of the resampled study; they cover the noise of runs, lack of fit of the "
         "parabolas and the choice of held-out windows, but no other text, learning rates, shapes or forms of the law."
     )

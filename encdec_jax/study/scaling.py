@@ -9,7 +9,7 @@ import numpy as np
 
 from encdec_jax.laws.ahead import REACH
 from encdec_jax.laws.frontier import Fit, Law, assess, fit_loss, fit_power
-from encdec_jax.laws.interval import Interval
+from encdec_jax.laws.interval import LEVEL, Interval
 from encdec_jax.study.comparison import Comparison, Crossover, compare, crossover, parameter_ratio
 from encdec_jax.study.isoflop import IsoFlop, tokens_at
 from encdec_jax.study.noise import Draws
@@ -17,6 +17,7 @@ from encdec_jax.study.simultaneous import EXACT
 
 Pairs = list[tuple[IsoFlop, Draws]]
 _WIDER, _PLAIN = 0.05, 0.01  # chance of residuals as large, below which a law's draws are widened; and said not to fit
+_RULED_OUT = (1 - LEVEL) / 2  # share of resampled studies without a floor, below which there is one
 _MOST, _FURTHEST = 20.0, 20.0  # times the factor, and in ln(y), that optima are moved at most: numbers stay finite
 _SEED = 20_220_329
 
@@ -29,7 +30,8 @@ class Scaling:
       label: of the runs.
       quantity: what the law gives: 'loss' (bits per byte), 'n' (parameters) or 'd' (tokens).
       fit: the law, and how well it fits.
-      floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs.
+      floor, scale, slope: its parameters with their intervals; `scale` at `fit.law.reference` FLOPs. Where a floor of 0
+        is not ruled out, the last two hold the intervals of a power law too.
       draws: the laws of the resampled studies, [resamples].
       misfit: times as far as the noise of the optima explains that they lie off the law, where it plainly doesn't fit;
         the resampled optima differ by as much more. Else 1.
@@ -75,16 +77,17 @@ def fit_law(label: str, quantity: str, pairs: Pairs, reference: float) -> Scalin
     law = fitter(compute, y, reference)
     drawn, misfit = _widened(law, compute, y, drawn)
     draws = fitter(compute, drawn, reference)
-    return Scaling(
-        label,
-        quantity,
-        assess(law, compute, y),
-        Interval.of(float(law.floor), draws.floor),
-        Interval.of(float(law.scale), draws.scale),
-        Interval.of(float(law.slope), draws.slope),
-        draws,
-        misfit,
-    )
+    scale, slope = (Interval.of(float(getattr(law, name)), getattr(draws, name)) for name in ("scale", "slope"))
+    if law.kind == "saturating" and (draws.floor == 0).mean() >= _RULED_OUT:
+        # At the end of what a floor may be, a fit is off to one side alone: steep where noise gave it a floor, right
+        # where it has none. Of a truth without one, quantiles of such draws hold the exponent in 84 % of studies.
+        power = fit_power(compute, drawn, reference)
+        scale, slope = (
+            scale.joined(Interval.of(scale.value, power.scale)),
+            slope.joined(Interval.of(slope.value, power.slope)),
+        )
+    floor = Interval.of(float(law.floor), draws.floor)
+    return Scaling(label, quantity, assess(law, compute, y), floor, scale, slope, draws, misfit)
 
 
 def _widened(law: Law, compute: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, float]:

@@ -34,7 +34,6 @@ class Case:
       uneven: bits per byte, standard deviation, that each size of each label and budget lies off its law, as all its
         seeds do.
       drift: the same of each budget of each label, as all its runs do.
-      studies: that are judged.
     """
 
     truths: tuple[Truth, ...]
@@ -46,7 +45,6 @@ class Case:
     depths: tuple[tuple[int, float, float], ...] = ((2, 1.0, 0.0),)  # layers, times the size, bits per byte above
     uneven: float = 0.0
     drift: float = 0.0
-    studies: int = 200
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -132,7 +130,7 @@ _SEEDED = tuple((compute, sizes, 5) for compute, sizes, _ in _CENTRED)
 _LABELS = {"2 labels": 2, "7 labels": 7, "12 labels": 12}
 NULL = {
     **{f"identical, {name}": Case((QUICK_TRUTH,) * n, QUICK, 0.05) for name, n in _LABELS.items()},
-    "identical, rich": Case((RICH_TRUTH,) * 2, RICH, 0.015, studies=1000),
+    "identical, rich": Case((RICH_TRUTH,) * 2, RICH, 0.015),
     "optima just outside": Case((RICH_TRUTH,) * 2, _CENTRED, 0.03, off=1.3 / 0.4),
     "optima far outside": Case((RICH_TRUTH,) * 2, _CENTRED, 0.03, off=4 / 0.4),
     "optima outside, 3 sizes": Case((QUICK_TRUTH,) * 2, QUICK, 0.05, off=8.0),

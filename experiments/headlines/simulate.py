@@ -126,14 +126,14 @@ def summary(name: str, rows: pl.DataFrame) -> dict[str, object]:
 def main() -> None:
     """Judge what is missing, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, help="of each case; default: as many as it says, 200 or more")
+    parser.add_argument("--studies", type=int, default=200, help="of each case; default 200")
     parser.add_argument("--only", nargs="*", default=list(CASES), help="cases; default all")
     parser.add_argument("--out", type=Path, default=HERE, help="where the table goes; default: this folder")
     options = parser.parse_args()
     os.nice(10)
     table = []
     for name in options.only:
-        table.append(summary(name, simulate(name, options.studies or CASES[name].studies)))
+        table.append(summary(name, simulate(name, options.studies)))
         print(", ".join(f"{key}: {value}" for key, value in table[-1].items() if value not in (None, 0.0)), flush=True)
     if options.only == list(CASES):
         atomic_write(options.out / "headlines.csv", pl.DataFrame(table, infer_schema_length=None).write_csv())

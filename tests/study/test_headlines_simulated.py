@@ -50,8 +50,8 @@ def test_the_interval_of_the_mean_misses_as_rarely_as_it_says_in_ten_thousand_st
     assert false[-1] <= _most(table["studies"][-1])
     headlines = pl.read_csv(FOLDER / "headlines.csv").filter(pl.col("case") == "identical, rich").row(0, named=True)
     same = table.filter(pl.col("first") == 0, pl.col("studies") == headlines["studies"])
-    # The same studies, judged with 4,000 resamples each and without.
-    assert same["false winner or loser, %"].item() == pytest.approx(headlines["false winner or loser, %"], abs=1)
+    # The same studies, but with seeds pooled with residuals of any size: no interval is longer than its headline's.
+    assert headlines["false winner or loser, %"] <= same["false winner or loser, %"].item() + 1
 
 
 def test_its_studies_are_those_of_the_case_and_fitted_as_any_study_is(monkeypatch):
