@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -84,6 +85,25 @@ def test_a_platform_that_is_not_there_is_one_line(folders):
         assert "JAX_PLATFORMS = 'cuda' is not accepted" in done.stderr
         assert "Traceback" not in done.stderr
     assert not list((folders / "runs").rglob("error.txt"))
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EDQUOT, errno.EACCES, errno.ENOSPC])
+def test_a_root_that_takes_nothing_is_one_line_before_anything_is_spent(folders, monkeypatch, capsys, number):
+    """Read-only, full, another user's, or beyond a quota."""
+    write_noise()
+    study, opened = write_experiment(folders / "study"), Path.open
+
+    def refused(path: Path, mode: str = "r", *arguments: object, **named: object) -> object:
+        if path.is_relative_to(folders / "runs") and mode.strip("rb"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, mode, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert main(["run", str(study)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("encdec: can't write ")
+    assert said.endswith(f": {os.strerror(number)}\n")
+    assert said.count("\n") == 1
 
 
 def test_an_interrupt_while_it_loads_is_one_line(monkeypatch, capsys):

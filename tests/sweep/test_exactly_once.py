@@ -46,9 +46,14 @@ def test_the_same_with_the_runs_in_a_bucket(tmp_path, s3):
 
 
 def test_the_page_of_faults_names_tests_that_are_there():
+    """And each line of its table names one."""
     root = Path(__file__).parents[2]
-    named = re.findall(r"`(test_\w+)(?:::(test_\w+))?`", (root / "docs/reliability.md").read_text())
-    assert len(named) > 30
-    for file, test in named:
+    text = (root / "docs/reliability.md").read_text()
+    _, table, _ = re.split(r"^## (?:Faults|All of it at once)$", text, flags=re.MULTILINE)
+    faults = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(faults) > 40
+    for line in faults:
+        assert re.search(r"\| (`test_\w+::test_\w+`(, )?)+ \|$", line), line
+    for file, test in re.findall(r"`(test_\w+)(?:::(test_\w+))?`", text):
         (found,) = (root / "tests").rglob(f"{file}.py")
         assert not test or f"def {test}(" in found.read_text(), test
