@@ -38,6 +38,12 @@ def further_sets(
                 yield f"{split}/{prefix}", *eval_batch(cache, arch, replace(data, eval_split=split), evaluate, prefix)
 
 
+def at_most(cache: TokenCache, data: DataConfig, evaluate: EvalConfig) -> EvalConfig:
+    """As many windows of text as are asked for, or as the split has."""
+    there = Windows(cache, data.eval_split, evaluate.prefix + evaluate.suffix, evaluate.documents).count
+    return replace(evaluate, windows=min(evaluate.windows, there)) if there > 1 else evaluate
+
+
 def eval_batch(
     cache: TokenCache, arch: Arch, data: DataConfig, evaluate: EvalConfig, prefix: int | None = None
 ) -> tuple[Batch, np.ndarray]:

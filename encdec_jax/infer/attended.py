@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.heldout import at_most, eval_batch
 from encdec_jax.data.packing import Batch
 from encdec_jax.errors import require
 from encdec_jax.infer.score_task import place
@@ -76,11 +76,11 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
 
     Raises:
       UserError: the run has no checkpoint; the task is not prepared in its vocabulary, is of pairs, has no such split
-        or fewer than `evaluate.windows` windows; or something of the model's reads otherwise than by weights.
+        or fewer than two windows; or something of the model's reads otherwise than by weights.
     """
     run, params, cache = opened(folder, task, split)
     data = replace(run.data, task=task, eval_split=split)
-    rows, _ = eval_batch(cache, run.model.choices, data, run.evaluate)
+    rows, _ = eval_batch(cache, run.model.choices, data, at_most(cache, data, run.evaluate))
     model = replace(run.model, attention="plain")  # no fused kernel gives its weights
     built, n, size = graph(model), len(rows.labels), min(run.evaluate.batch_size, len(rows.labels))
 

@@ -16,7 +16,7 @@ from flax import nnx
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache, manifest_of
 from encdec_jax.data.fetch.catalogue import METRICS
-from encdec_jax.data.heldout import eval_batch
+from encdec_jax.data.heldout import at_most, eval_batch
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.data.objectives.objective import frame_of
 from encdec_jax.errors import require
@@ -74,7 +74,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
     """Score a run on a split of a task, and write what it predicts to its folder.
 
     Pairs: greedy predictions, the task's metrics and the targets' bits per byte. Text: bits per byte of its held-out
-    windows, as the fair loss takes them.
+    windows, as the fair loss takes them: as many as `evaluate.windows` says, or as the split has.
 
     Args:
       folder: of the run.
@@ -95,7 +95,7 @@ def score_task(folder: Path, task: str, split: str, module: str | None = None, l
         cache = prepared(run, vocab, task, split)
         if "inputs" not in cache.features:
             accepted = (
-                f"none: {task!r} is text, of which the run's evaluate.windows = {run.evaluate.windows} are scored"
+                f"none: {task!r} is text, of which evaluate.windows = {run.evaluate.windows} of the run are scored"
             )
             require(limit is None, "examples", limit, accepted)
             return _text(run, params, cache, split, where)
@@ -189,7 +189,7 @@ def _pairs(
 
 def _text(run: RunConfig, params: nnx.State, cache: TokenCache, split: str, where: Path) -> Evaluation:
     data = replace(run.data, task=cache.manifest["task"], eval_split=split)
-    rows, nbytes = eval_batch(cache, run.model.choices, data, run.evaluate)
+    rows, nbytes = eval_batch(cache, run.model.choices, data, at_most(cache, data, run.evaluate))
     bits = Trainer(run).held_out_bits(params, rows)
     rate, error = bits_per_byte(bits, nbytes)
     found = {"suffix_bits_per_byte": Score(rate, rate - 1.96 * error, rate + 1.96 * error)}

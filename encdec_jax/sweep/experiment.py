@@ -90,7 +90,10 @@ def load(folder: Path) -> Experiment:
     """
     require(folder.is_dir(), "experiment folder", str(folder), "a folder that holds a sweep.py")
     script = folder / "sweep.py"
-    require(script.is_file(), "experiment folder", str(folder), "a folder that holds a sweep.py; this one holds none")
+    held = "a run, which encdec evaluate scores" if (folder / "config.json").exists() else "none"
+    require(
+        script.is_file(), "experiment folder", str(folder), f"a folder that holds a sweep.py; this one holds {held}"
+    )
     module = execute(script)
     named = {name: _named(module, script, name) for name in _NAMES}
     runs = _runs(module, script)

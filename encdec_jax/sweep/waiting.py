@@ -20,7 +20,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import RunState, run_state
-from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike, kept_at
+from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike, kept_at, unended
 from encdec_jax.train.objects import holding, key_of, told
 
 
@@ -91,6 +91,8 @@ class Beginnings:
         pull(folder.parent)
         status = run_state(folder).status
         require(status != "diverged", "train.init_from", given, "a run that has not diverged")
+        if update is None and status == "pending" and _never_trained(folder):
+            require(False, "train.init_from", given, unended(given, folder))
         if update is not None and status == "done":
             kept = kept_at(folder)
             known = ", ".join(map(str, sorted(kept))) or "none"
@@ -115,6 +117,11 @@ def _there(folder: Path) -> RunConfig | None:
     with told():
         read = store.read(key_of(folder / "config.json"))
     return None if read is None else from_dict(json.loads(read[0]))
+
+
+def _never_trained(folder: Path) -> bool:
+    """Whether a run is there that nobody trains: what `encdec convert` made."""
+    return (folder / "config.json").exists() and not (folder / "made_of.json").exists()
 
 
 def _name(folder: Path) -> str:

@@ -56,6 +56,12 @@ def kept_at(folder: Path) -> set[int]:
         return {int(found[3]) for found in sealed(inside, store.list(inside))}
 
 
+def unended(given: str, folder: Path) -> str:
+    """What to give in place of a run that is not done: a checkpoint of it, of a converted model its only one."""
+    newest = max(kept_at(folder), default="UPDATE")
+    return f"a run that is done; of one that is not, a checkpoint: {given.rstrip('/')}/checkpoints/{newest}"
+
+
 def check_alike(run: RunConfig, source: RunConfig) -> None:
     """Refuse to begin at a run whose parameters are others.
 

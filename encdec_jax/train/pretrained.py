@@ -13,7 +13,7 @@ from encdec_jax.data.cache import cache_folder, manifest_of
 from encdec_jax.data.vocab import ByteVocab
 from encdec_jax.data.vocab_file import vocab_in
 from encdec_jax.errors import UserError, require
-from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike
+from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike, unended
 from encdec_jax.train.checkpoint import Checkpoints, saved
 from encdec_jax.train.objects import copy_run
 from encdec_jax.train.restore import VOCABULARIES, vocabulary
@@ -56,8 +56,7 @@ def _source(given: str) -> tuple[Path, int | None]:
     require((folder / "config.json").exists(), "train.init_from", given, ACCEPTED)
     if update is None:
         ended = (folder / "summary.json").exists() and read_summary(folder / "summary.json")["status"] == "done"
-        accepted = "a run that is done; of one that is not, a checkpoint: RUN/checkpoints/UPDATE"
-        require(ended, "train.init_from", given, accepted)
+        require(ended, "train.init_from", given, unended(given, folder))
     else:
         steps = {one.step for one in saved(folder / "checkpoints")}
         known = ", ".join(map(str, sorted(steps))) or "none"

@@ -114,13 +114,15 @@ def test_a_model_of_a_mixture_reads_the_prefix_of_the_task(tasks, drawn):
 
 def test_a_model_of_text_is_scored_on_text_and_on_pairs(tasks, drawn):
     folder = tasks / "run"
-    drawn[folder] = pairs_run("causal_lm", "causal_lm")
+    drawn[folder] = run = pairs_run("causal_lm", "causal_lm")
     done = score_task(folder, "noise", "validation")
     assert list(done.scores) == ["suffix_bits_per_byte"]
     assert done.scores["suffix_bits_per_byte"].value == pytest.approx(8, rel=0.2)
     assert score_task(folder, "pairs", "train", limit=2).examples == (2, 12)
     with pytest.raises(UserError, match="examples = 2 is not accepted: none: 'noise' is text"):
         score_task(folder, "noise", "validation", limit=2)
+    drawn[folder] = replace(run, evaluate=replace(run.evaluate, windows=999))  # more than a text of 270 tokens has
+    assert score_task(folder, "noise", "validation").examples == (270 // 32, 270 // 32)
 
 
 def test_mistakes_are_one_line(tasks, drawn):

@@ -26,6 +26,9 @@ def test_the_folder_must_hold_a_script(folders):
     (folders / "empty").mkdir()
     with pytest.raises(UserError, match=r"this one holds none"):
         load(folders / "empty")
+    (folders / "empty/config.json").touch()
+    with pytest.raises(UserError, match=r"this one holds a run, which encdec evaluate scores"):
+        load(folders / "empty")
 
 
 @pytest.mark.parametrize(

@@ -139,11 +139,14 @@ def test_runs_wait_for_those_of_their_own_experiment(folders):
         ('"first/0123456789ab"', "or a run that an experiment here plans"),
         ('"second/0123456789ab"', "or a run that an experiment here plans"),
         ('"first/" + run_id(tiny_run(d_model=24 - d_model))', r"the same architecture and shape: parameter .* is \("),
+        ('"converted"', r"a run that is done; of one that is not, a checkpoint: converted/checkpoints/0"),
     ],
 )
 def test_what_can_never_begin_is_refused_before_anything_is_spent(folders, beginning, said):
     write_noise()
     write_experiment(folders / "first")
+    keep(folders / "runs/converted", 0)
+    (folders / "runs/converted/config.json").write_text(json.dumps(to_dict(tiny_run())))
     with pytest.raises(UserError, match=rf"sweep.py: run .*: train\.init_from = '.*' is not accepted: .*{said}"):
         check_data(second(folders, beginning))
 

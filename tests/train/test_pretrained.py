@@ -89,7 +89,12 @@ def test_what_does_not_fit_is_one_line(trained, tmp_path):
     refused(from_("single/first", tiny_run("enc_dec")), "the same architecture and shape")
     (root / "runs/single/begun").mkdir(exist_ok=True)
     (root / "runs/single/begun/config.json").write_text("{}")
-    refused(from_("single/begun"), "a run that is done; of one that is not, a checkpoint")
+    refused(
+        from_("single/begun"), "a run that is done; of one that is not, a checkpoint: single/begun/checkpoints/UPDATE"
+    )
+    (root / "runs/single/begun/checkpoints").mkdir()
+    (root / "runs/single/begun/checkpoints/manifest-0-0-of-1.json").touch()
+    refused(from_("single/begun/"), "a checkpoint: single/begun/checkpoints/0")
 
 
 def test_pieces_that_another_text_trained_are_refused(trained):
