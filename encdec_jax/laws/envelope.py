@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encdec_jax.errors import require
+from encdec_jax.errors import UserError, require
 from encdec_jax.laws.frontier import Law, fit_power
 
 POINTS = 1500  # of compute, as Chinchilla
@@ -76,7 +76,9 @@ def envelope(run: np.ndarray, compute: np.ndarray, n: np.ndarray, d: np.ndarray,
     largest = np.where(reached, sizes[:, None], 0.0).max(0)
     inside = (sizes[best] > smallest) & (sizes[best] < largest)
     shown = len(np.unique(sizes[best[inside]]))
-    require(shown >= 2, "learning curves", f"{shown} sizes best between others", "at least 2 sizes that are each best")
+    if shown < 2:
+        text = f"{('no size', 'one size')[shown]} has the best learning curve anywhere"
+        raise UserError(f"{text} between a smaller and a larger one: at least 2 sizes must, each somewhere")
     place = (best, np.arange(POINTS))
     found_c, found_n, found_d = np.exp(ln_c), sizes[best], np.exp(tokens[place])
     reference = float(found_c[-1])

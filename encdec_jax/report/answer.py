@@ -117,7 +117,7 @@ def _outside(optima: Iterable[Optimum]) -> str:
     clauses = []
     for label, budgets in _by_label(optima).items():
         wanted = {_wanted(o): o for o in optima if o.label == label}
-        clauses.append(f"{label}'s best size at {_flops(budgets)} FLOPs ({_and(wanted)})")
+        clauses.append(f"{label}'s best size at {_flops(budgets)} FLOPs (try {_and(wanted)})")
     return f"Not inside the sizes tried, so nothing is claimed there: {'; '.join(clauses)}. " if clauses else ""
 
 
@@ -125,16 +125,16 @@ def _wanted(optimum: Optimum) -> str:
     """The sizes that would help."""
     curve = optimum.isoflop.curve
     if optimum.isoflop.shape == "too few sizes":
-        return "try 3 sizes or more"
+        return "3 sizes or more"
     if optimum.isoflop.shape == "too close":
-        return f"try sizes further apart than {curve.n[-1] / curve.n[0]:.2g}x"
+        return f"sizes further apart than {curve.n[-1] / curve.n[0]:.2g}x"
     if optimum.isoflop.shape == "not convex":
-        return "try a wider range of sizes"
+        return "a wider range of sizes"
     low, high = (float(curve.n[place]) for place in (0, -1))
     lower = optimum.n.value - low < high - optimum.n.value
     if optimum.isoflop.shape == "inside":
         lower = optimum.n.low <= 0 if math.isfinite(optimum.n.high) else not optimum.n.low <= 0 and lower
-    return f"try sizes below {number(low)}" if lower else f"try sizes above {number(high)}"
+    return f"sizes below {number(low)}" if lower else f"sizes above {number(high)}"
 
 
 def _verdict(head: Headline) -> str:

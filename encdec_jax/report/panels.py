@@ -17,6 +17,7 @@ from encdec_jax.report.style import Look, looks
 from encdec_jax.report.words import flops, interval, multiplier
 from encdec_jax.study.comparison import Crossover
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.headline import headline
 from encdec_jax.study.optima import Optimum
 
 _DODGE = 0.35  # that labels side by side take up, as a share of the distance of two budgets
@@ -92,14 +93,15 @@ def frontier(axes: Axes, findings: Findings) -> None:
 def gaps(axes: Axes, findings: Findings) -> None:
     """How much each label's best loss lies above the baseline's, a point a budget.
 
-    Labels say the compute needed for the baseline's loss at the label's largest budget.
+    Labels say the compute needed for the baseline's loss at the label's largest budget; where nothing is claimed there
+    they say why, and its points are hollow.
     """
     others = [label for label in findings.labels if any(c.label == label for c in findings.comparisons)]
     if not others:
         axes.set_axis_off()
         return
     span = float(np.diff(np.log(findings.budgets)).min(initial=1.0)) * _DODGE / len(others)
-    base, look = findings.baseline, looks(findings.every)
+    base, look, head = findings.baseline, looks(findings.every), headline(findings)
     labels = [(0.0, base, base, look[base])]
     part(axes.axhline(0, color=look[base].colour, lw=2), base)
     for place, label in enumerate(others):
@@ -109,7 +111,13 @@ def gaps(axes: Axes, findings: Findings) -> None:
         part(axes.plot(x, y, color=look[label].colour, lw=0.8, ls=":"), label)
         style: Any = {"fmt": look[label].marker, "ms": 6, "capsize": 4, "color": look[label].colour}
         part(axes.errorbar(x, y, yerr=errors([c.gap for c in found]), **style), label, f"gaps {label}")
+        reasons = [head.forbids(label, c.budget, c.budget) for c in found]
+        empty = [place for place, reason in enumerate(reasons) if reason]
+        hollow: Any = {"marker": look[label].marker, "ms": 6, "mfc": "white", "mec": look[label].colour, "zorder": 3}
+        if empty:
+            part(axes.plot(np.take(x, empty), np.take(y, empty), ls="", **hollow), label)
         needs = "" if found[-1].multiplier is None else f"\ncompute needed\n{multiplier(found[-1])}"
+        needs = f"\n{reasons[-1]}" if reasons[-1] else needs
         labels.append((y[-1], label + needs, label, look[label]))
     budget_axis(axes, findings.budgets)
     axes.set_ylabel(f"bits per byte above {base}")

@@ -21,6 +21,7 @@ from encdec_jax.report.section import Picture
 from encdec_jax.report.style import RC, looks
 from encdec_jax.report.words import flops, interval, multiplier, number
 from encdec_jax.study.findings import Findings
+from encdec_jax.study.headline import headline
 from encdec_jax.study.optima import Optimum
 
 _SIZE = (4.8, 3.9)  # inches: text of this size stays readable at the width of a phone
@@ -30,7 +31,7 @@ def answers(findings: Findings, tips: Tips) -> tuple[Picture, ...]:
     """Gaps to the baseline at each budget, and frontiers."""
     made = []
     if findings.comparisons:
-        title = f"Gap to {findings.baseline} at each budget of training FLOPs"
+        title = f"Gap to {findings.baseline} at each budget of training FLOPs; hollow: nothing is claimed there"
         made.append(_picture(title, tips, panels.gaps, findings))
     if findings.optima:
         title = "Best bits per byte against training FLOPs, with fitted laws"
@@ -105,7 +106,10 @@ def _picture(
 _ROW = 4  # IsoFLOP panels side by side
 _DPI = 130
 _TITLE = 120  # characters in a line of the title
-_NOTE = "Bars and bands: 95 % intervals. Star: best size; hollow, with a dashed curve: not inside the sizes tried."
+_NOTE = (
+    "Bars and bands: 95 % intervals. Star: best size; hollow, with a dashed curve: not inside the sizes tried. Hollow "
+    "gap: nothing is claimed there."
+)
 
 
 def png(findings: Findings, title: str) -> bytes:
@@ -130,6 +134,7 @@ def png(findings: Findings, title: str) -> bytes:
 def point_tips(findings: Findings) -> Tips:
     """A text for every marker of `panels`."""
     found: dict[str, list[str]] = {}
+    head = headline(findings)
     for optimum in findings.optima:
         found[f"sizes {optimum.label} {optimum.budget}"] = _sizes(optimum)
         found[f"optimum {optimum.label} {optimum.budget}"] = [_optimum(optimum)]
@@ -138,7 +143,7 @@ def point_tips(findings: Findings) -> Tips:
         found[f"optima {label}"] = [_optimum(optimum) for optimum in own]
         found[f"gaps {label}"] = [
             f"{label} at {flops(c.budget)} FLOPs: {interval(c.gap, sign=True)} bits per byte above "
-            f"{findings.baseline}; compute needed {multiplier(c)}"
+            f"{findings.baseline}; {head.forbids(label, c.budget, c.budget) or f'compute needed {multiplier(c)}'}"
             for c in findings.comparisons
             if c.label == label
         ]

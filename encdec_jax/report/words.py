@@ -115,7 +115,7 @@ def _rounded(value: float, decimals: int, sign: bool, scientific: bool) -> str:
     if scientific:
         power = math.floor(math.log10(abs(value)))
         return _scientific(value, min(max(0, power + decimals), _DECIMALS), sign)
-    return f"{round(value, decimals):{'+' if sign else ''},.{max(0, decimals)}f}"
+    return f"{round(value, decimals):{'+' if sign else ''}z,.{max(0, decimals)}f}"
 
 
 def _scientific(value: float, digits: int, sign: bool = False) -> str:

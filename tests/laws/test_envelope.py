@@ -36,7 +36,7 @@ def test_the_order_of_the_rows_does_not_matter():
 
 
 def test_one_size_shows_nothing():
-    with pytest.raises(UserError, match="sizes best between others"):
+    with pytest.raises(UserError, match="no size has the best learning curve anywhere between"):
         envelope(*learning_curves(1))
     run, compute, n, d, loss = learning_curves(3, 5)
     with pytest.raises(UserError, match="loss"):

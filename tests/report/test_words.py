@@ -46,6 +46,10 @@ def test_intervals_show_the_digits_that_they_warrant():
     assert interval(Interval(0.14, 0.004, 0.31), sign=True) == "+0.140 [+0.004, +0.310]"  # no end seems to be 0
 
 
+def test_what_rounds_to_nothing_has_no_minus():
+    assert interval(Interval(-0.1, -5.0, 5.0), sign=True) == "+0 [-5, +5]"
+
+
 def test_a_multiplier_beyond_trust_is_a_bound():
     far = Truth(scale=2.0 * 100**0.12)
     findings = analyze(study({"causal_lm": BASE, "enc_dec": far}, noise=0.005), "causal_lm")
