@@ -20,18 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import bucket_url, compilation_cache, expanded
+from encdec_jax.files import compilation_cache, expanded
 from encdec_jax.sweep.branch import graft
 from encdec_jax.sweep.claim import claim, held_by
 from encdec_jax.sweep.experiment import Experiment, load
 from encdec_jax.sweep.lease import TTL, Lease
 from encdec_jax.sweep.replica import pull, pull_run
-from encdec_jax.sweep.scratch import ONE, scratch
+from encdec_jax.sweep.scratch import check_processes, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.sweep.waiting import waits
 from encdec_jax.train.fence import Fence
-from encdec_jax.train.objects import holding
 
 # Exit codes: FAILED_ONE says that the same again goes on with other runs; SAVED (EX_TEMPFAIL), with the same.
 DONE, LOST, FAILED, FAILED_ONE, SAVED = 0, 1, 2, 3, 75
@@ -123,8 +122,7 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
     fence = Fence() if lease is None else Fence(lease.number, lease.check, lease.progressed)
     print(f"run {identity} begins, on {jax.device_count()} devices", flush=True)
     try:
-        if holding(folder) is not None and jax.process_count() > 1:
-            raise UserError(f"ENCDEC_RUNS = {bucket_url('ENCDEC_RUNS')!r} is not accepted: {ONE}")
+        check_processes(folder, jax.process_count())
         with scratch(experiment.runs[identity], folder, lease) as here:
             with together():
                 if first():

@@ -22,6 +22,7 @@ from encdec_jax.submit.site import KubernetesSite
 from encdec_jax.submit.slice import Slice, tpu_slice
 from encdec_jax.submit.slurm import called
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.scratch import check_processes
 
 RESTARTS = 5  # of a JobSet whose pods were killed, or hung, without a word from the cluster
 GRACE = 120  # seconds that a pod has to save
@@ -57,7 +58,8 @@ def manifests(
       workers: claim-loops for each size, each of which goes through all runs of that size; None for a JobSet a run.
 
     Raises:
-      UserError: a mesh fits no slice or node, the image is not said, or where the runs are to be.
+      UserError: a mesh fits no slice or node, or its several processes a bucket; the image is not said, or where the
+        runs are to be.
     """
     family = hashlib.sha256(experiment.name.encode()).hexdigest()[:6]
     time = len(
@@ -65,6 +67,8 @@ def manifests(
     )  # names are not used again: a JobSet that has ended stays a while
     found = []
     for devices, runs in by_size(experiment, identities).items():
+        if not site.claim:
+            check_processes(experiment.root, tpu_slice(site.tpu, site.gpus, devices).pods)
         command = ["python", "-m", "encdec_jax.submit.gang", place(experiment.folder), "--runs"]
         if workers is None:
             made = [(identity, [identity]) for identity in runs]

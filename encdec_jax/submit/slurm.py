@@ -14,6 +14,7 @@ from encdec_jax.submit.footprint import Footprint, by_size, footprint
 from encdec_jax.submit.record import Queued, Submission, submissions, write_submission
 from encdec_jax.submit.site import SlurmSite
 from encdec_jax.sweep.experiment import Experiment
+from encdec_jax.sweep.scratch import check_processes
 
 ARRAY = 1000  # tasks of an array: Slurm's MaxArraySize is 1001, unless its administrator says otherwise
 GRACE = 120  # seconds before its time is over that a step is told to save
@@ -45,11 +46,12 @@ def arrays(experiment: Experiment, identities: Sequence[str], site: SlurmSite, w
       workers: claim-loops for each size, each of which goes through all runs of that size; None for a task a run.
 
     Raises:
-      UserError: a run's mesh does not fit the nodes.
+      UserError: a run's mesh does not fit the nodes, or its several processes a bucket.
     """
     found = []
     for devices, runs in by_size(experiment, identities).items():
         size = footprint(devices, site.gpus, site.nodes)
+        check_processes(experiment.root, size.tasks)
         tasks = [[identity] for identity in runs] if workers is None else [runs] * min(workers, len(runs))
         for start in range(0, len(tasks), ARRAY):
             part = tasks[start : start + ARRAY]

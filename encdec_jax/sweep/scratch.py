@@ -25,7 +25,8 @@ from typing import Any
 
 from encdec_jax.bucket import Bucket, Tag
 from encdec_jax.config import RunConfig
-from encdec_jax.errors import UserError
+from encdec_jax.errors import UserError, require
+from encdec_jax.files import bucket_url
 from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.holder import Holder
 from encdec_jax.sweep.lease import Lease
@@ -35,7 +36,6 @@ from encdec_jax.train.retention import Retention
 
 log = logging.getLogger(__name__)
 PERIOD = 5.0  # seconds between two looks for a checkpoint that was sealed
-ONE = "a folder, for a run of several processes: they write a checkpoint together, on a disk that all see"
 _PREFIX = "encdec-scratch-"
 _BEGUN = ("config.json", "made_of.json")
 _GROWING = ("metrics.jsonl", "timing.jsonl")
@@ -77,6 +77,12 @@ def scratch(run: RunConfig, folder: Path, lease: Lease | None) -> Iterator[Path]
             thread.join()
             lease.seen = dict
         two.finish()
+
+
+def check_processes(folder: Path, processes: int) -> None:
+    """Raise a `UserError` if a run in `folder` lies in a bucket and has more than one process."""
+    accepted = "a folder, for a run of several processes: they write a checkpoint together, on a disk that all see"
+    require(processes == 1 or holding(folder) is None, "ENCDEC_RUNS", bucket_url("ENCDEC_RUNS"), accepted)
 
 
 class _Both:

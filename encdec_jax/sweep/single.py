@@ -13,16 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
-from encdec_jax.files import bucket_url, compilation_cache, runs_root
+from encdec_jax.files import compilation_cache, runs_root
 from encdec_jax.sweep.claim import claim, condition, held_by
 from encdec_jax.sweep.identity import run_id
 from encdec_jax.sweep.lease import TTL, Lease
 from encdec_jax.sweep.replica import pull_run
-from encdec_jax.sweep.scratch import ONE, scratch
+from encdec_jax.sweep.scratch import check_processes, scratch
 from encdec_jax.sweep.signals import interrupts
 from encdec_jax.text import amount, progress_console
 from encdec_jax.train.fence import Fence
-from encdec_jax.train.objects import holding
 
 if TYPE_CHECKING:
     from encdec_jax.train.loop import Progress as Seen
@@ -55,8 +54,7 @@ def train_one(run: RunConfig, folder: Path | None) -> int:
 
     join()
     with together():  # a job's first process claims the folder for all of it
-        if holding(where) is not None and jax.process_count() > 1:
-            raise UserError(f"ENCDEC_RUNS = {bucket_url('ENCDEC_RUNS')!r} is not accepted: {ONE}")
+        check_processes(where, jax.process_count())
         lease = _claimed(where) if first() else None
         pull_run(where)
     fence = Fence() if lease is None else Fence(lease.number, lease.check, lease.progressed)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import SUMMARY, environment, write_experiment, write_noise
+from tiny import SUMMARY, SWEEP, environment, write_experiment, write_noise
 
 from encdec_jax.cli.main import main
 from encdec_jax.data.cache import manifest_of
@@ -180,6 +180,43 @@ def test_what_is_wrong_with_a_submission_is_one_line(experiment, capsys, monkeyp
     monkeypatch.setenv("PATH", "/nowhere")
     assert main(["submit", str(experiment.folder), *options]) == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+GANG = """
+from dataclasses import replace
+
+from encdec_jax.train.config import MeshConfig
+
+alone = runs
+
+
+def runs():
+    return (replace(run, mesh=MeshConfig(data=2)) for run in alone())
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "accepted"),
+    [
+        ({"to": "print"}, False),
+        ({"to": "print", "gpus": 2}, True),
+        ({"to": "k8s"}, False),
+        ({"to": "k8s", "gpus": 2}, True),
+    ],
+)
+def test_a_gang_is_not_submitted_to_a_bucket(s3, folders, monkeypatch, options, accepted):
+    """It was, and each of its runs then failed in its job."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folders / "config"))
+    monkeypatch.setenv("ENCDEC_RUNS", f"{s3}/runs")
+    monkeypatch.setenv("ENCDEC_CACHE", f"{s3}/cache")
+    write_noise()
+    study = write_experiment(folders / "study", SWEEP + GANG)
+    more = {"image": "x"} if options["to"] == "k8s" else {}
+    if accepted:
+        assert len(submit(study, **options, **more).missing) == 4
+        return
+    with pytest.raises(UserError, match=r"ENCDEC_RUNS = 's3://.*' is not accepted: a folder, for a run of several"):
+        submit(study, **options, **more)
 
 
 def test_the_verbs_print_what_is_and_what_is_not(experiment, sbatch, capsys):
