@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,7 +62,8 @@ class Holder:
     def bury(self) -> None:
         """Remove what a dead process left on this machine, once its run has another holder."""
         if self.dead:
-            (_WITNESSES / self.witness).unlink(missing_ok=True)
+            with suppress(OSError):  # another user's, which the machine will sweep away
+                (_WITNESSES / self.witness).unlink()
 
 
 @cache
@@ -69,6 +71,7 @@ def _witness(pid: int) -> str:
     """The name of this process's locked file; the file stays open, and so locked, to the end of the process."""
     try:
         handle, path = tempfile.mkstemp(prefix=_PREFIX, dir=_WITNESSES)
+        os.fchmod(handle, 0o644)  # other users see the process's end too
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:
         return ""

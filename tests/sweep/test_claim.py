@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,11 @@ from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.claim import claim, condition, held_by, last_holder
 from encdec_jax.sweep.holder import Holder
 from encdec_jax.sweep.lease import IDLE, LIFE, TTL
+
+DIES = (
+    "import sys, os; from pathlib import Path; from encdec_jax.sweep.claim import claim\n"
+    "claim(Path(sys.argv[1]), print).__enter__(); os._exit(9)"
+)
 
 
 class Lost(Exception): ...
@@ -75,11 +81,7 @@ def test_it_is_released_whatever_ends_the_work(tmp_path):
 
 
 def test_a_dead_process_frees_its_run_at_once_and_leaves_nothing(tmp_path):
-    code = (
-        "import sys, os; from pathlib import Path; from encdec_jax.sweep.claim import claim\n"
-        "claim(Path(sys.argv[1]), print).__enter__(); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False)
     assert condition(tmp_path) == "stale"
     gone = last_holder(tmp_path)
     assert gone.pid != os.getpid()
@@ -87,6 +89,22 @@ def test_a_dead_process_frees_its_run_at_once_and_leaves_nothing(tmp_path):
     with claim(tmp_path, ignore):
         assert condition(tmp_path) == "held"
     assert not os.path.exists(f"/tmp/{gone.witness}")
+
+
+def test_another_users_dead_process_frees_its_run_too(tmp_path, monkeypatch):
+    """Its file in /tmp, where nobody removes what is another's, ended the worker with a traceback."""
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False)
+    gone = Path("/tmp", last_holder(tmp_path).witness)
+    assert gone.stat().st_mode & 0o777 == 0o644
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with claim(tmp_path, ignore):
+            assert condition(tmp_path) == "held"
+    gone.unlink()
 
 
 def test_another_machine_of_one_name_and_pid_is_no_dead_process(tmp_path):
