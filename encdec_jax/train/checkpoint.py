@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from encdec_jax.errors import UserError, require
 from encdec_jax.files import read_json, sha256_file, write_json
 from encdec_jax.train.fence import Fence
-from encdec_jax.train.hosts import as_first, most, together
+from encdec_jax.train.hosts import as_first, check_same, most, together
 from encdec_jax.train.retention import Retention
 from encdec_jax.train.step import State
 
@@ -129,13 +129,15 @@ class Checkpoints:
           update: of the checkpoint to read; None for the newest that is whole.
 
         Raises:
-          UserError: there is no whole checkpoint of this update.
+          UserError: there is no whole checkpoint of this update, or processes of a job see different ones.
         """
-        whole = (one for one in saved(self._folder) if update in (None, one.step) and self._condition(one) == "whole")
-        kept = next(whole, None)
-        if update is not None:
-            there = ", ".join(str(one.step) for one in reversed(saved(self._folder))) or "none"
-            require(kept is not None, "update", update, f"one with a whole checkpoint in {self._folder}: {there}")
+        with together():
+            found = [one for one in saved(self._folder) if update in (None, one.step)]
+            kept = next((one for one in found if self._condition(one) == "whole"), None)
+            if update is not None:
+                there = ", ".join(str(one.step) for one in reversed(saved(self._folder))) or "none"
+                require(kept is not None, "update", update, f"one with a whole checkpoint in {self._folder}: {there}")
+        check_same({f"the newest whole checkpoint in {self._folder}": str(kept)})
         return None if kept is None else self._restore(kept, abstract)
 
     def close(self) -> None:
@@ -195,7 +197,7 @@ class Checkpoints:
 
     def _check_room(self, state: State) -> None:
         """Refuse a save that the disk has no room for, before orbax starts it: it fails loudly and late."""
-        needed = written(state)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))  # of all processes: they share the folder
         free = shutil.disk_usage(self._folder).free
         if free < 1.1 * needed:
             raise UserError(
@@ -219,7 +221,8 @@ class Checkpoints:
 
     def _agreed(self, one: Saved) -> Condition:
         """The condition of a checkpoint, of whose files each process hashes its share."""
-        found = self._condition(one, jax.process_index(), jax.process_count())
+        with together():
+            found = self._condition(one, jax.process_index(), jax.process_count())
         return _CONDITIONS[most(_CONDITIONS.index(found))]
 
     def _condition(self, one: Saved, share: int = 0, of: int = 1) -> Condition:
@@ -248,13 +251,6 @@ def saved(folder: Path) -> list[Saved]:
     names = [path.name for path in folder.glob("*") if not path.is_symlink()] if folder.is_dir() else []
     found = [Saved(int(one["step"]), int(one["lease"] or 0)) for name in names if (one := _NAME.fullmatch(name))]
     return sorted(found, reverse=True)
-
-
-def written(state: State) -> int:
-    """Bytes that this process writes of a state: replicas write one copy together, each its part of it."""
-    return sum(
-        leaf.nbytes * len(leaf.addressable_shards) // leaf.sharding.num_devices for leaf in jax.tree.leaves(state)
-    )
 
 
 def _plain(state: State) -> list[Any]:

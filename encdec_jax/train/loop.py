@@ -185,7 +185,8 @@ class _Loop:
             rows, nbytes = self.held_out
             bits = self.trainer.held_out_bits(self.state.params, rows)
             rate, error = bits_per_byte(bits, nbytes)
-            sets = further_sets(self.cache, self.run.model.choices, self.run.data, self.run.evaluate)
+            with together():
+                sets = list(further_sets(self.cache, self.run.model.choices, self.run.data, self.run.evaluate))
             held_out = self.trainer.rates(self.state.params, sets)
             with together():
                 if jax.process_index() == 0:
@@ -196,6 +197,8 @@ class _Loop:
         if self.metrics is not None:
             self.metrics.close()
         wall = self._wall()
+        with together():
+            dropped_eval = dropped(self.cache, self.run.data.eval_split, self.run.data)
         return {
             "status": status,
             "updates": self.done,
@@ -213,7 +216,7 @@ class _Loop:
             "commit": self.commit,
             "versions": versions(),
             "dropped": None if self.batches.fill is None else self.batches.fill.left / self.batches.fill.pairs,
-            "dropped_eval": dropped(self.cache, self.run.data.eval_split, self.run.data),
+            "dropped_eval": dropped_eval,
             "error": reason,
             "lease": self.fence.number,
         }

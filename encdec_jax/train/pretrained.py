@@ -15,6 +15,7 @@ from encdec_jax.data.vocab_file import vocab_in
 from encdec_jax.errors import UserError, require
 from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike, unended
 from encdec_jax.train.checkpoint import Checkpoints, saved
+from encdec_jax.train.hosts import together
 from encdec_jax.train.objects import copy_run
 from encdec_jax.train.restore import VOCABULARIES, vocabulary
 from encdec_jax.train.step import State
@@ -34,12 +35,13 @@ def begun(run: RunConfig, trainer: Trainer) -> tuple[State, float]:
     """
     if not run.train.init_from:
         return trainer.init(), 0.0
-    folder, update = _source(run.train.init_from)
-    source = read_run(folder / "config.json")
-    check_vocab(run, source, folder)
-    check_alike(run, source)
+    with together():
+        folder, update = _source(run.train.init_from)
+        source = read_run(folder / "config.json")
+        check_vocab(run, source, folder)
+        check_alike(run, source)
+        like = Trainer(replace(run, model=replace(source.model, attention=run.model.attention), optim=source.optim))
     state = trainer.init()
-    like = Trainer(replace(run, model=replace(source.model, attention=run.model.attention), optim=source.optim))
     found = Checkpoints(folder / "checkpoints").read(like.abstract, update)
     require(found is not None, "train.init_from", run.train.init_from, "a run with a whole checkpoint")
     assert found is not None

@@ -52,7 +52,7 @@ def learning_rate(schedule: str, hyper: Hyper, step: Array) -> Array:
         done = jnp.clip((t - hyper.warmup) / jnp.maximum(hyper.total - hyper.warmup, 1), 0.0, 1.0)
         shape = hyper.final + (1 - hyper.final) * 0.5 * (1 + jnp.cos(jnp.pi * done))
     elif schedule == "wsd":
-        left = jnp.clip((hyper.total - t) / hyper.decay, 0.0, 1.0)
+        left = jnp.where(t <= hyper.warmup, 1.0, jnp.clip((hyper.total - t) / hyper.decay, 0.0, 1.0))
         shape = hyper.final + (1 - hyper.final) * left
     elif schedule == "rsqrt":
         shape = jnp.sqrt(hyper.warmup / jnp.maximum(t, hyper.warmup))

@@ -13,12 +13,14 @@ import pytest
 from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.aot.topology import devices, topology
+from encdec_jax.compute.ledger import count
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json, write_json
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.hosts import check_batch, join
 from encdec_jax.train.job import VARIABLES
+from encdec_jax.train.loop import train
 from encdec_jax.train.restore import restore
 from encdec_jax.train.sharding import make_mesh, rows_by_process
 
@@ -180,6 +182,7 @@ def job(folder, run, before: tuple[str, str] = ("", ""), **more: str) -> list[tu
 
 
 PAIR = replace(tiny_run(updates=20, checkpoint_every=5 * 128), mesh=MeshConfig(data=2))
+ROOM = 10 * count(PAIR).params.total  # bytes: more than one process's half of a checkpoint, and less than all of it
 
 
 @pytest.mark.slow
@@ -245,8 +248,15 @@ checkpoint._hashes = wait"""
         (1, "import os; os.environ['ENCDEC_CACHE'] = '/nowhere'", "data.task = 'noise' has no tokens"),
         (
             1,
-            "import shutil; shutil.disk_usage = lambda path: type('Usage', (), {'free': 0})",
-            "the disk has 0 bytes left",
+            f"import shutil; shutil.disk_usage = lambda path: type('Usage', (), {{'free': {ROOM}}})",
+            f"the disk has {ROOM:,} bytes left",
+        ),
+        (
+            1,
+            "from encdec_jax.errors import UserError; from encdec_jax.train import loop\n"
+            "def gone(*_): raise UserError('the split is gone')\n"
+            "loop.further_sets = gone",
+            "the split is gone",
         ),
         (
             0,
@@ -256,7 +266,7 @@ checkpoint._hashes = wait"""
             "no space for metrics",
         ),
     ],
-    ids=["tokens", "checkpoint", "metrics"],
+    ids=["tokens", "checkpoint", "scores", "metrics"],
 )
 def test_what_one_host_is_refused_ends_all(folders, place, before, message):
     write_noise()
@@ -268,6 +278,18 @@ def test_what_one_host_is_refused_ends_all(folders, place, before, message):
     (line,) = (line for line in other.splitlines() if line.startswith("encdec: "))
     assert line.startswith(f"encdec: process {place} of this run ended: ")
     assert message in line
+
+
+@pytest.mark.slow
+def test_a_run_to_begin_at_that_one_host_does_not_see_ends_all(folders):
+    write_noise()
+    train(tiny_run(updates=5), folders / "runs/begun")
+    begins = replace(PAIR, train=replace(PAIR.train, init_from="begun"))
+    elsewhere = "import os; os.environ['ENCDEC_RUNS'] = '/nowhere'"
+    found = job(folders, begins, ("", elsewhere), ENCDEC_RUNS=str(folders / "runs"))
+    assert [code for code, _, _ in found] == [2, 2]
+    assert "encdec: train.init_from = 'begun' is not accepted" in found[1][2]
+    assert "encdec: process 1 of this run ended: train.init_from = 'begun' is not accepted" in found[0][2]
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_updates_are_counted_beyond_what_float32_can_count():
 
 
 @pytest.mark.parametrize("warmup", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("updates", [3, 5, 11, 100])
+@pytest.mark.parametrize("updates", [1, 2, 3, 5, 11, 100])
 def test_wsd_reaches_its_rate(warmup, updates):
     assert curve(updates, schedule="wsd", warmup=warmup, decay=1 - warmup).max() == 2
 
