@@ -124,6 +124,8 @@ class _Loop:
             self.trainer = Trainer(run)
             self.batches = Batches(self.cache, run, self.trainer.here)
             self.held_out = eval_batch(self.cache, run.model.choices, run.data, run.evaluate)
+            self.further = list(further_sets(self.cache, run.model.choices, run.data, run.evaluate))
+            self.dropped = dropped(self.cache, run.data.eval_split, run.data)
             if jax.process_index() == 0:
                 fence.check()
                 begin(run, folder, self.cache.digest, jax.devices()[0].device_kind)
@@ -185,9 +187,7 @@ class _Loop:
             rows, nbytes = self.held_out
             bits = self.trainer.held_out_bits(self.state.params, rows)
             rate, error = bits_per_byte(bits, nbytes)
-            with together():
-                sets = list(further_sets(self.cache, self.run.model.choices, self.run.data, self.run.evaluate))
-            held_out = self.trainer.rates(self.state.params, sets)
+            held_out = self.trainer.rates(self.state.params, self.further)
             with together():
                 if jax.process_index() == 0:
                     self.fence.check()
@@ -196,9 +196,6 @@ class _Loop:
                 status, rate, error, reason = "diverged", None, None, "the loss of the held-out text is not finite"
         if self.metrics is not None:
             self.metrics.close()
-        wall = self._wall()
-        with together():
-            dropped_eval = dropped(self.cache, self.run.data.eval_split, self.run.data)
         return {
             "status": status,
             "updates": self.done,
@@ -207,7 +204,7 @@ class _Loop:
             "suffix_bits_se": error,
             "held_out": {name: rate for name, (rate, _) in held_out.items()},
             "held_out_se": {name: error for name, (_, error) in held_out.items()},
-            "wall_s": wall,
+            "wall_s": self._wall(),
             **self.account.stated(),
             "tokens_per_s": self._progress().tokens_per_s,
             "data_hash": summed(self.hash),
@@ -216,7 +213,7 @@ class _Loop:
             "commit": self.commit,
             "versions": versions(),
             "dropped": None if self.batches.fill is None else self.batches.fill.left / self.batches.fill.pairs,
-            "dropped_eval": dropped_eval,
+            "dropped_eval": self.dropped,
             "error": reason,
             "lease": self.fence.number,
         }

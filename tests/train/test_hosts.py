@@ -255,7 +255,7 @@ checkpoint._hashes = wait"""
             1,
             "from encdec_jax.errors import UserError; from encdec_jax.train import loop\n"
             "def gone(*_): raise UserError('the split is gone')\n"
-            "loop.further_sets = gone",
+            "loop.dropped = loop.further_sets = gone",
             "the split is gone",
         ),
         (
