@@ -31,6 +31,7 @@ from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
+from encdec_jax.model.parts.again import lean
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.sub import BlockSpec
 from encdec_jax.train.config import MeshConfig
@@ -264,11 +265,12 @@ def _layer(
     heads, kv_heads = (n if n % tensor else n / tensor for n in (size.n_heads, size.n_kv_heads))
     none, dots = 0.0, n * d * c
     full = dots
+    within = c if lean(config) else 8  # of a norm: its input, and else what it scales, in float32
     for sub in spec:
-        # A norm keeps its input and what it scales in float32, and what it gives, unless a sum alone reads it. A layer
-        # that normalises its memory too, or joins it to its keys, keeps that as well.
-        none += sum(name is not None for name in (sub.in_norm, sub.out_norm)) * n * d * (8 + c)
-        none += n * d * 8 if sub.branch_norm is not None else 0
+        # A norm keeps what it is made of, and what it gives, unless a sum alone reads it. A layer that normalises its
+        # memory too, or joins it to its keys, keeps that as well.
+        none += sum(name is not None for name in (sub.in_norm, sub.out_norm)) * n * d * (within + c)
+        none += n * d * within if sub.branch_norm is not None else 0
         looks = [edge for edge in own if edge.path[-1] == sub.name]
         if looks and looks[0].reads.whole:
             none += 2 * c * n * length[stream]
@@ -277,9 +279,9 @@ def _layer(
             keys = rows * held
             layerwise = any(edge.reads.states == "layer" for edge in looks)
             if sub.memory_norm not in (None, sub.in_norm):
-                none += keys / parts * plan.scope.memory * (8 + c)
+                none += keys / parts * plan.scope.memory * (within + c)
             if len(looks) > 1:
-                none += d * (keys / parts * c + (8 * (keys / parts - n) if layerwise else 0))
+                none += d * (keys / parts * c + (within * (keys / parts - n) if layerwise else 0))
             made = rows * sum(length[edge.key] for edge in looks if not edge.kept)
             repeated = heads if parts > 1 and not fused(config) else kv_heads
             none += size.head_dim * (c * (heads * n + 2 * repeated * made) + heads * n * (4 + c))

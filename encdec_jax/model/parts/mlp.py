@@ -10,6 +10,7 @@ from encdec_jax.model.config import Activation
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jax, tanh_keeps
 from encdec_jax.model.param import Param, Tree, bias
+from encdec_jax.model.parts.again import again, lean
 from encdec_jax.model.parts.sublayer import Residuals, Scope
 from encdec_jax.model.seen import Out, Seen
 
@@ -84,7 +85,8 @@ class MLP:
     def kept(self, scope: Scope, tensor: int) -> Residuals:
         """The products and what the activation's derivative reads."""
         mlp, d_ff = kind(scope.config.mlp), scope.size.d_ff / tensor
-        return Residuals(mlp.kept * d_ff, (2 if mlp.gated else 1) * d_ff)
+        products = 2 if mlp.gated else 1
+        return Residuals((products + 1 if lean(scope.config) else mlp.kept) * d_ff, products * d_ff)
 
     def __call__(self, node: Node, x: Array, seen: Seen) -> Out:
         """x [batch, length, d_model], transformed; the shape stays."""
@@ -94,5 +96,6 @@ class MLP:
             return node.biased(f"{name}_bias", product(x, node.weight(name)))
 
         mlp, up = kind(node.config.mlp), of("up", x)
-        inner = mlp.of(of("gate", x)) * up if mlp.gated else mlp.of(up)
-        return Out(of("down", inner))
+        if mlp.gated:
+            return Out(of("down", again(node.config, lambda gate, up: mlp.of(gate) * up)(of("gate", x), up)))
+        return Out(of("down", again(node.config, mlp.of)(up)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.lazy import jax, jnp
 from encdec_jax.model.param import Param, StreamName, Tree
+from encdec_jax.model.parts.again import again
 
 if TYPE_CHECKING:
     from jax import Array
@@ -29,6 +31,10 @@ def declare_scale(config: ModelConfig, size: int, width: int, sees: tuple[Stream
 
 def apply(node: Node, x: Array) -> Array:
     """x [..., d_model], normalised: RMSNorm (arXiv 1910.07467), or LayerNorm (arXiv 1607.06450)."""
+    return again(node.config, partial(_normalised, node))(x)
+
+
+def _normalised(node: Node, x: Array) -> Array:
     if node.config.norm_kind == "rms":
         return scaled(node, "scale", x)
     centred = x.astype(jnp.float32) - x.astype(jnp.float32).mean(axis=-1, keepdims=True)
