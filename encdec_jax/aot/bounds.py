@@ -10,6 +10,7 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.model.blocks import Plan, plans, source_stream
+from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.param import leaves
 
@@ -98,15 +99,28 @@ def held(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
 def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     """Bytes that a device sends in a step, estimated without a compiler.
 
-    'fsdp' gathers the weights forward and backward, tables once, and scatters their gradients; 'data' adds up
-    gradients; 'tensor' adds up activations behind each sublayer, forward, backward, and where remat repeats it, and
-    once behind the embedding and the gradient of the logits. 'sequence' gathers each layer's keys and values as often,
-    scatters their gradients, in float32 unless a fused kernel makes them, and adds up gradients as 'data' does.
+    'fsdp' gathers the weights forward and backward, tables once, and scatters their gradients; 'data' and 'sequence'
+    add up gradients; and what is `waited` for.
     """
     mesh, config = run.mesh, run.model
-    width = 2 if config.dtype == "bfloat16" else 4
-    sizes = {path: width * param.size / mesh.tensor for path, param in leaves(model(config))}
+    sizes = {path: _width(config) * param.size / mesh.tensor for path, param in leaves(model(config))}
     weights, tables = sum(sizes.values()), sum(size for path, size in sizes.items() if path[-1] == "table")
+    sent = weights * (mesh.fsdp - 1) / mesh.fsdp
+    if step == "train":
+        sent += (2 * weights - tables) * (mesh.fsdp - 1) / mesh.fsdp
+        copies = mesh.data * mesh.sequence
+        sent += 2 * weights / mesh.fsdp * (copies - 1) / copies
+    return sent + waited(run, step, lengths)
+
+
+def waited(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
+    """The part of `wire` that hardly anything can hide, for what comes next waits for it.
+
+    'tensor' adds up activations behind each sublayer, forward, backward, and where remat repeats it, and once behind
+    the embedding and the gradient of the logits. 'sequence' gathers each layer's keys and values forward and where
+    remat repeats it, and scatters their gradients, in float32 unless a fused kernel makes them.
+    """
+    mesh, config, width = run.mesh, run.model, _width(run.model)
     row = geometry(run).layout
     rows = run.train.batch_size / row.windows / mesh.shards
     source, target = (row.source, row.target) if step == "train" else lengths
@@ -114,11 +128,6 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
         source, target = 0, 1
     elif step == "prefill":
         source, target = (source, 0) if source_stream(config) == "source" else (0, source)
-    sent = weights * (mesh.fsdp - 1) / mesh.fsdp
-    if step == "train":
-        sent += (2 * weights - tables) * (mesh.fsdp - 1) / mesh.fsdp
-        copies = mesh.data * mesh.sequence
-        sent += 2 * weights / mesh.fsdp * (copies - 1) / copies
     encoder = config.encoder or config.decoder
     found = plans(config)
     states = _sublayers(found.get("encoder", found["decoder"])) * encoder.d_model * source
@@ -128,7 +137,7 @@ def wire(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     keys = sum(edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target) for edge in made)
     gathers = passes - 1 + (config.remat == "dots") if step == "train" else 1
     scattered = (width if memory.fused(config) else 4) if step == "train" else 0
-    sent += 2 * rows * keys / mesh.tensor * (gathers * width + scattered) * (mesh.sequence - 1) / mesh.sequence
+    sent = 2 * rows * keys / mesh.tensor * (gathers * width + scattered) * (mesh.sequence - 1) / mesh.sequence
     embedded = encoder.d_model * source + config.decoder.d_model * target * (2 if step == "train" else 1)
     summed = 2 * rows * width * (passes * states + embedded) * (mesh.tensor - 1) / mesh.tensor
     return sent + summed / mesh.sequence
@@ -138,6 +147,11 @@ def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int
     """The bound as far as it can be told without a compiler."""
     flops = counted(run, step, lengths).dense
     return bound(device, run.model.dtype, flops, held(run, step, lengths), wire(run, step, lengths))
+
+
+def _width(config: ModelConfig) -> int:
+    """Bytes of a number in the compute dtype."""
+    return 2 if config.dtype == "bfloat16" else 4
 
 
 def _sublayers(plan: Plan) -> int:

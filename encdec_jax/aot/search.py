@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from itertools import product
 from typing import Literal, get_args
 
-from encdec_jax.aot.bounds import estimated, held
+from encdec_jax.aot.bounds import estimated, held, waited
 from encdec_jax.aot.compile import Compiled
 from encdec_jax.aot.steps import Step
 from encdec_jax.aot.topology import Topology
@@ -51,8 +51,8 @@ def meshes(run: RunConfig, topology: Topology, step: Step = "train") -> Iterator
 def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig]:
     """Runs with each mesh, and for training each remat policy, the most promising first.
 
-    By estimates without a compiler: first those that fit with room to spare, then by time if all overlaps, then by
-    time if nothing does.
+    By estimates without a compiler: first those that fit with room to spare, then by time if all overlaps but what
+    nothing can hide, then by time if nothing does.
 
     Raises:
       UserError: no mesh divides the topology, the shapes and the rows.
@@ -73,7 +73,9 @@ def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig
         sequence = geometry(one).sequence
         time = estimated(topology.device, one, step, sequence)
         tight = ROOM * held(one, step, sequence) > topology.device.memory_bytes
-        return tight, time.overlapped, time.serial
+        sent = waited(one, step, sequence)
+        late = sent / topology.device.interconnect if sent else 0.0  # a chip alone has no links
+        return tight, time.overlapped + late, time.serial
 
     return sorted(runs, key=order)
 
