@@ -17,9 +17,10 @@ from configs.ladder import LENGTHS, RUNGS, TOKENS, rung
 from encdec_jax.aot.bounds import held
 from encdec_jax.aot.compile import compile_step
 from encdec_jax.aot.search import candidates
+from encdec_jax.aot.steps import lower
 from encdec_jax.aot.topology import Topology, devices, topology
 from encdec_jax.compute.quantities import quantities
-from encdec_jax.config import RunConfig, to_dict
+from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.files import atomic_write, read_json, runs_root, write_json
 from encdec_jax.model.choice import resolve
@@ -29,8 +30,9 @@ from encdec_jax.train.config import MeshConfig
 COMPILED = tuple(RUNGS)[list(RUNGS).index("150m") :]
 TOPOLOGIES = ("v5e:16x16", "v5p:8x8x8")
 FUSED = ("150m", ("causal_lm", "prefix_lm", "enc_dec-1/2"), "v5e:16x16")  # where plain attention stands beside splash
-READER = 2  # raised when what is read of a compiled program changes; 1 left out most collectives
+READER = 3  # raised when what is read of a compiled program changes; 2 left fused kernels out of the estimate
 STALE = "†"
+COLUMNS = 13  # behind rung and family
 TRIES = 3  # of meshes, the most promising first, until one fits
 PAGE = Path("docs/ladder.md")
 SAVES = "## What fused attention saves"
@@ -53,6 +55,7 @@ class Said:
     wire: float
     wire_s: float
     bound_s: float
+    mfu: tuple[float, float] | None
 
 
 Place = tuple[tuple[str, str], str]  # a rung and its family, and where it is compiled for
@@ -67,7 +70,7 @@ def main() -> int:
     found: dict[Place, Said | None] = {}
 
     def write(saved: list[str]) -> None:
-        rows = {where: cells(found[where]) if where in found else kept.get(where, [STALE] * 12) for where in order}
+        rows = {where: cells(found[where]) if where in found else kept.get(where, [STALE] * COLUMNS) for where in order}
         lines = [*head(len(found) < len(order)), *counts(ladder), *devices_of(rows), *unstaged(), "", SAVES, *saved]
         atomic_write(PAGE, "\n".join(lines) + "\n")
 
@@ -86,7 +89,7 @@ def main() -> int:
 
 
 def stale(page: str) -> dict[Place, list[str]]:
-    """The rows of a page's compilations, in the columns of today's; what was not read then is marked."""
+    """The rows of a page's compilations, in the columns of today's; what was read otherwise then is marked."""
     found: dict[Place, list[str]] = {}
     place = ""
     for line in page.splitlines():
@@ -94,7 +97,7 @@ def stale(page: str) -> dict[Place, list[str]]:
             place = next((one for one in TOPOLOGIES if f"on {one}:" in line), "")
         name, *said = (cell.strip() for cell in line.strip("| ").split("|"))
         if place and name in COMPILED:
-            found[(name, said[0]), place] = [*said[1:10], STALE, STALE, STALE]  # up to the compiler's estimate
+            found[(name, said[0]), place] = [*said[1:9], *[STALE] * (COLUMNS - 8)]  # up to what the device holds
     return found
 
 
@@ -115,15 +118,21 @@ def settled(run: RunConfig, said: Said, attention: str) -> RunConfig:
 
 
 def said_of(run: RunConfig, place: str) -> Said | None:
-    """What the compiler says, or said; None where it gave up for want of memory."""
+    """What the compiler says, or said of the same program; None where it gave up for want of memory."""
+    there = topology(place)
+    program = lower(run, "train", devices(there)).as_text()
     versions = [importlib.metadata.version(name) for name in ("jax", "libtpu")]
-    text = json.dumps([to_dict(run), place, versions, READER], sort_keys=True)
+    text = json.dumps([program, place, versions, READER])
     path = runs_root() / "ladder" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not path.exists():
-        there = topology(place)
         write_json(path, compiled(run, there))
     said = read_json(path)
-    return None if said is None else Said(**{**said, "mesh": tuple(said["mesh"])})
+    if said is None:
+        return None
+    estimated = held(run, "train", geometry(run).sequence)
+    return Said(
+        **{**said, "mesh": tuple(said["mesh"]), "mfu": said["mfu"] and tuple(said["mfu"]), "estimated": estimated}
+    )
 
 
 def compiled(run: RunConfig, there: Topology) -> dict[str, object] | None:
@@ -138,12 +147,12 @@ def compiled(run: RunConfig, there: Topology) -> dict[str, object] | None:
         "arguments": done.memory.arguments,
         "temporaries": done.memory.temporaries,
         "needs": done.needs,
-        "estimated": held(run, "train", geometry(run).sequence),
         "holds": done.holds,
         "estimate_s": done.seconds,
         "wire": sum(one.wire for one in done.program.collectives),
         "wire_s": done.bound.collectives,
         "bound_s": done.bound.overlapped,
+        "mfu": done.mfu,
     }
 
 
@@ -161,9 +170,10 @@ def head(marked: bool) -> list[str]:
     if marked:
         lines += [
             "",
-            f"**Rows marked {STALE} were compiled when collectives over a mesh of groups were not read yet.** What",
-            "they said of the bound was too low where wires bind, and is left out; their other columns stand. Their",
-            "mesh was chosen by estimate, not by that bound. `tools/ladder` compiles what is missing.",
+            f"**Rows marked {STALE} are of an earlier program.** Without remat it kept the float32 of norms and three",
+            "arrays of d_ff more, so that temporaries were up to twice as large; and meshes were chosen as if nothing",
+            "waited for the wires of 'tensor'. What was said of its time left fused kernels out, and is left out here.",
+            "`tools/ladder` compiles what is missing.",
         ]
     return lines
 
@@ -204,13 +214,16 @@ def devices_of(rows: dict[Place, list[str]]) -> list[str]:
             f"## One update on {place}: {there.size} devices",
             "",
             "The train step, compiled for these devices without one. Of one device: 'needs' is arguments, temporaries,",
-            "outputs and code at once; 'estimate' the sum of the compiler's cycle estimates, loops multiplied out;",
-            "'wire' what it sends to others in an update, and the time of that over all its links; 'bound' the slowest",
-            "of arithmetic, memory and wires by the datasheet, if all three go on together.",
+            "outputs and code at once; 'estimate' the sum of the compiler's cycle estimates, loops multiplied out,",
+            "with fused attention, for which it gives none, at the peak; 'wire' what it sends to others in an update,",
+            "and the time of that over all its links; 'bound' the slowest of arithmetic, memory and wires by the",
+            "datasheet, if all three go on together. 'MFU' is the share of the peak that the model's FLOPs,",
+            "recomputation not counted, are predicted to take: from all wires behind the estimate to all beside it.",
+            "No device has measured it.",
             "",
             *table(
                 ("rung", "family", "mesh (data, fsdp, tensor, sequence)", "remat", "rows", "arguments", "temporaries",
-                 "needs", "ledger's estimate", "of", "estimate, s", "wire", "wire, s", "bound, s")
+                 "needs", "ledger's estimate", "of", "estimate, s", "wire", "wire, s", "bound, s", "MFU")
             ),
         ]  # fmt: skip
         for (key, where), said in rows.items():
@@ -249,18 +262,23 @@ def unstaged() -> list[str]:
 def cells(said: Said | None) -> list[str]:
     """What stands behind rung and family."""
     if said is None:
-        return ["does not fit", *[""] * 11]
+        return ["does not fit", *[""] * (COLUMNS - 1)]
     return [
         ", ".join(map(str, said.mesh)), said.remat, str(said.rows), gigabytes(said.arguments),
         gigabytes(said.temporaries), gigabytes(said.needs), gigabytes(said.estimated), gigabytes(said.holds),
         "-" if said.estimate_s is None else f"{said.estimate_s:.3g}",
         gigabytes(said.wire), f"{said.wire_s:.3g}", f"{said.bound_s:.3g}",
+        "-" if said.mfu is None else f"{said.mfu[1]:.2f} to {said.mfu[0]:.2f}",
     ]  # fmt: skip
 
 
 def fused(beside: list[tuple[RunConfig, Said, Said | None]]) -> list[str]:
     """What fused attention saves."""
-    lines = ["", f"The same step on {FUSED[2]}, with the same mesh and remat.", ""]
+    lines = [
+        "",
+        f"The same step on {FUSED[2]}, with the same mesh and remat; splash's kernels at the peak, the least.",
+        "",
+    ]
     lines += table(("rung", "family", "temporaries, plain", "splash", "plain over splash", "estimate, plain", "splash"))
     for run, splash, plain in beside:
         family = run.model.arch

@@ -43,15 +43,17 @@ class Bound:
 
 @dataclass(frozen=True)
 class Counted:
-    """The ledger's FLOPs of a step on each device, recomputation included.
+    """The ledger's FLOPs of a step on each device.
 
     Attributes:
-      dense: as a plain implementation computes attention.
-      mask: as the mask requires.
+      dense: as a plain implementation computes attention, recomputation included.
+      mask: as the mask requires, recomputation included.
+      model: as the mask requires, without recomputation and padding: what a utilisation (MFU) is of.
     """
 
     dense: float
     mask: float
+    model: float
 
 
 def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
@@ -71,7 +73,8 @@ def counted(run: RunConfig, step: str, lengths: tuple[int, int]) -> Counted:
         if step == "decode":
             flops = serving.decode(run.model, source, 0, target)
         parts, rows = [flops], ledger.rows
-    return Counted(*(rows * sum(getattr(part, kind) for part in parts) / run.mesh.size for kind in ("dense", "mask")))
+    dense, mask = (rows * sum(getattr(part, kind) for part in parts) / run.mesh.size for kind in ("dense", "mask"))
+    return Counted(dense, mask, rows * parts[0].mask / run.mesh.size)
 
 
 def bound(device: Device, dtype: str, flops: float, held: float, wire: float) -> Bound:

@@ -54,7 +54,8 @@ class Compiled:
       counted: the ledger's FLOPs a device.
       memory, program, bound: None where the compiler gave up.
       flops: the compiler's own count a device, which takes the body of a loop once; None where it gives none.
-      seconds: the compiler's own estimate; None where it gives none.
+      seconds: the compiler's own estimate without collectives, and fused kernels, for which it gives none, at the
+        device's peak; None where it gives none at all.
     """
 
     run: RunConfig
@@ -75,6 +76,23 @@ class Compiled:
     def fits(self) -> bool:
         """Whether a device can hold it."""
         return self.needs <= self.holds
+
+    @property
+    def times(self) -> tuple[float, float] | None:
+        """Seconds by the compiler's estimate, else by the bound: if collectives go on beside all else, and if apart."""
+        if self.bound is None:
+            return None
+        busy = max(self.bound.compute, self.bound.memory) if self.seconds is None else self.seconds
+        return max(busy, self.bound.collectives), busy + self.bound.collectives
+
+    @property
+    def mfu(self) -> tuple[float, float] | None:
+        """Predicted utilisation of the device's peak, recomputation not counted, by either of `times`."""
+        peak = self.topology.device.peak[self.run.model.dtype]
+        if self.times is None or self.seconds is None:
+            return None
+        beside, apart = (self.counted.model / peak / time for time in self.times)
+        return beside, apart
 
 
 def on(run: RunConfig, mesh: MeshConfig, topology: Topology) -> None:
@@ -140,7 +158,7 @@ def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Devic
         program=program,
         bound=bound(topology.device, run.model.dtype, flops, moved, wire),
         flops=own.get("flops"),
-        seconds=_seconds(topology, program, own.get("optimal_seconds", -1.0)),
+        seconds=_seconds(topology, program, own.get("optimal_seconds", -1.0), flops - program.flops),
     )
 
 
@@ -172,12 +190,13 @@ def exhausted(message: str) -> tuple[int, int]:
     return int(float(needed) * units[unit]), int(float(held) * units[other])
 
 
-def _seconds(topology: Topology, program: Program, optimal: float) -> float | None:
+def _seconds(topology: Topology, program: Program, optimal: float, kernels: float) -> float | None:
     """The compiler's estimate: its `optimal_seconds`, or the sum of its instructions' cycles.
 
-    libtpu's `optimal_seconds` takes a loop's body once, and falls below 0 where collectives are overlapped.
+    libtpu's `optimal_seconds` takes a loop's body once, and falls below 0 where collectives are overlapped. It gives
+    no cycles of a fused kernel: its FLOPs, as the mask requires, are taken at the peak, which is the least.
     """
     cycle = FAMILIES[topology.family].cycle
     if program.cycles is not None and cycle is not None:
-        return program.cycles * cycle / topology.device.peak["bfloat16"]
+        return (program.cycles * cycle + kernels) / topology.device.peak["bfloat16"]
     return optimal if optimal > 0 else None

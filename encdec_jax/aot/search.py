@@ -81,14 +81,14 @@ def candidates(run: RunConfig, topology: Topology, step: Step) -> list[RunConfig
 
 
 def rank(found: list[Compiled]) -> list[Compiled]:
-    """Compiled steps, best first: those that fit, by their bound if all overlaps, then if nothing does.
+    """Compiled steps, best first: those that fit, by their times if collectives overlap, then if they do not.
 
     Those that do not fit follow, by what they need.
     """
 
     def order(one: Compiled) -> tuple[bool, float, float]:
-        if one.fits and one.bound is not None:
-            return False, one.bound.overlapped, one.bound.serial
+        if one.fits and one.times is not None:
+            return False, *one.times
         return True, one.needs, 0.0
 
     return sorted(found, key=order)

@@ -33,13 +33,13 @@ def print_ranking(ranked: list[Compiled], left: int, console: Console) -> None:
     """Print compiled steps as `rank` orders them, and how many were not compiled."""
     first = ranked[0]
     table = Table(title=f"{_what(first)}, {first.rows} rows", title_justify="left")
-    for column in (*AXES, "remat", "GiB", "compute ms", "memory ms", "wires ms", "bound ms"):
+    for column in (*AXES, "remat", "GiB", "compute ms", "memory ms", "wires ms", "bound ms", "estimate ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for one in ranked:
-        times = ["", "", "", f"{(one.needs - one.holds) / GIB:.2f} GiB over"]
+        times = ["", "", "", f"{(one.needs - one.holds) / GIB:.2f} GiB over", ""]
         if one.fits and one.bound is not None:
-            parts = (one.bound.compute, one.bound.memory, one.bound.collectives, one.bound.overlapped)
-            times = [f"{1000 * t:.4g}" for t in parts]
+            parts = (one.bound.compute, one.bound.memory, one.bound.collectives, one.bound.overlapped, one.seconds)
+            times = ["-" if t is None else f"{1000 * t:.4g}" for t in parts]
         mesh = one.run.mesh
         axes = map(str, astuple(mesh))
         table.add_row(*axes, one.run.model.remat, f"{one.needs / GIB:.2f}", *times)
@@ -87,6 +87,7 @@ def step_json(found: Compiled) -> dict[str, Any]:
             "unknown_loops": None if program is None else program.unknown_loops,
             "compiler_loop_bodies_once": found.flops,
         },
+        "mfu": found.mfu,
         "seconds": {
             "compiler": found.seconds,
             "bound": None
@@ -164,5 +165,10 @@ def _time(found: Compiled) -> Table:
     table.add_row("bound, all at once", f"{bound.overlapped:.4g}", "", style="bold")
     table.add_row("collectives apart", f"{bound.serial:.4g}", "")
     if found.seconds is not None:
-        table.add_row("compiler's estimate", f"{found.seconds:.4g}", "cycles of its instructions, summed")
+        note = "cycles of its instructions, summed; without collectives; fused kernels at the peak"
+        table.add_row("compiler's estimate", f"{found.seconds:.4g}", note)
+    if found.mfu is not None and found.step == "train":
+        beside, apart = found.mfu
+        note = "collectives apart, to all beside; recomputation not counted"
+        table.add_row("predicted share of the peak (MFU)", f"{apart:.3f} to {beside:.3f}", note)
     return table

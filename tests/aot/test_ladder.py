@@ -38,15 +38,15 @@ def test_decoding_is_counted_by_the_token(ladder):
 
 def test_rows_that_were_not_compiled_anew_are_marked(ladder):
     said = ladder.Said(
-        (128, 1, 1, 2), "none", "splash", 128, 2**30, 2**31, 2**32, 3e9, 2**34, 0.0287, 2**20, 0.001, 0.002
+        (128, 1, 1, 2), "none", "splash", 128, 2**30, 2**31, 2**32, 3e9, 2**34, 0.0287, 2**20, 0.001, 0.002, (0.5, 0.4)
     )
     new, old = ((family, "v5e:16x16") for family in ("enc_dec-1/2", "causal_lm"))
     rows = {(("150m", family), place): ladder.cells(said) for family, place in (new, old)}
     page = "\n".join(ladder.devices_of(rows))
     kept = ladder.stale(page)
     assert set(kept) == set(rows)
-    assert {tuple(row[-3:]) for row in kept.values()} == {(ladder.STALE,) * 3}
-    assert {tuple(row[:-3]) for row in kept.values()} == {tuple(ladder.cells(said)[:-3])}
+    assert {tuple(row[-5:]) for row in kept.values()} == {(ladder.STALE,) * 5}
+    assert {tuple(row[:-5]) for row in kept.values()} == {tuple(ladder.cells(said)[:-5])}
     assert ladder.stale("\n".join(ladder.devices_of(kept))) == kept
     assert any(ladder.STALE in line for line in ladder.head(True))
     assert not any(ladder.STALE in line for line in ladder.head(False))
