@@ -6,12 +6,13 @@ temporaries that XLA allots there, for d_model 128, 4 layers, 8 windows of 256, 
 attention: least and most of all architectures, remat 'none' 0.95-0.99, 'full' 0.94-1.14; of causal_lm and enc_dec,
 'dots' 1.22 and 1.13, unrolled 1.16 and 1.12. In bfloat16 a CPU allots more than is estimated (causal_lm: 0.63).
 
-On a TPU it serves large models: the 50 steps of docs/ladder.md (150M to 8B parameters, bfloat16, 256 and 512 devices,
-splash attention) take 0.94 to 1.30 times what is estimated in all. Small ones it does not. Five compiles for a v5e,
-bfloat16, plain attention: causal_lm of d_model 1024, 8 layers, 32 windows of 512, vocabulary 4096, 'full': 0.93. Of
-d_model 256, 4 layers, 8 windows of 256: 'none' 1.33, 'full' 9.4. Unrolled, d_model 512, 2 layers, 4 windows of 256,
-vocabulary 512, 'none': enc_dec 7.6, and causal_lm, for which the compiler reports no temporaries at all where 158 MB
-are estimated. So it is far too high there; `encdec compile` says what a TPU takes.
+On a TPU it serves large models (docs/ladder.md has both numbers). Three steps of 1B parameters, bfloat16, splash
+attention, on 256 v5e take 0.99 and 1.01 ('none', two meshes) and 1.36 times ('full') what is estimated in all; ten with
+remat, of 3B and 8B, 1.02 to 1.31. Small ones it does not. Earlier compiles for a v5e, bfloat16, plain attention:
+causal_lm of d_model 1024, 8 layers, 32 windows of 512, vocabulary 4096, 'full': 0.93. Of d_model 256, 4 layers, 8
+windows of 256, 'full' 9.4. Unrolled, d_model 512, 2 layers, 4 windows of 256, vocabulary 512, 'none': enc_dec 7.6, and
+causal_lm, for which the compiler reports no temporaries at all where 158 MB are estimated. So it is far too high there;
+`encdec compile` says what a TPU takes.
 """
 
 from __future__ import annotations
