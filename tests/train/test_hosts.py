@@ -285,11 +285,15 @@ def test_a_run_to_begin_at_that_one_host_does_not_see_ends_all(folders):
     write_noise()
     train(tiny_run(updates=5), folders / "runs/begun")
     begins = replace(PAIR, train=replace(PAIR.train, init_from="begun"))
-    elsewhere = "import os; os.environ['ENCDEC_RUNS'] = '/nowhere'"
-    found = job(folders, begins, ("", elsewhere), ENCDEC_RUNS=str(folders / "runs"))
+    unseen = (
+        "from encdec_jax.errors import UserError; from encdec_jax.train import pretrained\n"
+        "def unseen(given): raise UserError(f'{given} is not there')\n"
+        "pretrained._source = unseen"
+    )
+    found = job(folders, begins, ("", unseen))
     assert [code for code, _, _ in found] == [2, 2]
-    assert "encdec: train.init_from = 'begun' is not accepted" in found[1][2]
-    assert "encdec: process 1 of this run ended: train.init_from = 'begun' is not accepted" in found[0][2]
+    assert "encdec: begun is not there" in found[1][2]
+    assert "encdec: process 1 of this run ended: begun is not there" in found[0][2]
 
 
 @pytest.mark.slow
