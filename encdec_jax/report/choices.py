@@ -11,6 +11,7 @@ from encdec_jax.laws.ahead import REACH
 from encdec_jax.report.section import Section
 from encdec_jax.report.words import flops, interval, number
 from encdec_jax.study.allocation import Choice, allocate, depths, encoder_shares
+from encdec_jax.study.documents import DocumentPair
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.paired import Pair
 from encdec_jax.study.pooling import Reasons
@@ -81,6 +82,32 @@ def paired(found: Sequence[Pair]) -> Section:
         " scored on the same text."
     )
     return Section("On the same windows", note if rows else "", columns, rows, empty)
+
+
+def by_document(found: Sequence[DocumentPair]) -> Section:
+    """Differences between labels on the same documents."""
+    note = (
+        "The same runs, on the documents of a set that both were scored on (encdec evaluate RUN --task T --documents). "
+        "Difference: above 0 the baseline is better; each document counts by its bytes. Of documents: the interval "
+        "of other documents, for these very runs; apart: if each had been scored on documents of its own."
+    )
+    rows = []
+    for pair in found:
+        one = pair.found
+        cells = (
+            [pair.wrong, "-", "-", "-", "-"]
+            if one is None
+            else [
+                f"{one.documents:,}",
+                interval(one.difference, sign=True),
+                interval(one.apart, sign=True),
+                "-" if one.correlation is None else f"{one.correlation:.3f}",
+                f"{one.better:.1%}",
+            ]
+        )
+        rows.append([pair.label, flops(pair.budget), " and ".join(pair.runs), pair.task, *cells])
+    measures = ("documents", "of documents", "apart", "correlation", "better on")
+    return Section("On the same documents", note, ("label", "budget (FLOPs)", "runs", "set", *measures), rows, "None.")
 
 
 def _shape(found: Choice) -> list[str]:

@@ -28,6 +28,7 @@ from encdec_jax.report.section import Section
 from encdec_jax.report.style import Look, looks
 from encdec_jax.study import paired, pareto
 from encdec_jax.study.approaches import Sides, sides
+from encdec_jax.study.documents import by_document
 from encdec_jax.study.findings import Findings, study
 from encdec_jax.study.headline import Headline, headline
 from encdec_jax.study.paired import Pair
@@ -184,6 +185,7 @@ def _sections(
     seen: Sequence[Sides],
 ) -> list[Section]:
     said = pictures.point_tips(findings)
+    documents = by_document(pairs, experiment.root)
     spent = costs.spent(experiment, table, findings)
     models = {identity: run.model for identity, run in experiment.runs.items()}
     fronts = pareto.fronts(table, models, findings, settings=experiment.settings)
@@ -198,6 +200,7 @@ def _sections(
         choices.allocations(findings),
         choices.shapes(_sound(table, findings), experiment.pooled, experiment.settings),
         choices.paired(pairs),
+        *([choices.by_document(documents)] if documents else []),
         costs.serving(fronts, pictures.fronts(findings, fronts)),
         verdicts.predictions(experiment, whole),
         verdicts.forecasts(scored),

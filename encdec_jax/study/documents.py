@@ -7,6 +7,7 @@ documents are resampled, of both runs at once, and the difference is one of rati
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 
 from encdec_jax.errors import UserError, require
 from encdec_jax.laws.interval import Interval
+from encdec_jax.study.paired import Pair
 
+DOCUMENTS = "evaluations/{}/documents.jsonl"  # in a run's folder, of a TASK-SPLIT
 _RESAMPLES = 4000
 _SEED = 20_220_329
 _KINDS = {"number": int, "bits": float, "bytes": int, "text": str}
@@ -82,6 +85,42 @@ def beside(first: Path, second: Path) -> ByDocument:
         n,
         (len(one) - len(both), len(other) - len(both)),
     )
+
+
+@dataclass(frozen=True)
+class DocumentPair:
+    """Two runs of a `Pair` beside each other on a set of documents.
+
+    Attributes:
+      label, budget, runs: as the pair's; `runs` is the label's run and the baseline's.
+      task: the task and split, as TASK-SPLIT.
+      found: the label's loss less the baseline's; None where the files can't be compared.
+      wrong: why they can't be; else empty.
+    """
+
+    label: str
+    budget: float
+    runs: tuple[str, str]
+    task: str
+    found: ByDocument | None
+    wrong: str = ""
+
+
+def by_document(pairs: Iterable[Pair], root: Path) -> tuple[DocumentPair, ...]:
+    """The runs of pairs, each on every set whose documents both were scored on, root / run_id / evaluations."""
+    made = []
+    for pair in pairs:
+        for own, base in pair.runs:
+            for file in sorted(root.glob(f"{base}/{DOCUMENTS.format('*')}")):
+                name = file.parent.name
+                theirs = root / own / DOCUMENTS.format(name)
+                if not theirs.exists():
+                    continue
+                try:
+                    made.append(DocumentPair(pair.label, pair.budget, (own, base), name, beside(file, theirs)))
+                except UserError as error:
+                    made.append(DocumentPair(pair.label, pair.budget, (own, base), name, None, str(error)))
+    return tuple(made)
 
 
 def _read(path: Path) -> dict[int, dict[str, Any]]:

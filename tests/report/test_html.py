@@ -322,8 +322,14 @@ def test_runs_of_other_text_are_pooled_but_not_compared_window_by_window(tmp_pat
     assert {pair.label for pair in pairs} == {"enc_dec"}
     assert odd not in {mine for pair in pairs for mine, _ in pair.runs}
     assert len(unpaired) == table["budget_flops"].n_unique()
+    for identity, bits in zip(pairs[0].runs[0], (210.0, 200.0), strict=True):
+        scored = loaded.run_folder(identity) / "evaluations/verses-test/documents.jsonl"
+        rows = ({"number": n, "bits": bits + n, "bytes": 100, "text": "t"} for n in range(3))
+        scored.parent.mkdir(parents=True)
+        scored.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     text = text_of(write_report(Path("experiments/quickstart")).read_text())
     assert "prefix_lm and causal_lm are compared window by window over 0 of 1 seeds" in text
+    assert re.search(r"On the same documents .* verses-test 3 \+0\.1", text)
 
 
 def test_where_the_runs_are_gone_the_committed_table_stands_for_them(tmp_path, monkeypatch, undrawn):

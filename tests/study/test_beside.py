@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from encdec_jax.errors import UserError
-from encdec_jax.study.documents import beside
+from encdec_jax.study.documents import beside, by_document
 
 
 def write(path, bits, nbytes, first=0, text="t{}"):
@@ -45,6 +46,22 @@ def test_documents_in_common_make_the_difference_surer(files):
     assert found.correlation > 0.9
     assert found.better < 0.1
     assert (found.documents, found.only) == (200, (0, 0))
+
+
+def test_runs_of_a_pair_are_set_beside_each_other_on_every_set_that_both_have(files, tmp_path):
+    for identity, sets in (("own", {"bible-test": 1, "other-test": 1, "alone-test": 1}), ("base", {"bible-test": 0})):
+        for name, which in sets.items():
+            folder = tmp_path / identity / "evaluations" / name
+            folder.mkdir(parents=True)
+            (folder / "documents.jsonl").write_text(files[which].read_text())
+    odd = tmp_path / "base/evaluations/other-test"
+    odd.mkdir()
+    write(odd / "documents.jsonl", np.full(200, 9.0), np.full(200, 3))
+    pair = SimpleNamespace(label="enc_dec", budget=1e12, runs=(("own", "base"), ("own", "absent")))
+    sound, wrong = by_document([pair], tmp_path)
+    assert (sound.runs, sound.task, sound.found) == (("own", "base"), "bible-test", beside(*files))
+    assert (wrong.task, wrong.found) == ("other-test", None)
+    assert "are of other text: what was scored of document 0 differs" in wrong.wrong
 
 
 def test_documents_of_one_file_alone_are_left_out(files, tmp_path):
