@@ -206,11 +206,11 @@ def exponents(axes: Axes, findings: Findings, quantity: Quantity) -> None:
 
 
 def frontiers(axes: Axes, findings: Findings) -> None:
-    """Each fitted frontier over the baseline's, in percent, with its band; a crossover is marked with its interval.
+    """Each fitted frontier over the baseline's, in percent, with its band; licensed crossovers are marked.
 
     Beyond the measured budgets, up to where laws are trusted, dashed.
     """
-    base, look = findings.law(findings.baseline), looks(findings.every)
+    base, look, head = findings.law(findings.baseline), looks(findings.every), headline(findings)
     part(axes.axhline(0, color=look[findings.baseline].colour, lw=2), findings.baseline)
     labels = [(0.0, findings.baseline, findings.baseline, look[findings.baseline])]
     for found in findings.crossovers:
@@ -225,7 +225,8 @@ def frontiers(axes: Axes, findings: Findings) -> None:
             opacity = 0.18 if style == "-" else 0.07
             part(axes.fill_between(compute, low, high, color=shade, alpha=opacity, linewidth=0), found.label)
         labels.append((float(y[-1]), found.label, found.label, look[found.label]))
-        _mark(axes, found, shade)
+        if not head.forbids(found.label, found.low, found.high):
+            _mark(axes, found, shade)
     budget_axis(axes, findings.budgets, beyond=REACH)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g} %" if value else "0 %"))
     axes.set_ylabel(f"fitted loss above {findings.baseline}'s")

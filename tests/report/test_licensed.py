@@ -8,9 +8,10 @@ from dataclasses import replace
 import planned
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 from synthetic import Truth, study
 
-from encdec_jax.report import answer, sections
+from encdec_jax.report import answer, panels, sections
 from encdec_jax.report.figures import gaps
 from encdec_jax.report.html import render
 from encdec_jax.report.pictures import point_tips
@@ -82,6 +83,17 @@ def test_the_picture_of_gaps_says_so_too_and_its_points_are_hollow():
         assert [list(line.get_ydata()) for line in hollow] == (
             [] if claimed else [[findings.comparison("enc_dec", 1e12).gap.value]]
         )
+
+
+def test_no_crossover_is_marked_that_is_not_licensed():
+    """The picture had a star with an interval above a table that said: not licensed."""
+    crossing = {"causal_lm": BASE, "enc_dec": Truth(scale=2.0 * 0.4**0.06, slope=0.18)}
+    for options, marked in (({"noise": 0.003}, True), ({"window": 1e-3, "ratios": (0.4, 1.1, 3)}, False)):
+        findings = analyze(study(crossing, **options), "causal_lm")
+        assert findings.crossovers[0].compute is not None
+        axes = Figure().subplots()
+        panels.frontiers(axes, findings)
+        assert any(line.get_marker() == "*" for line in axes.lines) is marked
 
 
 def test_where_the_headline_claims_it_one_is_better_throughout():

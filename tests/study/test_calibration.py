@@ -31,3 +31,10 @@ def test_the_committed_intervals_of_exponents_optima_and_crossovers_hold_the_tru
     table = pl.read_csv(FOLDER / "coverage.csv").filter(pl.col("quantity").str.contains("exponent|N\\*|crossover"))
     assert table["simulations"].min() >= 1000
     assert table["coverage"].is_between(0.92, 0.98).all()
+
+
+def test_the_committed_exponents_of_losses_without_a_floor_are_held_more_often_than_by_quantiles_alone():
+    table = pl.read_csv(FOLDER / "floor.csv")
+    assert (table["held, %"] > table["held by quantiles alone, %"]).all()
+    assert table["held, %"].min() >= 90
+    assert table["laws"].min() >= 100
