@@ -187,7 +187,8 @@ def parameter_ratio(
     """
     loss, n = own
     reached = loss.compute_for(loss.at(budget) * np.asarray(losses[1]) / np.asarray(losses[0]))
-    needed = n.floor + n.scale * (reached / n.reference) ** n.slope
+    with np.errstate(divide="ignore", over="ignore"):  # of no compute and of endless: neither is trusted
+        needed = n.floor + n.scale * (reached / n.reference) ** n.slope
     ratio = np.where(reached < trusted[0], 0.0, needed / base.at(budget))
     # NaN, of a law that does not fall, bounds nothing either.
     return np.where(reached <= trusted[1], ratio, np.inf)

@@ -14,7 +14,7 @@ from encdec_jax.laws.frontier import Law
 from encdec_jax.laws.interval import Interval
 from encdec_jax.report.answer import qualified
 from encdec_jax.report.sections import laws
-from encdec_jax.study.comparison import compare, crossover
+from encdec_jax.study.comparison import compare, crossover, parameter_ratio
 from encdec_jax.study.curves import Exclusion
 from encdec_jax.study.findings import analyze
 from encdec_jax.study.findings import study as of_experiment
@@ -182,6 +182,14 @@ def test_the_parameter_multiplier_is_that_of_best_sizes_at_equal_loss():
     # 1.3 times the compute, at N* = n C^0.55.
     assert findings.comparison("enc_dec", 3e11).parameters.value == pytest.approx(1.3**0.55, rel=1e-3)
     assert findings.at("enc_dec", 3e11).parameters.value == pytest.approx(1.3**0.55, rel=1e-3)
+
+
+def test_parameters_needed_beyond_all_compute_are_0_or_endless_without_a_warning():
+    size = Law("power", 1e12, np.zeros(2), np.full(2, 1e5), np.array([0.5, -2.0]))
+    loss = Law("power", 1e12, np.zeros(2), np.full(2, 2.0), np.array([-1e-3, -1e-3]))
+    for other, bound in ((1e-3, np.inf), (1e3, 0.0)):
+        given = (1e12, (np.full(2, 2.0), np.full(2, 2.0 * other)), (loss, size), size, (1e11, 1e13))
+        assert parameter_ratio(*given).tolist() == [bound] * 2
 
 
 def test_runs_that_health_rules_leave_out_are_listed_and_not_fitted():
