@@ -46,7 +46,7 @@ class Noise:
         d = scope.size.d_model
         return {"row": Param((d,), ("embed",), "table", d, d, "noise", scope.streams, matmul=False, own=True)}
 
-    def kept(self, scope, tensor):
+    def kept(self, scope, tensor, length):
         return Residuals(0, 0)
 
     def __call__(self, node, x, seen):

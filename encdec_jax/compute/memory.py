@@ -291,7 +291,7 @@ def _layer(
             none += size.head_dim * _of_heads(config, heads * n, kv_heads * keys)
             dots += size.head_dim * c * (heads * n + 2 * kv_heads * made / parts) + n * d * c
         none += n * d if config.residual_dropout else 0
-        kept = sub.layer.kept(plan.scope, tensor)
+        kept = sub.layer.kept(plan.scope, tensor, length[stream])
         none, dots = none + kept.none * c * n, dots + kept.dots * c * n
     return _Kept(none, dots, full)
 

@@ -123,5 +123,5 @@ def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> Ca
             own, cross = (own + numbers, cross) if edge.own else (own, cross + numbers)
     plan = plans(config)["decoder"]
     for _, segment, spec in plan.slots():
-        own += segment.times * sum(sub.layer.kept(plan.scope, 1).state for sub in spec)
+        own += segment.times * sum(sub.layer.kept(plan.scope, 1, 1).state for sub in spec)
     return CacheBytes(round(own * BYTES[dtype]), round(cross * BYTES[dtype]))

@@ -63,7 +63,7 @@ class Plan:
         """Segments up to the last in which a layer makes keys of its own pass, or a state: what takes up a source."""
 
         def keeps(spec: BlockSpec) -> bool:
-            states = any(sub.layer.kept(self.scope, 1).state for sub in spec)
+            states = any(sub.layer.kept(self.scope, 1, 1).state for sub in spec)
             return states or attends(spec, "target", own=True) > 0
 
         needed = (n for n in range(len(self.segments), 0, -1) if any(map(keeps, self.segments[n - 1].period)))

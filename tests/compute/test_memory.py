@@ -100,6 +100,14 @@ def test_what_parts_keep_is_what_vjp_keeps(parts: dict, dtype: str) -> None:
     assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.02)
 
 
+@pytest.mark.parametrize("length", [27, 28])
+def test_what_random_features_keep_goes_by_the_chunks_of_a_row(length: int) -> None:
+    """Chunks of 1 and of 4 tokens: a sum of features times values for each, which in rows of odd length is most."""
+    config = model_config("causal_lm", decoder=WIDE, block="performer", random_features=8)
+    run = replace(run_of(config, length=length), objective=ObjectiveConfig("causal_lm"))
+    assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.02)
+
+
 @pytest.mark.parametrize("position", ["t5", "t5_by_layer", "alibi"])
 def test_biases_that_layers_share_are_kept_once(position: str) -> None:
     """One table or one array of biases a stack, and T5's rows of it, as `jax.vjp` keeps them under remat."""

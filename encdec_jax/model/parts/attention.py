@@ -79,7 +79,7 @@ class Attention:
                 tree["k_scale"] = declare_scale(config, dim, d, self.projected())
         return tree | POSITIONS[self.reads[0].position].declare_layer(scope)
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """Nothing but what its edges imply (`encdec_jax.compute.memory`)."""
         return Residuals(0, 0)
 

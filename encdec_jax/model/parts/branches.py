@@ -35,7 +35,7 @@ class GatedUnit:
         matrix = Param((d, d), ("embed", "mlp"), "matrix", d, d, self.group(scope), scope.streams)
         return {"value": matrix, "gate": matrix}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """Both products, and the gate's derivative."""
         return Residuals(3 * scope.size.d_model / tensor, 2 * scope.size.d_model / tensor)
 
@@ -115,7 +115,7 @@ class Branches:
             "out": self.out.declare(scope, wide, "context", group),
         }
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """What convolutions and the norm keep; as state the last inputs of the first two, and of the third."""
         d, number = scope.size.d_model, 4 if scope.config.dtype == "float32" else 2
         wide, narrow = self.left.outputs * d, self.right.outputs * d

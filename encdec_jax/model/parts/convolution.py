@@ -48,7 +48,7 @@ class Convolution:
             kernel = Param((d, heads, taps), ("embed", "heads", "taps"), "matrix", d, d, group, sees)
         return {"value": up, "gate": up, "kernel": kernel, "out": replace(up, axes=("mlp", "embed"))}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """The unit's products and what its derivative reads, the taps' inputs, kernels; as state, the last inputs."""
         d, taps = scope.size.d_model, scope.config.kernel_width
         kernels = 3 * scope.size.n_heads * taps if self.dynamic else 0

@@ -69,7 +69,7 @@ class Experts:
         router = Param((d, n), ("embed", "choices"), "router", d, d, group, sees)
         return {"router": router, **gate, "up": up, "down": matrix(d_ff, d, ("expert_mlp", "embed"))}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """The products and what the activation's derivative reads, of each expert a token goes through."""
         mlp, experts = kind(scope.config.mlp), scope.config.experts
         one = mlp.kept * scope.size.d_ff + 3 * scope.size.d_model

@@ -78,13 +78,13 @@ class FeatureAttention:
         """Sides of a chunk that are seen."""
         return 1 if self.own[0].sees.fused == "causal" else 2
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """Projections, features and the sums of whole chunks; as state one sum, in float32."""
         size, m, number = scope.size, scope.config.random_features, 4 if scope.config.dtype == "float32" else 2
-        d, heads, kv = size.head_dim, size.n_heads, size.n_kv_heads
+        d, heads, kv, chunk = size.head_dim, size.n_heads, size.n_kv_heads, gcd(length, CHUNK)
         projected = d * (heads + 2 * kv)
-        away = self._ways() * (m * (heads + kv) + m * d * kv / CHUNK)
-        inside = (2 * m * (heads + kv) + away + CHUNK * heads + d * heads) * 4 / number
+        away = self._ways() * (m * (heads + kv) + m * d * kv / chunk)
+        inside = (2 * m * (heads + kv) + away + chunk * heads + d * heads) * 4 / number
         dots = projected + m * (heads + kv) * 4 / number
         return Residuals((projected + inside) / tensor, dots / tensor, kv * m * (d + 1) * 4 / number)
 

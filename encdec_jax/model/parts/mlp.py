@@ -82,7 +82,7 @@ class MLP:
         biases = {f"{name}_bias": bias(one) for name, one in matrices.items()} if scope.config.mlp_bias else {}
         return {**matrices, **biases}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """The products and what the activation's derivative reads."""
         mlp, d_ff = kind(scope.config.mlp), scope.size.d_ff / tensor
         products = 2 if mlp.gated else 1

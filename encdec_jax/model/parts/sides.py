@@ -35,7 +35,7 @@ class SideVectors:
         d, group = scope.size.d_model, self.group(scope)
         return {"rows": Param((2, d), ("buckets", "norm"), "bias", d, d, group, scope.streams, matmul=False, std=1.0)}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """Nothing: the gradient of a sum reads neither part."""
         return Residuals(0, 0)
 

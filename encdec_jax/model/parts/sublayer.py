@@ -61,8 +61,8 @@ class Sublayer(Protocol):
     def declare(self, scope: Scope) -> Tree:
         """Its parameters, without 'layers'."""
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
-        """What it keeps of each token, beside its norms and beside what its edges imply, on `tensor` devices."""
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
+        """What it keeps of each token of a row of `length`, beside norms and what edges imply, on `tensor` devices."""
 
     def __call__(self, node: Node, x: Array, seen: Seen) -> Out:
         """Its function of x [batch, length, d_model]; `node` holds what `declare` declared."""

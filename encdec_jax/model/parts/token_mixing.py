@@ -44,7 +44,7 @@ class TokenMixing:
         pairs = Param((n, n), axes, "vector", n, d, self.group(scope), scope.streams, matmul=False, std=std)
         return {"first": pairs, "second": pairs}
 
-    def kept(self, scope: Scope, tensor: int) -> Residuals:
+    def kept(self, scope: Scope, tensor: int, length: int) -> Residuals:
         """The hidden units and what GELU's derivative reads, beside weights (`encdec_jax.compute.memory`)."""
         return Residuals((4 + tanh_keeps()) * scope.size.d_model, 0)
 
