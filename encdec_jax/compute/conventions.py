@@ -20,6 +20,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import Param, leaves
+from encdec_jax.model.stages import slots
 
 Parts = dict[str, float]  # training FLOPs of one row, by the convention's own parts
 
@@ -203,7 +204,9 @@ def _attentions(config: ModelConfig, row: Layout) -> Iterator[_HeadPairs]:
     for edge in edges(config):
         first = (edge.path, edge.query) not in seen
         seen.add((edge.path, edge.query))
-        queries, keys = length[edge.query], length[edge.key]
+        queries, keys = (
+            slots(length[name], n) for name, n in zip((edge.query, edge.key), edge.reads.strides, strict=True)
+        )
         yield _HeadPairs(edge, queries if first else 0, 0 if edge.kept else keys, queries * keys)
 
 
@@ -212,7 +215,7 @@ def _products(config: ModelConfig, row: Layout, *, attention: bool) -> float:
     length = {"source": row.source, "target": row.target}
     attends = {edge.path for edge in edges(config)}
     return sum(
-        1.0 * param.flops * sum(length[stream] for stream in param.sees)
+        1.0 * param.flops * sum(slots(length[stream], param.stride) for stream in param.sees)
         for path, param in leaves(model(config))
         if _in_block(param) and (path[:-1] in attends) == attention
     )

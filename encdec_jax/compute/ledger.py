@@ -22,6 +22,7 @@ from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.declare import edges, model
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import StreamName, leaves
+from encdec_jax.model.stages import slots
 
 EMBEDDINGS = ("source embedding", "target embedding", "output head")
 Pairs: TypeAlias = dict[Edge, tuple[float, float]]  # of query and key: those shown, and all
@@ -213,6 +214,11 @@ class Pass:
     scored_source: float = 0
     left_out: tuple[tuple[str, ...], ...] = ()
 
+    def at(self, stream: StreamName, stride: int) -> float:
+        """Places of so many tokens each that go through a stage's blocks: of all slots a row's share of tokens."""
+        tokens = self.tokens[stream]
+        return tokens if stride == 1 else tokens * slots(self.length[stream], stride) / self.length[stream]
+
 
 @dataclass(frozen=True)
 class Work:
@@ -257,9 +263,10 @@ def products(config: ModelConfig, passed: Pass) -> Iterator[Work]:
             continue
         for i, stream in enumerate(param.sees if param.matmul else ()):
             again = stream in param.sees[:i]  # merged attention projects the source's states for the target too
-            n = param.flops * (passed.merged if again else passed.tokens[stream])
+            length = slots(passed.length[stream], param.stride)
+            n = param.flops * (passed.merged if again else passed.at(stream, param.stride))
             if n:
-                dense = n * (1 if param.spare is None else param.spare(passed.length[stream]))
+                dense = n * (1 if param.spare is None else param.spare(length))
                 idle = 0 if again else _idle(config, path, stream, passed)
                 yield Work(param.group, stream, min(n, dense), dense, param.again, idle)
         for stream in param.sees:
@@ -298,7 +305,7 @@ def _row(config: ModelConfig, row: Layout, rows: int) -> tuple[Pass, Pass]:
     for source, target, number in row.segments:
         for edge in attending:
             mask[edge] = mask.get(edge, 0) + rows * number * edge.pairs(source, target)
-    dense = {edge: rows * length[edge.query] * length[edge.key] for edge in mask}
+    dense = {edge: rows * edge.cells(length) for edge in mask}
     held = dict(zip(("source", "target", "scored"), row.held, strict=True))
 
     def part(padding: bool, mask: dict[Edge, float]) -> Pass:

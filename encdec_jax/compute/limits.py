@@ -9,6 +9,7 @@ from encdec_jax.data.geometry import check_rows, geometry
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import UserError, require
 from encdec_jax.mesh import axis_of
+from encdec_jax.model.blocks import ends
 from encdec_jax.model.declare import known_positions, model
 from encdec_jax.model.param import leaves
 
@@ -43,6 +44,8 @@ def check_tokens(run: RunConfig, step: str = "train") -> None:
     require(run.mesh.sequence <= shortest, "mesh.sequence", run.mesh.sequence, accepted)
     slots = "1, because experts with a capacity take a row's tokens in turn (model.experts.capacity = 0 takes all)"
     require(run.mesh.sequence == 1 or not run.model.experts.capacity, "mesh.sequence", run.mesh.sequence, slots)
+    stages = "1, because places of a stage are of tokens side by side (model.block)"
+    require(run.mesh.sequence == 1 or ends(run.model) == 1, "mesh.sequence", run.mesh.sequence, stages)
     cudnn = "1 with model.attention = 'cudnn', whose kernel takes whole rows; 'plain' divides them"
     require(run.mesh.sequence == 1 or run.model.attention != "cudnn", "mesh.sequence", run.mesh.sequence, cudnn)
 

@@ -34,6 +34,8 @@ from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
 from encdec_jax.model.parts.again import lean
 from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.period import stride
+from encdec_jax.model.stages import slots
 from encdec_jax.model.sub import BlockSpec
 from encdec_jax.train.config import MeshConfig
 
@@ -216,8 +218,8 @@ def biases(run: RunConfig) -> int:
     shared = {(edge.path[0], edge.heads, edge.reads) for edge in edges(run.model)}
     for side, heads, reads in shared:
         scope, position = plans(run.model)[side].scope, POSITIONS[reads.position]
-        queries = _rows(run) * length[reads.query] / run.mesh.sequence
-        pairs = 4 * queries * length[reads.key] * position.biased
+        queries, keys = (slots(length[n], m) for n, m in zip((reads.query, reads.key), reads.strides, strict=True))
+        pairs = 4 * _rows(run) * queries / run.mesh.sequence * keys * position.biased
         learnt, by_layer = position.declare(scope), position.declare_layer(scope)
         heads_here = heads if heads % run.mesh.tensor else heads / run.mesh.tensor
         whole = not by_layer and (learnt or run.model.remat != "none")
@@ -241,7 +243,7 @@ def _passes(run: RunConfig) -> Iterator[tuple[int, _Kept]]:
                 one = _layer(plan, spec, own, length, stream, rows, mesh)
                 # What the target reads layer by layer is emitted too; where it is the layer's input, it is kept anyway.
                 reading = [e for e in edges(run.model) if e.reads.states == "layer"]
-                here = rows * length[stream] / mesh.sequence
+                here = rows * slots(length[stream], stride(spec, stream)) / mesh.sequence
                 emitted = c * plan.scope.size.d_model * here if reading and stream == "source" else 0
                 if reading and plan.unread == stream and jax_version() >= SCAN_SINCE:
                     one, emitted = replace(one, none=one.none - (emitted if c == 4 else 0)), 0
@@ -262,7 +264,8 @@ def _layer(
     Of tokens that a mesh divides each device keeps its own, but for keys and values that it has gathered.
     """
     config, size, tensor, parts = plan.scope.config, plan.scope.size, mesh.tensor, mesh.sequence
-    c, d, n = BYTES[config.dtype], size.d_model, rows * length[stream] / parts
+    at = slots(length[stream], stride(spec, stream))
+    c, d, n = BYTES[config.dtype], size.d_model, rows * at / parts
     heads, kv_heads = (n if n % tensor else n / tensor for n in (size.n_heads, size.n_kv_heads))
     none, dots = 0.0, n * d * c
     full = dots
@@ -276,14 +279,15 @@ def _layer(
         if looks and looks[0].reads.whole:
             none += 2 * c * n * length[stream]
         elif looks:
-            held = sum(length[edge.key] for edge in looks)
+            seen = {edge: slots(length[edge.key], edge.reads.strides[1]) for edge in looks}
+            held = sum(seen.values())
             keys = rows * held
             layerwise = any(edge.reads.states == "layer" for edge in looks)
             if sub.memory_norm not in (None, sub.in_norm):
                 none += keys / parts * plan.scope.memory * (within + c)
             if len(looks) > 1:
                 none += d * (keys / parts * c + (within * (keys / parts - n) if layerwise else 0))
-            made = rows * sum(length[edge.key] for edge in looks if not edge.kept)
+            made = rows * sum(seen[edge] for edge in looks if not edge.kept)
             repeated = heads if parts > 1 and not fused(config) else kv_heads
             none += size.head_dim * (c * (heads * n + 2 * repeated * made) + heads * n * (4 + c))
             none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
@@ -291,7 +295,7 @@ def _layer(
             none += size.head_dim * _of_heads(config, heads * n, kv_heads * keys)
             dots += size.head_dim * c * (heads * n + 2 * kv_heads * made / parts) + n * d * c
         none += n * d if config.residual_dropout else 0
-        kept = sub.layer.kept(plan.scope, tensor, length[stream])
+        kept = sub.layer.kept(plan.scope, tensor, at)
         none, dots = none + kept.none * c * n, dots + kept.dots * c * n
     return _Kept(none, dots, full)
 

@@ -55,12 +55,12 @@ def prefill(config: ModelConfig, source: int) -> Flops:
     require(source >= 0, "source", source, "at least 0 tokens")
     stream = source_stream(config)
     own = [edge for edge in edges(config) if edge.query == edge.key == stream]
-    pairs: Pairs = {edge: (edge.pairs(source, 0), source * source) for edge in own}
     merged = source if any(edge.reads.states == "final" for edge in edges(config)) else 0
     behind = plans(config)["decoder"].behind() if stream == "target" else ()
     left_out = tuple(("decoder", *path) for path in behind)
     tokens: dict[StreamName, float] = {"source": 0, "target": 0, stream: source}
     length: dict[StreamName, int] = {"source": source, "target": source}
+    pairs: Pairs = {edge: (edge.pairs(source, 0), edge.cells(length)) for edge in own}
     return flops(products(config, Pass(tokens, length, pairs, scored=0, merged=merged, left_out=left_out)))
 
 

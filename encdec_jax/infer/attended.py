@@ -16,7 +16,7 @@ from encdec_jax.data.packing import Batch
 from encdec_jax.errors import require
 from encdec_jax.infer.score_task import place
 from encdec_jax.infer.score_text import opened
-from encdec_jax.model.blocks import plans, source_stream
+from encdec_jax.model.blocks import ends, plans, source_stream
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.parts.looked import MOST, WINDOW, Looked
@@ -79,6 +79,8 @@ def score_attention(folder: Path, task: str, split: str) -> Attentions:
         or fewer than two windows; or something of the model's reads otherwise than by weights.
     """
     run, params, cache = opened(folder, task, split)
+    accepted = "one whose rows keep their length, to show where attentions look"
+    require(ends(run.model) == 1, "model.block", run.model.block, accepted)
     data = replace(run.data, task=task, eval_split=split)
     rows, _ = eval_batch(cache, run.model.choices, data, at_most(cache, data, run.evaluate))
     model = replace(run.model, attention="plain")  # no fused kernel gives its weights

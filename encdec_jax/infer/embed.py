@@ -35,10 +35,11 @@ def embed(graph: nnx.GraphDef, params: nnx.State, texts: Stream, pool: Pool = "m
     why = "" if model.config.choices.source_open else ": the first token of a causal source sees itself alone"
     require(pool in known, "pool", pool, "one of " + ", ".join(known) + why)
     require(segments >= 1, "segments", segments, "at least 1")
+    states, texts = model.read(texts)
     member = texts.segment[:, None, :] == jnp.arange(1, segments + 1)[:, None]
     if pool != "mean":
         order = texts.position if pool == "last" else -texts.position
         place = jnp.where(member, order[:, None, :], jnp.iinfo(jnp.int32).min)
         member = member & (place == place.max(axis=2, keepdims=True))
     share = member / jnp.maximum(member.sum(axis=2, keepdims=True), 1)
-    return jnp.einsum("bsl,bld->bsd", share, model.read(texts).astype(jnp.float32))
+    return jnp.einsum("bsl,bld->bsd", share, states.astype(jnp.float32))

@@ -24,8 +24,8 @@ from encdec_jax.model.parts.mlp import MLP
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sides import SideVectors
 from encdec_jax.model.parts.sublayer import Scope, looks
-from encdec_jax.model.period import Segment, attends, segments
-from encdec_jax.model.replaced import dynamic, evolved, lightweight, mixer, performer
+from encdec_jax.model.period import Segment, attends, segments, stride
+from encdec_jax.model.replaced import dynamic, evolved, funnel, lightweight, mixer, performer
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix, Sees
 from encdec_jax.model.sub import BlockSpec, Sub, placed
 
@@ -106,6 +106,12 @@ def reading(config: ModelConfig) -> SourceRead | None:
 def source_stream(config: ModelConfig) -> StreamName:
     """The stream that holds the source's tokens."""
     return "source" if config.choices.own_stream else "target"
+
+
+def ends(config: ModelConfig) -> int:
+    """Tokens of a source that one of the states stands for that are read of it (`encdec_jax.model.stages`)."""
+    stacks, stream = plans(config), source_stream(config)
+    return max(stride(spec, stream) for _, _, spec in stacks.get("encoder", stacks["decoder"]).slots())
 
 
 @cache
@@ -218,6 +224,7 @@ BLOCKS: dict[str, Callable[[Scope, int], BlockSpec]] = {
     "dynamic": lambda scope, layer: dynamic(scope, standard(scope, layer)),
     "evolved": lambda scope, layer: evolved(scope, standard(scope, layer)),
     "performer": lambda scope, layer: performer(scope, standard(scope, layer)),
+    "funnel": lambda scope, layer: funnel(scope, layer, standard(scope, layer)),
     "mixer": lambda scope, layer: mixer(scope, standard(scope, layer)),
 }
 BLOCK_SOURCES: dict[str, tuple[str, str]] = {  # an architecture that it is of, and where it is from

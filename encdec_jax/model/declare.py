@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from encdec_jax.model.blocks import Plan, plans
 from encdec_jax.model.compatible import check_edges
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
-from encdec_jax.model.param import Param, StreamName, Tree, leaves, stacked, subtree
+from encdec_jax.model.param import Param, StreamName, Tree, changed, leaves, stacked, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
+from encdec_jax.model.period import stride
 from encdec_jax.model.sub import BlockSpec
 
 
@@ -88,9 +89,11 @@ def block(spec: BlockSpec, scope: Scope, ends: bool) -> Tree:
         for name in (sub.in_norm, sub.branch_norm, sub.out_norm):
             if name is not None:
                 around[name] = norms.declare(scope.config, scope.size.d_model, streams)
-        own = sub.layer.declare(scope)
+        own, steps = sub.layer.declare(scope), max(stride(spec, stream) for stream in scope.streams)
+        if not sub.layer.reads and steps > 1:
+            own = changed(own, partial(replace, stride=steps))
         if not ends or sub is not spec[-1] or sub.branch_norm or sub.out_norm:
-            own = {name: _read(value) for name, value in own.items()}
+            own = changed(own, _read)
         node: Tree = {sub.name: own}
         if any(reads.memory for reads in sub.layer.reads[:1]):  # drawn before its norms: seeds draw as ever
             tree |= node | around
@@ -101,11 +104,9 @@ def block(spec: BlockSpec, scope: Scope, ends: bool) -> Tree:
     return tree
 
 
-def _read(value: Param | Tree) -> Param | Tree:
+def _read(param: Param) -> Param:
     """A parameter of a sublayer whose result is read behind it, so that remat computes its last product again too."""
-    if isinstance(value, Param):
-        return value if value.again or not value.matmul else replace(value, again=("full",))
-    return {name: _read(one) for name, one in value.items()}
+    return param if param.again or not param.matmul else replace(param, again=("full",))
 
 
 @cache

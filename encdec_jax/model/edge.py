@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from encdec_jax.model.param import StreamName
 from encdec_jax.model.sees import Fused, Sees, fused
+from encdec_jax.model.stages import places, slots
 
 States = Literal["own", "kept", "final", "layer"]
 
@@ -22,6 +23,8 @@ class Reads(NamedTuple):
       sees: which keys a query sees.
       position: how positions enter: a name of `encdec_jax.model.parts.positions.POSITIONS`.
       whole: one head has all of d_model, and there are no scores: a weight belongs to two positions.
+      strides: tokens of the query's stream, and of the key's, that one place of either stands for
+        (`encdec_jax.model.stages`). Positions count in the smaller of them.
     """
 
     query: StreamName
@@ -30,11 +33,12 @@ class Reads(NamedTuple):
     sees: Sees
     position: str
     whole: bool = False
+    strides: tuple[int, int] = (1, 1)
 
     @property
     def fused(self) -> Fused | None:
         """What splash attention calls the pattern; None where it has no such attention."""
-        return None if self.whole else fused(self.sees)
+        return None if self.whole or self.strides != (1, 1) else fused(self.sees)
 
     @property
     def memory(self) -> bool:
@@ -88,16 +92,22 @@ class Edge:
 
     def pairs(self, source: float, target: float) -> float:
         """Pairs of query and key that the mask shows in one segment of `source` and `target` tokens."""
-        sees = self.reads.sees
-        if self.key != self.query:
-            return sees.across(target, source)
+        sees, (rough, fine) = self.reads.sees, self.reads.strides
+        if self.key != self.query or rough != fine:
+            return sees.across(places(source if self.query == "source" else target, rough), places(source, fine))
+        source = places(source, fine)
         if self.query == "source":
             return sees.within(source, 0)
         return sees.within(source if self.joined else 0, target)
 
+    def cells(self, length: dict[StreamName, int]) -> int:
+        """Pairs of a query and a key in rows of such lengths."""
+        (queries, keys), reads = self.reads.strides, self.reads
+        return slots(length[reads.query], queries) * slots(length[reads.key], keys)
+
     def keys(self, source: float, target: float) -> float:
         """Keys that a cache holds of one segment of `source` and `target` tokens: its own as far back as it sees."""
         if self.key == "source":
-            return source
+            return places(source, self.reads.strides[1])
         tokens = source + target if self.joined else target
         return min(tokens, self.reads.sees.reach or tokens) if self.own else tokens

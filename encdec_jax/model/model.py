@@ -7,7 +7,7 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.model import declare
-from encdec_jax.model.blocks import plans, reading, source_stream
+from encdec_jax.model.blocks import ends, plans, reading, source_stream
 from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
@@ -23,6 +23,7 @@ from encdec_jax.model.parts.sublayer import looks
 from encdec_jax.model.period import ring
 from encdec_jax.model.seen import Feed, KeyValues, View
 from encdec_jax.model.stack import Aux, Emit, Ran, Stack, folded, normed
+from encdec_jax.model.stages import pooled
 from encdec_jax.model.streams import Stream, opened, restarted
 
 
@@ -78,8 +79,8 @@ class Model(nnx.Module):
         if read is None:
             return last[:, -scored:], ran.aux
         if source is not None and of_source > 0:  # by the norm in front of the head, where the encoder ends without one
-            ends = self.encoder if self.encoder is not None and self.encoder.norm is not None else self.decoder
-            last = jnp.concatenate([normed(ends, read.x)[:, -of_source:], last], axis=1)
+            stack = self.encoder if self.encoder is not None and self.encoder.norm is not None else self.decoder
+            last = jnp.concatenate([normed(stack, read.x)[:, -of_source:], last], axis=1)
         return last[:, -scored:], read.aux.joined(ran.aux)
 
     def encode(self, source: Stream) -> Array:
@@ -90,11 +91,15 @@ class Model(nnx.Module):
         """
         return self._memory(self._encode(source))
 
-    def read(self, source: Stream) -> Array:
-        """Final states [batch, source, width] of the stack that reads the source, behind its norm where it has one."""
+    def read(self, source: Stream) -> tuple[Array, Stream]:
+        """Final states [batch, places, width] of the stack that reads the source, behind its norm where it has one.
+
+        And what they are of: the source, or the places of the stack's last stage.
+        """
         if reading(self.config) is None:
-            return self.states(None, source, source.tokens.shape[1])[0]
-        return normed(self.decoder if self.encoder is None else self.encoder, self._encode(source).x)
+            return self.states(None, source, source.tokens.shape[1])[0], source
+        stack, steps = self.decoder if self.encoder is None else self.encoder, ends(self.config)
+        return normed(stack, self._encode(source).x), pooled(source, steps, steps)
 
     def project_kv(
         self, source: Stream, states: Array | None = None
@@ -130,8 +135,8 @@ class Model(nnx.Module):
     def _project(self, states: Array, tokens: Stream, by_layer: bool) -> KeyValues:
         size = self.config.decoder
 
-        def cos_sin(position: str) -> tuple[Array, Array] | None:
-            return POSITIONS[position].turn(self.config, tokens, size.head_dim)
+        def cos_sin(reads: Reads) -> tuple[Array, Array] | None:
+            return POSITIONS[reads.position].turn(self.config, _stage(tokens, reads, 1), size.head_dim)
 
         return self.decoder.project_kv(states, cos_sin, by_layer=by_layer)
 
@@ -266,18 +271,24 @@ class Model(nnx.Module):
             slots = query if cache is None else cache.stream[0 if reads.memory else ring((reads,), cache.kv)]
             key = slots if reads.key == reads.query else source
             assert key is not None
+            queries, key = _stage(query, reads, 0), _stage(key, reads, 1)
             position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"
             known = reads.fused
             assert plain or known is not None
-            masks.append(reads.sees.mask(query, key) if plain or known is None else pattern(known, query, key))
+            masks.append(reads.sees.mask(queries, key) if plain or known is None else pattern(known, query, key))
             if own or (reads.memory and cache is None):  # cached and kept keys are rotated already
-                turned = query if own else key
+                turned = query if own and cache is not None else key
                 turns.append((position.turn(config, turned, size.head_dim), turned))
             held = stack.position(reads.position)
-            biases.append(position.bias(held, config, reads, query, key, size.n_heads))
+            biases.append(position.bias(held, config, reads, queries, key, size.n_heads))
             keys.append(key)
-        mine = POSITIONS[looked[0].position].turn(config, query, size.head_dim)
+        mine = POSITIONS[looked[0].position].turn(config, _stage(query, looked[0], 0), size.head_dim)
         return View(join_masks(masks), mine, join_turns(turns), join_biases(biases, keys))
+
+
+def _stage(tokens: Stream, reads: Reads, side: int) -> Stream:
+    """A stream's tokens as queries (0) or keys (1) of an attention stand for them."""
+    return pooled(tokens, reads.strides[side], min(reads.strides))
 
 
 def initial(config: ModelConfig, key: Array) -> nnx.State:

@@ -50,6 +50,7 @@ class Param:
       rate: times that it is applied to each token it sees: more than 1 where depth shares it, less than 1 where not
         every token reaches it.
       active: share of its elements that work on any one token.
+      stride: tokens that it is applied once to, as the places of a stage (`encdec_jax.model.stages`).
       std: of its initial values, if they are not drawn as its role says.
       own: each layer has its own, even where depth shares the others.
       once: where depth shares it, it is applied once for all layers: to states that are the same for each.
@@ -69,6 +70,7 @@ class Param:
     matmul: bool = True
     rate: float = 1
     active: float = 1
+    stride: int = 1
     std: float | None = None
     own: bool = False
     once: bool = False
@@ -110,17 +112,20 @@ def leaves(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
             yield from leaves(value, (*path, name))
 
 
+def changed(tree: Tree, change: Callable[[Param], Param]) -> Tree:
+    """The same tree with `change` of each parameter."""
+    return {name: change(value) if isinstance(value, Param) else changed(value, change) for name, value in tree.items()}
+
+
 def stacked(tree: Tree, n: int, shared: bool = False) -> Tree:
     """The parameters of n layers: stacked along 'layers', or one layer's that all of them share (but for `own`)."""
 
-    def lead(value: Param | Tree) -> Param | Tree:
-        if not isinstance(value, Param):
-            return stacked(value, n, shared)
+    def lead(value: Param) -> Param:
         if shared and not value.own:
             return replace(value, again=()) if value.once else replace(value, rate=value.rate * n)
         return replace(value, shape=(n, *value.shape), axes=("layers", *value.axes))
 
-    return {name: lead(value) for name, value in tree.items()}
+    return changed(tree, lead)
 
 
 def subtree(tree: Tree, name: str) -> Tree:

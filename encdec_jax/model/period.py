@@ -45,6 +45,11 @@ def segments(layers: list[BlockSpec]) -> tuple[Segment, ...]:
     return tuple(found)
 
 
+def stride(spec: BlockSpec, stream: StreamName) -> int:
+    """Tokens of a stream that one place stands for in a block (`encdec_jax.model.stages`)."""
+    return max([one.strides[0] for sub in spec for one in looks(sub.layer, stream)], default=1)
+
+
 def attends(spec: BlockSpec, stream: StreamName, own: bool) -> int:
     """Sublayers of a block with keys of a stream's own states, or of states that another pass has made."""
     return sum(any(one.states == "own" if own else one.memory for one in looks(sub.layer, stream)) for sub in spec)

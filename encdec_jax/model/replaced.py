@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from encdec_jax.errors import require
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.parts.attention import Attention
 from encdec_jax.model.parts.branches import DECODER, ENCODER, GatedUnit
 from encdec_jax.model.parts.convolution import Convolution
 from encdec_jax.model.parts.features import FeatureAttention
@@ -12,6 +15,8 @@ from encdec_jax.model.parts.positions import POSITIONS, rotated
 from encdec_jax.model.parts.sublayer import Scope
 from encdec_jax.model.parts.token_mixing import TokenMixing
 from encdec_jax.model.sub import BlockSpec, Sub, placed
+
+STAGES = 3  # of a Funnel Transformer's encoder (Dai et al., section 3; B4-4-4 in Tay et al., arXiv 2207.10551)
 
 
 def lightweight(scope: Scope, standard: BlockSpec) -> BlockSpec:
@@ -66,6 +71,42 @@ def performer(scope: Scope, standard: BlockSpec) -> BlockSpec:
     _apart(scope)
     sub = placed(config, "attn", FeatureAttention(standard[0].layer.reads))
     return tuple(sub if one.name == "attn" else one for one in standard)
+
+
+def funnel(scope: Scope, layer: int, standard: BlockSpec) -> BlockSpec:
+    """The standard block at its stage of a Funnel Transformer's encoder (Dai et al., arXiv 2006.03236), or behind one.
+
+    A third of the encoder's layers reads all tokens, the next places of 2 and the last places of 4. Where a stage
+    begins, means of the places before go on, and are the queries; keys and values are made of what was not yet pooled
+    (section 2.2). There is no decoder that restores the length: the target's reads the last stage. Unverified, and so
+    ours: a token that is left over belongs to the last place, and there is no first token that stands apart.
+
+    Raises:
+      UserError: as `_apart`, the source does not see all of itself, or its layers are no three stages.
+    """
+    config, size = scope.config, scope.size
+    arch = config.choices
+    opened = arch.source_open and arch.own_encoder and arch.reads == "final"
+    accepted = f"'standard', because {config.arch} does not read final states of an encoder that sees its whole source"
+    require(opened, "model.block", config.block, accepted)
+    _apart(scope)
+    if scope.side == "decoder":
+        return tuple(_strided(sub, lambda one: (1, 2 ** (STAGES - 1) if one.memory else 1)) for sub in standard)
+    accepted = f"a multiple of {STAGES}, the stages of model.block = 'funnel'"
+    require(size.n_layers % STAGES == 0, "model.encoder.n_layers", size.n_layers, accepted)
+    require(
+        size.window == 0, "model.encoder.window", size.window, "0, because model.block = 'funnel' has stages instead"
+    )
+    stage, place = divmod(layer, size.n_layers // STAGES)
+    steps = 2**stage
+    return tuple(_strided(sub, lambda _: (steps, steps // 2 if stage and not place else steps)) for sub in standard)
+
+
+def _strided(sub: Sub, strides: Callable[[Reads], tuple[int, int]]) -> Sub:
+    layer = sub.layer
+    if not isinstance(layer, Attention):
+        return sub
+    return replace(sub, layer=replace(layer, reads=tuple(one._replace(strides=strides(one)) for one in layer.reads)))
 
 
 def mixer(scope: Scope, standard: BlockSpec) -> BlockSpec:

@@ -165,6 +165,7 @@ class Seen(NamedTuple):
       kept: keys and values that a layer before this one kept; None where none did.
       state: what it kept of the tokens before, in any form; None where there are none.
       norm: what states that it reads go through.
+      longer: what its input was a mean of, where a stage begins (`encdec_jax.model.stages`); else None.
       look: whether an attention is to say where its queries look, which no training asks for.
       key: random keys [batch], one a row, for each of the sublayer's uses, by a number; None outside training. They
         follow from the run's seed, the update, the row, the stream and the layer: a restarted run draws the same, and
@@ -183,6 +184,7 @@ class Seen(NamedTuple):
     key: Callable[[int], Array] | None = None
     state: Any = None
     look: bool = False
+    longer: Array | None = None
 
 
 class Out(NamedTuple):

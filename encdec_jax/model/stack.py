@@ -22,9 +22,10 @@ from encdec_jax.model.parts.attention import project_kv
 from encdec_jax.model.parts.dropout import ADDED, dropped
 from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.parts.sublayer import fixed, looks, reached
-from encdec_jax.model.period import Segment, attends, ring
+from encdec_jax.model.period import Segment, attends, ring, stride
 from encdec_jax.model.placement import by_rows
 from encdec_jax.model.seen import Feed, KeyValues, Out, Seen, Slots, View
+from encdec_jax.model.stages import pool, pooled
 from encdec_jax.model.streams import Stream
 from encdec_jax.model.sub import Sub
 
@@ -109,11 +110,14 @@ class Stack(nnx.Module):
           With keys, what sublayers keep beside them comes too.
         """
         found, after_all, aux, at, first, kept = [], [], Aux(), Cursor(), 0, None
-        parts = list(self._segments())
+        parts, stage, steps = list(self._segments()), tokens, 1
         for part, (segment, nodes) in enumerate(parts[: self.plan.brief() if brief else None]):
             graphs, stacked, shared = _split(nodes)
             reading = sum(attends(spec, stream, own=False) for spec in segment.period)
             n, rings = len(segment.period), [] if cache is None else _rings(segment, stream, cache)
+            step, longer = stride(segment.period[0], stream) // steps, None
+            if step > 1:
+                longer, x, stage, steps = x, pool(x, stage, step), pooled(stage, step, step), step * steps
             once = {}
             if segment.shared and memory is None and states is not None:
                 once = _once(segment, nodes, stream, states, views)
@@ -136,6 +140,8 @@ class Stack(nnx.Module):
                 shared: Any = shared,
                 kept: Any = kept,
                 once: Any = once,
+                stage: Stream = stage,
+                longer: Any = longer,
             ) -> Any:
                 held, number, of_layer, memories, caches, before = layer
                 made: KeyValues | None = None
@@ -154,7 +160,7 @@ class Stack(nnx.Module):
                         r = ring(looks(sub.layer, stream), caches)
                         seen = Seen(
                             stream=stream,
-                            tokens=tokens,
+                            tokens=stage,
                             layer=number + i,
                             views=views,
                             states=(of_layer[i] if of_layer else states) if reading and memory is None else None,
@@ -167,6 +173,7 @@ class Stack(nnx.Module):
                             key=None if keys is None else partial(folded, keys, number + i, place),
                             state=None if before is None else before.get(f"{i}.{sub.name}"),
                             look=emit == "attention",
+                            longer=_normed(node, sub.in_norm, longer) if own and longer is not None else None,
                         )
                         read = read if sub.beside else x
                         x, out = apply(node, sub, x, read, seen)
@@ -190,12 +197,12 @@ class Stack(nnx.Module):
         after_all += [{}] * (len(parts) - len(after_all))
         return Ran(x, _concatenated([one for one in found if one is not None]), aux, after_all)
 
-    def project_kv(self, states: Array, cos_sin: Callable[[str], CosSin | None], *, by_layer: bool) -> KeyValues:
+    def project_kv(self, states: Array, cos_sin: Callable[[Reads], CosSin | None], *, by_layer: bool) -> KeyValues:
         """Keys and values of the source's states, for every sublayer that reads them.
 
         Args:
           states: [batch, source, width], or one for each layer in front of that.
-          cos_sin: what keys are rotated by, by the name of the position.
+          cos_sin: what keys are rotated by, by what looks at them.
           by_layer: each layer reads its own states.
 
         Returns:
@@ -216,7 +223,7 @@ class Stack(nnx.Module):
                     for sub in spec:
                         for reads in [one for one in sub.layer.reads if one.memory][:1]:
                             normed = memory_norm(node, sub)(of_layer[i] if of_layer else states)
-                            new.append(project_kv(node.node(sub.name), normed, cos_sin(reads.position)))
+                            new.append(project_kv(node.node(sub.name), normed, cos_sin(reads)))
                 return None, new
 
             layers = (stacked, of_layer)

@@ -132,6 +132,11 @@ NAMED: dict[str, Named] = {
         "self-attention",
         lacks=("random features that are drawn anew",),
     ),
+    "funnel-t5-base": Named(
+        replace(t5(BASE, BASE), block="funnel"),
+        "arXiv 2006.03236; arXiv 2207.10551 (Funnel Transformer): tensorflow/mesh's stages of 4 layers in the encoder",
+        lacks=("means behind a stage's first attention, where these are its queries, as in the paper",),
+    ),
     "mixer-t5-base": Named(
         replace(t5(BASE, BASE), block="mixer", position="none", position_rows=512, target_positions="restart"),
         "arXiv 2105.01601; arXiv 2207.10551 (MLP-Mixer), where it stands there is unverified: here in both stacks",

@@ -198,6 +198,16 @@ CONFIGS = {
         "enc_dec_causal", SMALL, block="performer", random_features=8, position="learned", attention_bias="all"
     ),
     "Performer, layerwise, scores times 1": model("layerwise", block="performer", score_scale=1.0, tied_kv=True),
+    "Funnel": model("enc_dec", replace(SMALL, n_layers=3), block="funnel", position="t5"),
+    "Funnel, RoPE, depth shares the decoder": model_config(
+        "enc_dec",
+        decoder=replace(DEEP, distinct=1),
+        encoder=replace(SMALL, n_layers=6),
+        block="funnel",
+        norm="post",
+        attention_bias="all",
+        tied_kv=True,
+    ),
     "MLP-Mixer": model("enc_dec", SMALL, block="mixer", position_rows=16, position="none"),
     "MLP-Mixer, one stream": model("prefix_lm", SMALL, block="mixer", position_rows=16),
     "MLP-Mixer, layerwise": model("layerwise", SMALL, block="mixer", position_rows=16, target_positions="restart"),
@@ -238,7 +248,8 @@ def test_the_declaration_is_the_model(config: ModelConfig) -> None:
 
 @each_choice
 def test_every_parameter_gets_a_gradient(config: ModelConfig) -> None:
-    source, target = example(config.arch, tokens(0, 2, S), tokens(1, 2, T))
+    length = 2 * S if config.block == "funnel" else S  # of one place alone no query chooses
+    source, target = example(config.arch, tokens(0, 2, length), tokens(1, 2, T))
     grads = jax.jit(jax.grad(lambda p: (logits(config, p, source, target, T) ** 2).mean()))(parameters(config))
     for path, leaf in nnx.to_flat_state(grads):
         assert np.abs(leaf[...]).max() > 0, path

@@ -53,6 +53,7 @@ BLOCKS: dict[str, dict[str, Any]] = {  # of Tay et al. 2022
     "evolved": {},
     "performer": {"random_features": 32},
     "mixer": {"position": "none", "position_rows": 32},
+    "funnel": {"encoder": replace(preset("enc_dec", d_model=32, dec_layers=2, vocab_size=259).decoder, n_layers=3)},
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{arch: (arch, {}) for arch in ARCHS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
@@ -56,16 +56,17 @@ class Attention:
         memory = d if self.own else scope.memory
         key = Param(
             (memory, kv, dim), ("embed", "kv_heads", "head_dim"), "matrix", memory, memory, group, self.projected(),
-            once=fixed(self),
+            once=fixed(self), stride=self.reads[0].strides[1],
         )  # fmt: skip
         queries = tuple(dict.fromkeys(one.query for one in self.reads))
         normed = config.qk_norm or config.qk_scaled_norm
         std = None if normed or not config.score_scale else (d * dim) ** -0.5 / config.score_scale
+        mine: dict[str, Any] = {"group": group, "sees": queries, "stride": self.reads[0].strides[0]}
         four = {
-            "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, group, queries, std=std),
+            "q": Param((d, h, dim), ("embed", "heads", "head_dim"), "matrix", d, d, std=std, **mine),
             **({"k": key} if self.projected() else {}),
             **({"v": key} if self.projected() and not config.tied_kv else {}),
-            "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, group, queries),
+            "o": Param((h, dim, d), ("heads", "head_dim", "embed"), "matrix", h * dim, d, **mine),
         }
         tree: Tree = {**four}
         if config.attention_bias != "none":
@@ -91,7 +92,7 @@ class Attention:
         q = queries(node, x, view.query)
         new = None
         if self.own:
-            new = joined_kv(node, seen, x, view.key)
+            new = joined_kv(node, seen, x if seen.longer is None else seen.longer, view.key)
             kv = new if seen.cache is None else seen.cache.write(new)
             if seen.memory is not None:
                 kv = KeyValues(*(jnp.concatenate(both, axis=1) for both in zip(seen.memory, kv, strict=True)))
