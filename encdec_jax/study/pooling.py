@@ -61,7 +61,7 @@ def check(runs: pl.DataFrame, pooled: Reasons) -> None:
             raise UserError(f"run {names} is there {len(first)} times, of loss {losses}: a run counts once")
     for name, text in mixtures(runs).items():
         if name not in pooled:
-            hint = f'POOLED = {{"{name}": "why"}} in sweep.py'
+            hint = f'POOLED = {{"{name}": "why"}} in sweep.py, or encdec compare --pool {name}=why'
             raise UserError(f"runs differ in {text}: they are not pooled, unless a reason is stated: {hint}")
 
 

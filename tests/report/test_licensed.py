@@ -96,6 +96,14 @@ def test_no_crossover_is_marked_that_is_not_licensed():
         assert any(line.get_marker() == "*" for line in axes.lines) is marked
 
 
+def test_pairs_that_were_dropped_for_their_length_are_counted():
+    findings = analyze(sound(), "causal_lm")
+    for columns, said in (({}, []), ({"dropped": 0.225, "dropped_eval": 0.075}, ["22.50% ", "7.50% "])):
+        table = sound().with_columns(**{name: pl.lit(share) for name, share in columns.items()})
+        lines = sections.missing(planned.experiment(table, predictions=[]), table, findings)
+        assert [line.split("of the")[0] for line in lines if "dropped" in line] == [f"Up to {share}" for share in said]
+
+
 def test_where_the_headline_claims_it_one_is_better_throughout():
     better, crossing = made(sound())
     assert better == ["under 0.001"] * 3

@@ -173,6 +173,11 @@ def test_rows_of_two_programs_or_texts_are_pooled_for_a_reason_only(column, pool
     pooling(TABLE)  # does not know
 
 
+def test_the_refusal_says_how_to_state_a_reason_for_a_study_and_for_two_tables():
+    with pytest.raises(UserError, match=r"in sweep\.py, or encdec compare --pool code=why$"):
+        curves(mixed("code"))
+
+
 def test_what_is_not_known_of_some_runs_is_another_value():
     with pytest.raises(UserError, match=r"unknown \(24 runs"):
         analyze(mixed("code").with_columns(pl.col("code").replace("b" * 12, None)), "causal_lm")
