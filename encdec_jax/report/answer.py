@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from encdec_jax.report.words import crossing, flops, interval, multiplier, number
+from encdec_jax.report.words import crossing, flops, interval, multiplier, number, some
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
 from encdec_jax.study.noise import Noise
@@ -21,11 +21,11 @@ def answer(findings: Findings, head: Headline) -> str:
     first = _outside(head.outside)
     if head.unknown:
         first += (
-            f"The noise of {_and(head.unknown)} is not known, for want of a second seed or a fourth size: nothing is "
+            f"The noise of {some(head.unknown)} is not known, for want of a second seed or a fourth size: nothing is "
             "claimed. "
         )
     if not head.beside:
-        return f"{first}So whether {_or(head.labels)} beats {head.baseline} can't be told."
+        return f"{first}So whether {some(head.labels, 'or')} beats {head.baseline} can't be told."
     budgets = sorted({budget for beside in head.beside for budget in beside.budgets})
     where = f"At {_flops(budgets)} training FLOPs"
     if len(budgets) > 1:
@@ -49,9 +49,9 @@ def frontiers(findings: Findings, head: Headline) -> str:
     if without:
         low = flops(max(found.low for found in findings.crossovers if found.label in without))
         high = flops(min(found.high for found in findings.crossovers if found.label in without))
-        clauses.append(f"no crossover of {_or(without)} with {findings.baseline} from {low} to {high} FLOPs")
+        clauses.append(f"no crossover of {some(without, 'or')} with {findings.baseline} from {low} to {high} FLOPs")
     if unknown:
-        clauses.append(f"a crossover of {_or(unknown)} with {findings.baseline} can't be located")
+        clauses.append(f"a crossover of {some(unknown, 'or')} with {findings.baseline} can't be located")
     return f"The frontiers: {'; '.join(clauses)}." if clauses else ""
 
 
@@ -114,10 +114,16 @@ def qualified(findings: Findings, head: Headline) -> list[str]:
 
 def _outside(optima: Iterable[Optimum]) -> str:
     """Which budgets support no claim, and what grid would help."""
-    clauses = []
+    alike: dict[tuple[str, str], list[str]] = {}
     for label, budgets in _by_label(optima).items():
-        wanted = {_wanted(o): o for o in optima if o.label == label}
-        clauses.append(f"{label}'s best size at {_flops(budgets)} FLOPs (try {_and(wanted)})")
+        wanted = _and(dict.fromkeys(_wanted(o) for o in optima if o.label == label))
+        alike.setdefault((_flops(budgets), wanted), []).append(label)
+    clauses = [
+        f"{labels[0]}'s best size at {where} FLOPs (try {wanted})"
+        if len(labels) == 1
+        else f"the best sizes of {some(labels)} at {where} FLOPs (try {wanted})"
+        for (where, wanted), labels in alike.items()
+    ]
     return f"Not inside the sizes tried, so nothing is claimed there: {'; '.join(clauses)}. " if clauses else ""
 
 
@@ -154,7 +160,7 @@ def _verdict(head: Headline) -> str:
     named = {claim.label for claim in head.claims}
     unknown = [beside.label for beside in head.beside if beside.label not in named]
     if unknown:
-        said.append(f"{_and(unknown)} can't be told apart from {base}")
+        said.append(f"{some(unknown)} can't be told apart from {base}")
     return "; ".join(said)
 
 
@@ -192,10 +198,6 @@ def _flops(budgets: Iterable[float]) -> str:
     return _and([flops(budget) for budget in budgets])
 
 
-def _and(names: Iterable[str], last: str = "and") -> str:
+def _and(names: Iterable[str]) -> str:
     *most, end = names
-    return f"{', '.join(most)} {last} {end}" if most else end
-
-
-def _or(names: Iterable[str]) -> str:
-    return _and(names, "or")
+    return f"{', '.join(most)} and {end}" if most else end

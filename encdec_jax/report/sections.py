@@ -7,7 +7,7 @@ import polars as pl
 
 from encdec_jax.laws.ahead import REACH
 from encdec_jax.report.section import Picture, Section
-from encdec_jax.report.words import crossing, flops, interval, multiplier, number, parameters, share
+from encdec_jax.report.words import NAMED, crossing, flops, interval, multiplier, number, parameters, share, some
 from encdec_jax.study.comparison import Crossover
 from encdec_jax.study.findings import Findings
 from encdec_jax.study.headline import Headline
@@ -222,9 +222,14 @@ def missing(experiment: Experiment, table: pl.DataFrame, findings: Findings) -> 
         if share:
             found.append(f"Up to {share:.2%} of the pairs to be {what} are too long for a row, and dropped.")
     fitted = {(law.label, law.quantity) for law in findings.laws}
-    for label in sorted(set(experiment.labels.values())):
-        if (label, "loss") not in fitted:
-            found.append(f"No law of {label}'s loss: it needs runs done at two budgets or more.")
+    labels = sorted(set(experiment.labels.values()))
+    without = [label for label in labels if (label, "loss") not in fitted]
+    if len(without) > NAMED:
+        found.append(f"No law of the losses of {some(without)}: each needs runs done at two budgets or more.")
+    for label in labels:
+        if label in without:
+            if len(without) <= NAMED:
+                found.append(f"No law of {label}'s loss: it needs runs done at two budgets or more.")
         elif (label, "n") not in fitted:
             found.append(f"No law of {label}'s best size: fewer than two budgets have it inside the sizes tried.")
         if any(law.label == label and law.quantity == "loss" and law.fit.n_points == 2 for law in findings.laws):

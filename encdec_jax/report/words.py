@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from encdec_jax.laws.interval import Interval
 from encdec_jax.study.comparison import Comparison, Crossover
 
 _FEW = (1e-4, 1e6)  # numbers beyond are written as 1.23e6
 _DECIMALS = 6  # at most
+NAMED = 6  # labels that a sentence names one by one
 
 
 def flops(value: float) -> str:
@@ -122,3 +124,12 @@ def _scientific(value: float, digits: int, sign: bool = False) -> str:
     """1.23e6 rather than 1.23e+06."""
     mantissa, _, power = f"{value:{'+' if sign else ''}.{digits}e}".partition("e")
     return f"{mantissa}e{int(power)}"
+
+
+def some(names: Iterable[str], last: str = "and") -> str:
+    """Names in a row; of more than `NAMED`, the first few and how many more there are."""
+    found = list(names)
+    most, end = found[:-1], found[-1]
+    if len(found) > NAMED:
+        most, end = found[: NAMED // 2], f"{len(found) - NAMED // 2} more"
+    return f"{', '.join(most)} {last} {end}" if most else end

@@ -4,7 +4,7 @@ import pytest
 from synthetic import Truth, study
 
 from encdec_jax.laws.interval import Interval
-from encdec_jax.report.words import flops, interval, multiplier, number
+from encdec_jax.report.words import flops, interval, multiplier, number, some
 from encdec_jax.study.findings import analyze
 
 BASE = Truth()
@@ -54,3 +54,9 @@ def test_a_multiplier_beyond_trust_is_a_bound():
     far = Truth(scale=2.0 * 100**0.12)
     findings = analyze(study({"causal_lm": BASE, "enc_dec": far}, noise=0.005), "causal_lm")
     assert multiplier(findings.comparison("enc_dec", 1e12)) == "more than 30.0x"
+
+
+def test_of_many_names_a_sentence_says_how_many_more_there_are():
+    assert [some("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert some("abcdef", "or") == "a, b, c, d, e or f"
+    assert some("abcdefg", "or") == "a, b, c or 4 more"
