@@ -38,7 +38,7 @@ def test_a_packed_text_gives_what_it_gives_alone(arch, pool):
 def test_each_pool_is_its_tokens_state():
     config = model_config("enc_dec")
     text, params = stream(tokens(0, 2, 5), 3, True), parameters(config)
-    states = np.asarray(nnx.merge(graph(config), params).read(text))
+    states = np.asarray(nnx.merge(graph(config), params).read(text)[0])
     found = {pool: embed(graph(config), params, text, pool)[:, 0] for pool in ("first", "last", "mean")}
     np.testing.assert_allclose(found["first"], states[:, 0], rtol=1e-6)
     np.testing.assert_allclose(found["last"], states[:, -1], rtol=1e-6)
