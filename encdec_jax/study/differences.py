@@ -27,7 +27,8 @@ class Difference:
 
     Attributes:
       what: the quantity: 'loss', 'n' or 'd' of the best size, 'gap' or 'multiplier' beside the baseline, or the
-        exponent of a law: 'loss exponent', 'n exponent', 'd exponent'.
+        exponent of a law: 'loss exponent', 'n exponent', 'd exponent'; 'loss exponent above a floor' of a saturating
+        law, which is not that of a power law.
       label: of the runs.
       budget: training FLOPs; None for laws.
       a, b: in the first and in the second table.
@@ -177,7 +178,8 @@ def _quantities(found: Findings) -> Iterator[tuple[tuple[str, str, float | None]
             yield ("multiplier", comparison.label, comparison.budget), comparison.multiplier
     for law in found.laws:
         if law.fit.converged:
-            yield (f"{law.quantity} exponent", law.label, None), law.slope
+            form = " above a floor" if law.fit.law.kind == "saturating" else ""
+            yield (f"{law.quantity} exponent{form}", law.label, None), law.slope
 
 
 def _pairs(findings: tuple[Findings, Findings]) -> tuple[list[Difference], list[str]]:

@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from synthetic import Truth, study
+from synthetic import BUDGETS, Truth, study
 
 from encdec_jax.laws.interval import Interval
 from encdec_jax.laws.read import read
@@ -98,3 +98,12 @@ def test_a_table_as_text_beside_itself_shares_all_runs(tmp_path):
     found = compared(text, types)
     assert (found.by, len(found.shared), len(found.only_a)) == ("setting and seed", 24, 0)
     assert set(found.shared["difference"]) == {0.0}
+
+
+def test_exponents_of_laws_of_two_forms_are_no_difference():
+    longer = study({"causal_lm": Truth(), "enc_dec": Truth(scale=2.1)}, noise=0.01, draw=1, budgets=(*BUDGETS, 3e12))
+    found = compared(A, longer)
+    assert not [one for one in found.differences if one.what.startswith("loss exponent")]
+    assert any("causal_lm's loss exponent above a floor" in line for line in found.absent)
+    assert any(line.startswith("only A: causal_lm's loss exponent") for line in found.absent)
+    assert [one for one in found.differences if one.what == "n exponent"]
