@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from encdec_jax.compute.ledger import Flops, Pairs, Pass, flops, products
+from encdec_jax.compute.ledger import Flops, flops
+from encdec_jax.compute.products import Pairs, Pass, products
 from encdec_jax.errors import require
 from encdec_jax.model.blocks import plans, source_stream
 from encdec_jax.model.config import ModelConfig

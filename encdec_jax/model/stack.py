@@ -24,6 +24,7 @@ from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.parts.sublayer import fixed, looks, reached
 from encdec_jax.model.period import Segment, attends, ring, stride
 from encdec_jax.model.placement import by_rows
+from encdec_jax.model.repeated import concatenated, each, interleaved, remat, split
 from encdec_jax.model.seen import Feed, KeyValues, Out, Seen, Slots, View
 from encdec_jax.model.stages import pool, pooled
 from encdec_jax.model.streams import Stream
@@ -112,7 +113,7 @@ class Stack(nnx.Module):
         found, after_all, aux, at, first, kept = [], [], Aux(), Cursor(), 0, None
         parts, stage, steps = list(self._segments()), tokens, 1
         for part, (segment, nodes) in enumerate(parts[: self.plan.brief() if brief else None]):
-            graphs, stacked, shared = _split(nodes)
+            graphs, stacked, shared = split(nodes)
             reading = sum(attends(spec, stream, own=False) for spec in segment.period)
             n, rings = len(segment.period), [] if cache is None else _rings(segment, stream, cache)
             step, longer = stride(segment.period[0], stream) // steps, None
@@ -188,14 +189,14 @@ class Stack(nnx.Module):
                     emitted += {"inputs": [given], "outputs": [x], "keys": new, "attention": looked, None: []}[emit]
                 return x, (emitted, after, aux, made)
 
-            x, (emitted, after, more, made) = self._each(remat(body, self.config), x, layers, segment.times)
+            x, (emitted, after, more, made) = each(self.config.scan, remat(body, self.config), x, layers, segment.times)
             kept = kept if made is None else jax.tree.map(lambda leaf: leaf[-1], made)
-            found.append(_interleaved(emitted))
+            found.append(interleaved(emitted))
             after_all.append(after)
             aux = aux.joined(jax.tree.map(lambda leaf: leaf.sum(axis=0), more))
             first += n * segment.times
         after_all += [{}] * (len(parts) - len(after_all))
-        return Ran(x, _concatenated([one for one in found if one is not None]), aux, after_all)
+        return Ran(x, concatenated([one for one in found if one is not None]), aux, after_all)
 
     def project_kv(self, states: Array, cos_sin: Callable[[Reads], CosSin | None], *, by_layer: bool) -> KeyValues:
         """Keys and values of the source's states, for every sublayer that reads them.
@@ -210,7 +211,7 @@ class Stack(nnx.Module):
         """
         found, at = [], Cursor()
         for segment, nodes in self._segments():
-            graphs, stacked, shared = _split(nodes)
+            graphs, stacked, shared = split(nodes)
             of_layer = at.take(states, segment.times, len(segment.period), "layers") if by_layer else None
 
             def body(
@@ -234,9 +235,9 @@ class Stack(nnx.Module):
                 one = body(None, jax.tree.map(lambda leaf: leaf[0], layers))[1]
                 new = jax.tree.map(lambda leaf, n=segment.times: jnp.broadcast_to(leaf, (n, *leaf.shape)), one)
             else:
-                new = self._each(body, None, layers, segment.times)[1]
-            found.append(_interleaved(new))
-        return _concatenated([one for one in found if one is not None])
+                new = each(self.config.scan, body, None, layers, segment.times)[1]
+            found.append(interleaved(new))
+        return concatenated([one for one in found if one is not None])
 
     def position(self, name: str) -> Node | None:
         """The stack's parameters of a kind of positions; None where it has none."""
@@ -248,16 +249,6 @@ class Stack(nnx.Module):
         for segment in self.plan.segments:
             taken, slots = slots[: len(segment.period)], slots[len(segment.period) :]
             yield segment, [self.blocks.node(path[1]) if path[1:] else self.blocks for _, path in taken]
-
-    def _each(self, body: Callable, carry: Any, layers: Any, times: int) -> tuple[Any, Any]:
-        """`body` over the leading axis of `layers`, scanned or unrolled: the last carry, and what it emits, stacked."""
-        if self.config.scan:
-            return jax.lax.scan(body, carry, layers, length=times)
-        emitted = []
-        for i in range(times):
-            carry, one = body(carry, jax.tree.map(lambda leaf, i=i: leaf[i], layers))
-            emitted.append(one)
-        return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *emitted)
 
 
 def _rings(segment: Segment, stream: StreamName, cache: Feed) -> list[int]:
@@ -304,32 +295,5 @@ def normed(stack: Stack, x: Array) -> Array:
     return x if stack.norm is None else norms.apply(stack.norm, x)
 
 
-def remat(body: Callable, config: ModelConfig) -> Callable:
-    """`body` with what its backward pass recomputes as `config.remat` says."""
-    if config.remat == "none":
-        return body
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
-    return jax.checkpoint(body, policy=policy, prevent_cse=not config.scan)
-
-
-def _split(nodes: list[Node]) -> tuple[list[Any], list[Any], list[Any]]:
-    """Each block's graph, its parameters that have 'layers' in front, and those that depth shares."""
-    parts: list[Any] = [nnx.split(node, lambda _, leaf: leaf.axes[0] == "layers", ...) for node in nodes]
-    return [graph for graph, *_ in parts], [held for _, held, _ in parts], [shared for *_, shared in parts]
-
-
 def _normed(node: Node, name: str | None, x: Array) -> Array:
     return x if name is None else norms.apply(node.node(name), x)
-
-
-def _interleaved(parts: list[Any]) -> Any:
-    """n trees with a leading axis of `times` as one of times x n: the order of the layers."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:]), *parts)
-
-
-def _concatenated(parts: list[Any]) -> Any:
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -11,7 +11,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.ledger import count
+from encdec_jax.compute.products import SCORES
 from encdec_jax.config import RunConfig
 from encdec_jax.report.canvas import LABEL, part, round_steps
 from encdec_jax.report.section import Picture, Section

@@ -10,7 +10,8 @@ from rich.console import Console
 from support import model_config
 
 from encdec_jax.compute.conventions import CONVENTIONS, restate
-from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.ledger import count
+from encdec_jax.compute.products import SCORES
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.errors import UserError

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from support import SMALL, TWO_STREAMS, concat, example, model_config
 
-from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.ledger import count
+from encdec_jax.compute.products import SCORES
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.objectives.objective import Means

@@ -9,7 +9,8 @@ import pytest
 from support import SMALL, example, model_config
 
 from encdec_jax.compute import witness
-from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.ledger import count
+from encdec_jax.compute.products import SCORES
 from encdec_jax.compute.quantities import decode_flops
 from encdec_jax.compute.serving import BYTES, cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig

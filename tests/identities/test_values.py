@@ -15,7 +15,8 @@ from support import SMALL, concat, covering, example, logits, model_config, most
 from support import parameters as drawn
 from traced import abstract_batch, computed
 
-from encdec_jax.compute.ledger import SCORES, count
+from encdec_jax.compute.ledger import count
+from encdec_jax.compute.products import SCORES
 from encdec_jax.compute.witness import flops
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
