@@ -84,6 +84,11 @@ def test_a_window_keeps_what_it_sees() -> None:
     assert (found.own, found.cross) == (a_layer * (2 * 3 + 1200), 0)
 
 
+def test_stages_of_a_source() -> None:
+    inference_agrees(model_config("enc_dec", encoder=DEEPER, block="funnel", position="t5"))
+    inference_agrees(model_config("enc_dec", encoder=replace(SMALL, n_layers=6), block="funnel", scan=False))
+
+
 @pytest.mark.parametrize("arch", ["causal_lm", "enc_dec", "double_decoder"])
 def test_all_tokens_of_a_target_are_what_each_costs(arch: str) -> None:
     """With a window a step's cost does not grow for ever, and with blocks it falls."""

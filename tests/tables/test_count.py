@@ -10,12 +10,14 @@ from rich.console import Console
 from support import model_config
 
 import encdec_jax.tables.count
+from encdec_jax.cli.main import main
 from encdec_jax.compute import memory
 from encdec_jax.compute.ledger import CONVENTION, Ledger, count
 from encdec_jax.compute.serving import cache_bytes, decode, prefill
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.zoo import NAMED
 from encdec_jax.tables.count import count_json, print_count
 from encdec_jax.train.config import MeshConfig, TrainConfig
 
@@ -91,3 +93,9 @@ def test_the_table_prints_every_group_and_the_totals(arch: str, padded: Callable
     assert f"{ledger.params.total:,}" in text
     for flops in (ledger.train_flops, prefill(run.model, 5), decode(run.model, 5, 4, 5)):
         assert f"{flops.mask:.4g}" in text
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_published_model_is_counted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["count", "--preset", name]) == 0
+    assert "decode" in capsys.readouterr().out
