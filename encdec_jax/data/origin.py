@@ -96,10 +96,14 @@ def load(module: str) -> dict[str, str]:
 
 
 def _sources(file: str) -> dict[str, str]:
-    """The sources of a task's module, and of what was imported since: each as it was when it was seen first."""
+    """The sources of a task's module, and of what was imported since: each as it was when it was seen first.
+
+    A module whose file went away before that, as generated ones' do, is left out: it could be compared with nothing.
+    """
     new = [m for n, m in list(sys.modules.items()) if n not in _before[file] and not n.startswith(_GENERATED)]
-    files = {file, *(path for module in new if (path := getattr(module, "__file__", None)) and _own(path))}
     before = _imported.get(file, {})
+    paths = {path for module in new if (path := getattr(module, "__file__", None)) and _own(path)}
+    files = {file, *(path for path in paths if os.path.isfile(path))}
     found = {path: before.get(path) or sha256_file(Path(path)) for path in files | set(before)}
     _imported[file] = dict(sorted(found.items()))
     return _imported[file]

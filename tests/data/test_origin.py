@@ -121,3 +121,15 @@ def test_what_is_imported_while_the_data_is_read_is_of_the_task(here, monkeypatc
     assert changed(read, whole=True) == f"{late} has changed"
     with pytest.raises(UserError, match=f"this process imported it before {late} changed"):
         load(name)
+
+
+def test_a_module_whose_file_is_gone_keeps_no_task_from_being_made(here, monkeypatch):
+    """As of generated code: it was said that the cache can't be written, for there was no such file."""
+    folder, _ = here
+    monkeypatch.syspath_prepend(folder)
+    _, _, found = made(here)
+    (folder / "passing.py").write_text("")
+    importlib.invalidate_caches()
+    importlib.import_module("passing")
+    os.remove(folder / "passing.py")
+    assert with_read(found, {})["sources"] == found["sources"]
