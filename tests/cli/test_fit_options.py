@@ -51,7 +51,8 @@ def test_tokens_are_flops_over_six_parameters_where_no_column_has_them(fitted):
     _, direct, _ = fitted(columns(), *POWER, "--d", "d")
     code, derived, _ = fitted(columns(), *POWER, "--n", "n", "--c", "flops", "--d-from", "c/6n")
     assert code == 0
-    assert derived["params"]["beta"]["value"] == pytest.approx(direct["params"]["beta"]["value"], rel=1e-6)
+    for name in ("B", "beta"):  # the exponent alone is the same for any multiple of the tokens
+        assert derived["params"][name]["value"] == pytest.approx(direct["params"][name]["value"], rel=1e-6)
 
 
 def test_standard_errors_are_the_roots_of_the_covariance(fitted):
@@ -59,6 +60,9 @@ def test_standard_errors_are_the_roots_of_the_covariance(fitted):
     assert np.sqrt(np.diag(found["covariance"])) == pytest.approx(
         [found["standard_errors"][p] for p in found["params"]]
     )
+    (scale, both), (again, exponent) = found["covariance"]
+    assert both == again
+    assert both**2 > 0.9 * scale * exponent  # far from the origin a line's level and slope go together
     one = found["params"]["beta"]
     assert 0.15 < found["standard_errors"]["beta"] / (one["hi"] - one["lo"]) < 0.4
     _, none, _ = fitted(columns(), *POWER[:2], "--resamples", "0", "--d", "d")
@@ -76,6 +80,11 @@ def test_a_predicted_run_has_an_interval_that_holds_its_noise(fitted):
     _, clean, _ = fitted(columns(noise=1e-6), *POWER, "--d", "d", "--predict", "d=20B")
     assert clean["predicted"][0]["loss"]["value"] == pytest.approx(value, rel=0.05)
     assert other["loss"]["value"] < value
+    exact = {**columns(), "loss": 20 * columns()["d"] ** -0.09}
+    noisy = exact["loss"] * np.exp(0.01 * np.random.default_rng(1).standard_normal(RUNS))
+    _, known, _ = fitted({**exact, "loss": noisy}, *POWER, "--d", "d", "--predict", "d=20B")
+    low, value, high = (known["predicted"][0]["loss"][name] for name in ("lo", "value", "hi"))
+    assert (high - low) / value > 2.5 * 0.01  # of four standard deviations; the law's own interval is a third of that
 
 
 def test_a_run_far_beyond_the_data_is_predicted_only_if_asked(fitted):

@@ -10,7 +10,7 @@ from encdec_jax.compute.ledger import count
 from encdec_jax.errors import UserError
 from encdec_jax.evaluate import LOSS
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.report import costs, style
+from encdec_jax.report import costs, html, style
 from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only, parted
 from encdec_jax.report.figures import frontier
@@ -49,9 +49,11 @@ def test_an_architecture_looks_the_same_in_every_study():
 
 
 def test_labels_beside_curves_stand_in_their_order_however_many():
-    """By the right ends of the curves, apart from each other, inside the axes' height."""
+    """By the right ends of the curves, apart from each other, inside the axes' height; so in the page's legend."""
     truths = {label: Truth(scale=2 + 0.05 * place) for place, label in enumerate(TWELVE)}
-    figure = frontier(study(truths, noise=0.001))
+    findings = analyze(study(truths, noise=0.001), "causal_lm")
+    assert [label for label, _ in html._legend(findings)] == TWELVE[::-1]
+    figure = frontier(findings)
     figure.draw_without_rendering()
     (axes,) = figure.axes
     shown = {text.get_text()[2:]: text.get_window_extent() for text in axes.texts}

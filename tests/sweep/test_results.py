@@ -99,6 +99,7 @@ def test_further_held_out_sets_and_scores_are_columns(folders):
         folder = experiment.run_folder(identity)
         folder.mkdir(parents=True)
         scored = {"held_out": {"validation/4": 3.5}, "held_out_se": {"validation/4": 0.1}} if i else {}
+        scored |= {"dropped": 0.25, "dropped_eval": 0.125} if i else {}
         write_json(folder / "summary.json", SUMMARY | scored)
         if i:
             found = {"bleu": {"value": 12.5, "low": 11, "high": 14}, "matrix": {"value": "no number", "low": None}}
@@ -109,3 +110,4 @@ def test_further_held_out_sets_and_scores_are_columns(folders):
     assert table.filter(table[column] == 3.5)["suffix_bits_se validation/4"].to_list() == [0.1]
     assert table.filter(table[column] == 3.5)["bleu my_pairs-test"].to_list() == [12.5]
     assert sorted(table[column].to_list(), key=str) == [3.5, None]
+    assert table.filter(table[column] == 3.5).select("dropped", "dropped_eval").rows() == [(0.25, 0.125)]
