@@ -13,7 +13,7 @@ from encdec_jax.model.arch import ARCHS
 from encdec_jax.report import costs, html, style
 from encdec_jax.report.canvas import inline, part
 from encdec_jax.report.chosen import only, parted
-from encdec_jax.report.figures import frontier
+from encdec_jax.report.figures import frontier, gaps, isoflops
 from encdec_jax.report.learning import histories, thin, watched
 from encdec_jax.report.pictures import learnings, point_tips
 from encdec_jax.study.findings import analyze
@@ -74,6 +74,9 @@ def test_figures_show_a_chosen_subset_as_the_whole_does():
     assert {text.get_text()[2:].partition("\n")[0] for text in figure.axes[0].texts} == set(chosen.labels)
     for text in figure.axes[0].texts:
         assert text.get_color() == whole[text.get_text()[2:].partition("\n")[0]]
+    (beside,) = gaps(findings, labels=["enc_dec 3"]).axes
+    assert {text.get_text()[2:].partition("\n")[0] for text in beside.texts} == set(chosen.labels)
+    assert len(isoflops(findings, labels=["enc_dec 3"]).axes) == 2
     with pytest.raises(UserError, match="labels = 'rnn' is not accepted: one of causal_lm"):
         frontier(findings, labels=["rnn"])
 
