@@ -140,7 +140,7 @@ def test_killed_five_times_gives_the_same_results(folders, monkeypatch):
 def hasty_worker(study) -> subprocess.Popen:
     """A worker whose lease lives for seconds."""
     program = (
-        "import sys; from encdec_jax.sweep import claim, worker; claim.BEAT, claim.LIFE, claim.TTL = 0.3, 3.0, 5.0;"
+        "import sys; from encdec_jax.sweep import lease, worker; lease.BEAT, lease.LIFE, lease.TTL = 0.3, 3.0, 5.0;"
         "sys.exit(worker.main())"
     )
     return subprocess.Popen([sys.executable, "-c", program, str(study)], env=environment(), stderr=subprocess.DEVNULL)
