@@ -116,8 +116,12 @@ def test_an_interrupt_while_it_loads_is_one_line(monkeypatch, capsys):
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.delitem(sys.modules, "encdec_jax.cli.main")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background ignores
     monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
-    assert loading() == 130
+    try:
+        assert loading() == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "encdec: interrupted\n"
 
 
