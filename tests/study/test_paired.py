@@ -101,7 +101,8 @@ def test_the_mean_of_several_settings_has_no_runs_to_pair(tmp_path):
         pl.col(LOSS) + 0.2, run_id=pl.lit("worse"), setting=pl.lit("worse"), lr=pl.lit(0.02)
     )
     both = pl.concat([table, worse])
-    assert pairs(both, tmp_path, "causal_lm") == pairs(table, tmp_path, "causal_lm")
+    # As text, for from Python 3.13 on a field that is NaN makes what holds it unequal to itself.
+    assert str(pairs(both, tmp_path, "causal_lm")) == str(pairs(table, tmp_path, "causal_lm"))
     found, left_out = pairs(both, tmp_path, "causal_lm", "mean")
     assert found == ()
     assert left_out[0].endswith("the best size of enc_dec is the mean of several settings.")
