@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -185,6 +186,15 @@ def test_files_fit_in_the_head():
         if lines > 260:
             long[module] = lines
     assert not long
+
+
+def test_notebooks_keep_no_warnings():
+    """They are a user's first sight of a fault, and name paths of whoever ran them."""
+    root = Path(__file__).parents[1]
+    for path in (*root.glob("docs/*.ipynb"), *root.glob("experiments/*/*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        said = [output.get("name") for cell in cells for output in cell.get("outputs", [])]
+        assert "stderr" not in said, path
 
 
 def test_no_two_files_of_tests_have_one_name():

@@ -246,9 +246,8 @@ def _passes(run: RunConfig) -> Iterator[tuple[int, _Kept]]:
                 here = rows * slots(length[stream], stride(spec, stream)) / mesh.sequence
                 emitted = c * plan.scope.size.d_model * here if reading and stream == "source" else 0
                 if reading and plan.unread == stream and jax_version() >= SCAN_SINCE:
-                    alike = c == 4 or lean(
-                        run.model
-                    )  # a norm keeps the layer's input in the dtype that it is emitted in
+                    # A norm keeps the layer's input in the dtype that it is emitted in.
+                    alike = c == 4 or lean(run.model)
                     one, emitted = replace(one, none=one.none - emitted * alike), 0
                 yield segment.times, _Kept(one.none, one.dots + emitted, one.full + emitted)
 

@@ -43,10 +43,8 @@ class Pass:
 
     def at(self, stream: StreamName, stride: int) -> float:
         """Places of so many tokens each that go through a stage's blocks: of all slots a row's share of tokens."""
-        tokens = self.tokens[stream]
-        return (
-            tokens if stride == 1 or not tokens else tokens * slots(self.length[stream], stride) / self.length[stream]
-        )
+        tokens, length = self.tokens[stream], self.length[stream]
+        return tokens if stride == 1 or not tokens else tokens * slots(length, stride) / length
 
 
 @dataclass(frozen=True)
