@@ -210,7 +210,8 @@ class _SweepProgress:
 
     def __call__(self, states: dict[str, RunState]) -> None:
         runs = self._experiment.runs
-        share = {i: 1.0 if s.ended else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
+        over = {i for i, s in states.items() if s.ended and s.status != "waiting"}
+        share = {i: 1.0 if i in over else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
         spent = sum(max(0.0, self._flops[identity] * part - self._paid[identity]) for identity, part in share.items())
         self._bar.update(self._task, completed=spent, description=counts(states))
         ended = {identity for identity, state in states.items() if state.ended}

@@ -141,6 +141,8 @@ def test_a_bar_and_an_estimate_count_a_trunk_once(folders):
     assert bar.completed == pytest.approx(sum(flops[i] for i in trunks))
     tell(ended)
     assert bar.completed == pytest.approx(bar.total)
+    tell(dict.fromkeys(flops, RunState("waiting", 0, error="for another experiment")))
+    assert bar.completed == 0
 
 
 def test_branches_begin_when_their_trunk_has_ended():
