@@ -21,7 +21,7 @@ _OPTIONS: dict[str, tuple[str, type]] = {
     "partition": ("slurm: where jobs run", str),
     "account": ("slurm: whom they are charged to; k8s: service account of the pods", str),
     "qos": ("slurm: their quality of service", str),
-    "constraint": ("slurm: features of the nodes", str),
+    "constraint": ("slurm: features of the nodes; k8s: their labels, as cloud.google.com/gke-spot=true", str),
     "array-limit": ("slurm: jobs that run at once", int),
     "setup": ("slurm: a line of shell before each job's command, as 'module load cuda'", str),
     "cpus": ("CPUs of each process", str),

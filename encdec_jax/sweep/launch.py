@@ -62,7 +62,7 @@ def run(folder: Path, jobs: int | None = None) -> int:
     check_writable(experiment)
     for identity in experiment.runs:
         forgive(experiment.run_folder(identity))
-    left = sum(not state.ended for state in _states(experiment).values())
+    left = sum(not state.left_alone for state in _states(experiment).values())
     interrupted = False
     if left:
         with interrupts() as stopped, _workers(experiment, shares[:left], devices) as workers:
@@ -210,8 +210,7 @@ class _SweepProgress:
 
     def __call__(self, states: dict[str, RunState]) -> None:
         runs = self._experiment.runs
-        over = {i for i, s in states.items() if s.ended and s.status != "waiting"}
-        share = {i: 1.0 if i in over else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
+        share = {i: 1.0 if s.ended else min(1.0, s.tokens / runs[i].train.tokens) for i, s in states.items()}
         spent = sum(max(0.0, self._flops[identity] * part - self._paid[identity]) for identity, part in share.items())
         self._bar.update(self._task, completed=spent, description=counts(states))
         ended = {identity for identity, state in states.items() if state.ended}

@@ -42,8 +42,13 @@ class RunState:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nothing left to do, or nothing before the next `encdec run`."""
-        return self.status in ("done", "diverged", "failed", "damaged", "waiting")
+        """Whether the run came to an end, good or bad: it has a row."""
+        return self.status in ("done", "diverged", "failed", "damaged")
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether workers have nothing to do on it before the next `encdec run`: it has ended, or waits for others."""
+        return self.ended or self.status == "waiting"
 
     @property
     def reason(self) -> str | None:
@@ -64,8 +69,8 @@ def run_state(folder: Path) -> RunState:
 
 def _state(folder: Path) -> RunState:
     summary = folder / "summary.json"
-    claimed = condition(folder)  # before the summary is looked for: a run may end between the two looks
-    if summary.exists():
+    claimed = None if summary.exists() else condition(folder)
+    if claimed is None or summary.exists():  # a run may have ended between the two looks
         found = read_summary(summary)
         return RunState(found["status"], found["tokens_seen"], summary=found)
     tokens = _tokens(folder / "metrics.jsonl")

@@ -56,7 +56,7 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
         try:
             pull(experiment.root)
             found = states(experiment)
-            left = [identity for identity in order if not found[identity].ended]
+            left = [identity for identity in order if not found[identity].left_alone]
             if not left:
                 return
             busy = any(_attempt(experiment, identity, train, stop) for identity in left)

@@ -26,7 +26,7 @@ def print_status(folder: Path, watch: bool = False, as_json: bool = False) -> in
 
     Args:
       folder: of the experiment.
-      watch: whether to do so again and again, until every run has ended.
+      watch: whether to do so again and again, until every run has ended or waits for other experiments.
       as_json: whether to print one JSON object.
 
     Returns:
@@ -46,7 +46,7 @@ def print_status(folder: Path, watch: bool = False, as_json: bool = False) -> in
             print(json.dumps(status_json(experiment, found), indent=1))
         else:
             _print(experiment, found, printer)
-        if not watch or all(one.state.ended for one in found):
+        if not watch or all(one.state.left_alone for one in found):
             return 0
         time.sleep(PERIOD)
 

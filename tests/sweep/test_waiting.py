@@ -86,7 +86,7 @@ def test_what_begins_at_a_planned_run_waits_for_it(folders):
     found = states(study)
     check_data(study)
     assert {state.status for state in found.values()} == {"waiting"}
-    assert all(state.ended for state in found.values())
+    assert all(state.left_alone and not state.ended for state in found.values())
     assert told_of(study, found) == "waiting: 2 runs begin at runs that are not done: 2 of first"
     small, large = study.runs
     folder = folders / "runs" / study.runs[small].train.init_from
