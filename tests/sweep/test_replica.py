@@ -56,13 +56,18 @@ def test_states_cost_a_listing_and_one_small_object_a_run_that_has_changed(study
         put_json(study.run_folder(first) / "summary.json", SUMMARY)
     with claim(study.run_folder(second), lost):
         write_error(study.run_folder(second), UserError("it failed"))
-    asked = []
-    read = Bucket.read
-    monkeypatch.setattr(Bucket, "read", lambda self, key: asked.append(key) or read(self, key))
+    asked, listed = [], []
+    for name, calls in (("read", asked), ("list", listed), ("beside", listed)):
+        real = getattr(Bucket, name)
+        monkeypatch.setattr(
+            Bucket, name, lambda self, key, real=real, calls=calls: calls.append(key) or real(self, key)
+        )
     another_machine(monkeypatch, tmp_path)
     with claim(study.run_folder(third), lost) as lease:
         asked.clear()
+        listed.clear()
         pull(study.root, fresh=True)
+        assert listed == ["study/state", "study/submissions", "study"]  # however many runs there are
         states = [run_state(study.run_folder(identity)).status for identity in study.runs]
         assert states == ["diverged", "failed", "running", "pending"]
         assert len(asked) == 4  # of the one that failed the lease too
