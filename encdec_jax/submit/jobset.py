@@ -24,6 +24,7 @@ from encdec_jax.submit.slurm import called
 from encdec_jax.sweep.experiment import Experiment
 from encdec_jax.sweep.scratch import check_processes
 
+PART = 50  # JobSets that kubectl is given at a time: it takes a second for a few
 RESTARTS = 5  # of a JobSet whose pods were killed, or hung, without a word from the cluster
 GRACE = 120  # seconds that a pod has to save
 PORT = 8476
@@ -113,12 +114,17 @@ def jobset(name: str, command: Sequence[str], devices: int, site: KubernetesSite
                 {"action": "FailJob", "onExitCodes": _codes(FAILED_ONE, SAVED)},
             ]
         },
-        "template": {"metadata": {"labels": labels}, "spec": _pod(name, command, size, site)},
+        "template": {"metadata": {"labels": {_OWNER: "encdec"}}, "spec": _pod(name, command, size, site)},
     }
+    meta: dict[str, Any] = {"name": name, "labels": labels}
+    if site.namespace:
+        meta["namespace"] = site.namespace
+    if size.selector and size.pods > 1:  # or pods of two runs, each too few, may share out two slices of one topology
+        meta["annotations"] = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": {"name": name, "labels": labels} | ({"namespace": site.namespace} if site.namespace else {}),
+        "metadata": meta,
         "spec": {
             "ttlSecondsAfterFinished": 86_400,
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
@@ -164,8 +170,12 @@ def _pod(name: str, command: Sequence[str], size: Slice, site: KubernetesSite) -
     container["env"] = variables
     if site.secret:
         container["envFrom"] = [{"secretRef": {"name": site.secret}}]
-    if size.selector:
-        pod["nodeSelector"] = dict(size.selector)
+    if size.gpus > 1:  # what a container has of it, 64 MiB, is too little for NCCL
+        container.setdefault("volumeMounts", []).append({"name": "shm", "mountPath": "/dev/shm"})
+        pod.setdefault("volumes", []).append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    labels = [one.partition("=") for one in site.constraint.split(",")] if site.constraint else []
+    if size.selector or labels:
+        pod["nodeSelector"] = {**size.selector, **{name: value for name, _, value in labels}}
     if site.account:
         pod["serviceAccountName"] = site.account
     return pod
@@ -175,21 +185,29 @@ def text(made: Sequence[Manifest]) -> str:
     """Manifests as YAML."""
     import yaml
 
-    return str(yaml.safe_dump_all([one.data for one in made], sort_keys=False, width=120))
+    class Plain(yaml.SafeDumper):
+        """Writes out what occurs twice: no anchors."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return str(yaml.dump_all([one.data for one in made], Dumper=Plain, sort_keys=False, width=120))
 
 
 def apply(experiment: Experiment, made: Sequence[Manifest], site: KubernetesSite) -> list[Submission]:
-    """Give JobSets to the cluster that kubectl speaks to.
+    """Give JobSets to the cluster that kubectl speaks to, each noted before: what the cluster has tells if it took it.
 
     Raises:
       UserError: kubectl is not there, or the cluster refuses.
     """
-    called(["kubectl", "apply", "-f", "-"], text(made))
     found = []
-    for one in made:
-        job = f"{site.namespace or ''}/{one.data['metadata']['name']}"
-        found.append(Submission("k8s", job, [one.task]))
-        write_submission(experiment.root, found[-1])
+    for start in range(0, len(made), PART):
+        part = made[start : start + PART]
+        for one in part:
+            job = f"{site.namespace or ''}/{one.data['metadata']['name']}"
+            found.append(Submission("k8s", job, [one.task]))
+            write_submission(experiment.root, found[-1])
+        called(["kubectl", "apply", "-f", "-"], text(part))
     return found
 
 

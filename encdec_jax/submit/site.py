@@ -58,6 +58,7 @@ class KubernetesSite:
       cpus: of a pod, as 8 or 500m.
       memory: of a pod, as 32Gi.
       queue: of Kueue, that jobs wait in.
+      constraint: labels of the nodes, as cloud.google.com/gke-spot=true, with commas between.
     """
 
     image: str | None = None
@@ -70,6 +71,7 @@ class KubernetesSite:
     cpus: str | None = None
     memory: str | None = None
     queue: str | None = None
+    constraint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,10 @@ def checked(given: Site) -> Site:
         (given.kubernetes, r"\d+(\.\d+)?([kMGTPE]|[KMGTPE]i)?", "as 64Gi"),
     ):
         require(part.memory is None or bool(re.fullmatch(pattern, part.memory)), "memory", part.memory, accepted)
+    labels = given.kubernetes.constraint
+    label = r"[A-Za-z0-9]([\w./-]*\w)?=[\w.-]*"
+    accepted = "labels, as cloud.google.com/gke-spot=true, with commas between"
+    require(labels is None or bool(re.fullmatch(f"{label}(,{label})*", labels)), "constraint", labels, accepted)
     time = given.slurm.time  # sbatch's own forms
     accepted = "minutes, or as 12:00:00 or 2-00:00:00"
     forms = r"\d+(:\d+){0,2}|\d+-\d+(:\d+){0,2}|UNLIMITED|INFINITE"

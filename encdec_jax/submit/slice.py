@@ -14,6 +14,7 @@ _NAMES = {"v4": "tpu-v4-podslice", "v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _DEEP = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16")
 _CHIPS_A_HOST = 4
+_GPU = "nvidia.com/gpu"
 _PREFIX = "cloud.google.com/gke-tpu-"
 
 
@@ -31,6 +32,11 @@ class Slice:
     resources: dict[str, str] = field(default_factory=dict)
     selector: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def gpus(self) -> int:
+        """Of a pod."""
+        return int(self.resources.get(_GPU, 0))
+
 
 def tpu_slice(family: str | None, gpus: int, devices: int) -> Slice:
     """The pods for a mesh.
@@ -45,7 +51,7 @@ def tpu_slice(family: str | None, gpus: int, devices: int) -> Slice:
     """
     if family is None:
         size = footprint(devices, gpus, None if gpus else devices)
-        return Slice(size.nodes, {"nvidia.com/gpu": str(size.gpus)} if gpus else {})
+        return Slice(size.nodes, {_GPU: str(size.gpus)} if gpus else {})
     require(family in _NAMES, "tpu", family, "one of " + ", ".join(_NAMES))
     require(not gpus, "gpus", gpus, f"none beside TPUs ({family})")
     offered = {topology(f"{family}:{shape}").size: shape for shape in (_FLAT, _DEEP)[FAMILIES[family].axes - 2]}

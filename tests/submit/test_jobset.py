@@ -16,13 +16,13 @@ from encdec_jax.errors import UserError
 from encdec_jax.submit import jobset
 from encdec_jax.submit.dispatch import submit
 from encdec_jax.submit.gang import FAILED, FAILED_ONE, LOST, SAVED
-from encdec_jax.submit.site import KubernetesSite
+from encdec_jax.submit.site import KubernetesSite, Site, checked
 from encdec_jax.submit.slice import tpu_slice
 
 SITE = KubernetesSite(image="example.org/encdec", namespace="me", claim="shared", secret="keys", queue="q", cpus="8")
 SITES = {
     "cpu": replace(SITE, memory="64Gi"),
-    "gpu": replace(SITE, gpus=8),
+    "gpu": replace(SITE, gpus=8, constraint="cloud.google.com/gke-spot=true,kind=h100"),
     "tpu": replace(SITE, tpu="v5e", account="robot"),
 }
 PUBLISHED = Path(os.environ.get("ENCDEC_PUBLISHED", Path(__file__).parents[3] / "shared/published"))
@@ -85,6 +85,28 @@ def test_a_gang_meets_at_its_first_pod():
     assert manifest("gpu")["spec"]["replicatedJobs"][0]["template"]["spec"]["completions"] == 2
 
 
+def test_pods_of_a_slice_stay_together_and_those_of_gpus_have_memory_to_share():
+    """Else two runs may share out two slices of one topology; and NCCL fails in the 64 MiB of a container."""
+    whole = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
+    assert manifest("tpu")["metadata"]["annotations"] == whole
+    for kind, devices in (("tpu", 4), ("gpu", 16), ("cpu", 16)):
+        assert "annotations" not in manifest(kind, devices)["metadata"]
+    for kind, devices, shared in (("gpu", 16, 1), ("gpu", 1, 0), ("cpu", 16, 0), ("tpu", 16, 0)):
+        pod = manifest(kind, devices)["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+        mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
+        assert ("/dev/shm" in mounts) == bool(shared)
+        assert [one["emptyDir"] for one in pod["volumes"] if "emptyDir" in one] == [{"medium": "Memory"}] * shared
+        assert set(mounts.values()) == {one["name"] for one in pod["volumes"]}
+
+
+def test_nodes_are_those_that_the_site_says():
+    pod = manifest("gpu")["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"cloud.google.com/gke-spot": "true", "kind": "h100"}
+    for wrong in ("h100", "a=b c", "=a", "a=b,", "a=b,,c=d"):
+        with pytest.raises(UserError, match=r"constraint = .* is not accepted: labels, as"):
+            checked(Site(kubernetes=KubernetesSite(constraint=wrong)))
+
+
 @pytest.mark.parametrize(
     ("family", "devices", "pods", "each", "shape"),
     [
@@ -141,6 +163,7 @@ def test_no_secret_enters_a_manifest(folders, monkeypatch):
     study = write_experiment(folders / "study")
     done = submit(study, "k8s", image="i", claim="c", secret="keys")
     assert "hush" not in done.text
+    assert not {"&", "*"} & {word[0] for word in done.text.split()}  # anchors, which not every reader takes
     assert done.submitted == []
     found = list(yaml.safe_load_all(done.text))
     assert len(found) == len(done.missing) == 4
@@ -180,3 +203,25 @@ def test_what_was_applied_is_queued_until_it_ends(folders, monkeypatch):
     third = submit(study, "k8s", apply=True, image="i", claim="c", namespace="me")
     assert third.missing == [first.submitted[0].tasks[0][0]]
     assert third.submitted[0].job.partition("/")[2] not in names
+
+
+def test_of_many_jobsets_none_is_submitted_twice_where_kubectl_stops_on_the_way(folders, monkeypatch):
+    write_noise()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folders / "config"))
+    monkeypatch.setattr(jobset, "PART", 1)
+    kept: list[dict] = []
+
+    def called(command, text=None):
+        if command[1] == "apply":
+            kept.extend(yaml.safe_load_all(text))
+            if len(kept) == 2:
+                raise UserError("kubectl does not answer within two minutes")
+        return json.dumps({"items": kept})
+
+    monkeypatch.setattr(jobset, "called", called)
+    study = write_experiment(folders / "study")
+    with pytest.raises(UserError, match="kubectl does not answer"):
+        submit(study, "k8s", apply=True, image="i", claim="c")
+    again = submit(study, "k8s", apply=True, image="i", claim="c")
+    assert (len(again.queued), len(again.missing), len(kept)) == (2, 2, 4)
+    assert len({one["metadata"]["name"] for one in kept}) == 4
