@@ -57,6 +57,8 @@ VALUE = st.one_of(st.sampled_from(ODD), st.text(max_size=5))
 @pytest.fixture
 def bible(folders):
     write_noise("bible_en")
+    write_noise()
+    write_experiment(folders / "study")
     return folders
 
 
@@ -142,6 +144,46 @@ OTHERS = [
     ("compile", CONFIG, "--topology"),
     ("compile", CONFIG, "--topology=v5e:2x2", "--mesh"),
     ("compile", CONFIG, "--topology=v5e:2x2", "--limit"),
+    ("preview", "--task=bible_en", "--objective"),
+    ("preview", "--task=bible_en", "--objective=ul2", "--arch"),
+    ("count", "--preset"),
+    ("count", CONFIG, "--device"),
+    ("fit", "absent.csv", "--law=kaplan_n", "--loss=loss", "--trunk"),
+    ("fit", "absent.csv", "--law=kaplan_n", "--loss=loss", "--where"),
+    ("compare", "absent.csv"),
+    ("prepare", "--task=mine", "--text"),
+    ("prepare", "--task=mine", "--text=absent.txt", "--field"),
+    ("prepare", "--task=both", "--mix"),
+    ("prepare", "--task=both", "--mix=bible_en,absent", "--rates"),
+    ("fetch",),
+    ("evaluate",),
+    ("evaluate", "absent", "--task"),
+    *(
+        ("evaluate", "absent", "--task=bible_en", option)
+        for option in ("--split", "--lengths", "--prefixes", "--examples")
+    ),
+    ("convert", "--from"),
+    ("convert", "--to=out", "--from"),
+    ("convert", "--to=out", "--from", "hf"),
+    *((verb,) for verb in ("submit", "cancel", "retry", "logs", "doctor")),
+    *((verb, "study") for verb in ("cancel", "retry")),
+    ("submit", "study", "--to"),
+    *(
+        ("submit", "study", "--to=print", f"--{option}")
+        for option in ("gpus", "nodes", "time", "memory", "cpus", "array-limit", "workers", "setup", "partition")
+    ),
+    *(
+        ("submit", "study", "--to=k8s", "--image=x", "--claim=y", f"--{option}")
+        for option in ("gpus", "tpu", "memory", "cpus", "workers", "namespace", "secret", "queue")
+    ),
+    ("submit", "study", "--to=k8s", "--image"),
+    ("doctor", "--devices"),
+    ("doctor", "--to"),
+    ("doctor", "--to=print", "--devices"),
+    *(("status", "study", option) for option in ("--watch", "--json")),
+    ("plan", "study"),
+    ("collect", "study"),
+    ("report", "study", "--labels"),
     (),
 ]
 

@@ -21,8 +21,8 @@ from encdec_jax.sweep.store import write_error
 
 WRITTEN = 1 << 22  # bytes of a run's metrics
 # Calls of the system that name a file of a run's folder: a summary is looked for and read. Where there is none, the
-# lease is listed, looked for and read, the summary looked for again, the end of the metrics and an error read; of a run at
-# work the lease twice again, for its holder and its heartbeat, and the end of what else it writes.
+# lease is listed, looked for and read, the summary looked for again, the end of the metrics and an error read; of a run
+# at work the lease twice again, for its holder and its heartbeat, and the end of what else it writes.
 COSTS = {"diverged": 2, "failed": 7, "running": 15, "pending": 7}
 
 
