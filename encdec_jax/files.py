@@ -7,6 +7,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -107,8 +108,13 @@ def place(folder: Path) -> str:
     return (folder if inside.parent == inside else folder.relative_to(inside)).as_posix()
 
 
-def atomic_write(path: Path, data: str | bytes) -> None:
+def atomic_write(path: Path, data: str | bytes, check: Callable[[], None] = lambda: None) -> None:
     """Write `data` to `path` whole or not at all, whatever kills the process.
+
+    Args:
+      path: of the file.
+      data: what it shall hold.
+      check: asked when that is on the disk, right before the file takes its place; what it raises leaves the old one.
 
     Raises:
       UserError: the folder can't be written to, or the disk is full.
@@ -122,6 +128,7 @@ def atomic_write(path: Path, data: str | bytes) -> None:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
+            check()
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -130,9 +137,9 @@ def atomic_write(path: Path, data: str | bytes) -> None:
         raise UserError(f"can't write {path}: {error.strerror or error}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, atomically."""
-    atomic_write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+def write_json(path: Path, value: Any, check: Callable[[], None] = lambda: None) -> None:
+    """Write `value` as JSON, as `atomic_write` does."""
+    atomic_write(path, json.dumps(value, indent=1, sort_keys=True) + "\n", check)
 
 
 def read_json(path: Path) -> Any:

@@ -47,9 +47,17 @@ def folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+# moto looks whether an object is there and then puts it, on a thread a request: two that create one both may.
 _SERVER = """
 import sys
+import threading
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+one, put = threading.Lock(), S3Response.put_object
+def alone(self):
+    with one:
+        return put(self)
+S3Response.put_object = alone
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)

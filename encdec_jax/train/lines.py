@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +24,14 @@ class Lines:
 
     Behind its values each line has a `hash`: of the line's own values and of the hash before, which no line can be
     taken out of, put into or changed without.
+
+    The file is a new one for each holder of the run, so that a former one that thaws adds to none. If such a one was
+    about to put its own in that place, this one finds at its next line that the file there is another, and writes anew.
     """
 
-    def __init__(self, path: Path, last: int, copy: str | None = None) -> None:
+    def __init__(
+        self, path: Path, last: int, copy: str | None = None, check: Callable[[], None] = lambda: None
+    ) -> None:
         """Open for appending behind the lines of steps up to `last`; what a killed process wrote beyond is cut off.
 
         Args:
@@ -31,11 +39,12 @@ class Lines:
           last: the step that the run goes on from.
           copy: the lines up to there, where another place has them (`text`, as it was): they replace damaged ones. None
             where none has; then what is whole is kept. Either way what was found is said.
+          check: asked right before the file takes its place; does not return if the run is another's.
 
         Raises:
           UserError: the folder can't be written to.
         """
-        self._path = path
+        self._path, self._check = path, check
         kept = _chained(_read(path))
         whole = "".join(line for line, values in kept if values["step"] <= last)
         if copy is not None and whole != copy:
@@ -43,10 +52,9 @@ class Lines:
             whole = copy
         elif copy is None and last and not (kept and kept[-1][1]["step"] >= last):
             log.warning("%s is damaged or missing: what it said of updates up to %d is lost", path, last)
-        atomic_write(path, whole)
         self._lines = [whole]
         self._hash = _hash_of(whole.rpartition("\n")[0].rpartition("\n")[2])
-        self._file: IO[bytes] = path.open("ab")
+        self._file = self._made()
 
     def write(self, values: dict[str, float | None]) -> None:
         """Append a line, and hand it to the system.
@@ -58,6 +66,7 @@ class Lines:
         self._hash = _next(self._hash, body)
         line = f'{body[:-1]}{_MARK}{self._hash}"}}\n'
         try:
+            self._mend()
             self._file.write(line.encode())
             self._file.flush()
         except OSError as error:
@@ -70,8 +79,29 @@ class Lines:
         return "".join(self._lines)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file.
+
+        Raises:
+          UserError: the file is another now, and can't be written anew.
+        """
+        with suppress(OSError):
+            self._mend()
         self._file.close()
+
+    def _made(self) -> IO[bytes]:
+        atomic_write(self._path, self.text, self._check)
+        return self._path.open("ab")
+
+    def _mend(self) -> None:
+        """Write the file anew if it is another than this process's."""
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                return
+        except FileNotFoundError:
+            pass
+        made = self._made()
+        self._file.close()
+        self._file = made
 
 
 def read_lines(path: Path, last: int | None = None) -> list[dict[str, Any]]:

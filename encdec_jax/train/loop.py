@@ -99,8 +99,7 @@ def train(
     result = loop.summarise(status)
     with together():
         if jax.process_index() == 0:
-            fence.check()
-            write_json(folder / "summary.json", result)
+            write_json(folder / "summary.json", result, fence.check)
     return result
 
 
@@ -139,8 +138,7 @@ class _Loop:
         self.hash = self.account.data_hash if jax.process_index() == 0 else ""
         self.answers_for = np.repeat(self.trainer.answers_for, self.batches.layout.windows)
         with together():
-            fence.check()
-            self.metrics = MetricsLog(folder, self.done, self.logged) if jax.process_index() == 0 else None
+            self.metrics = MetricsLog(folder, self.done, self.logged, fence.check) if jax.process_index() == 0 else None
 
     def advance(self, stop: Callable[[], bool], progress: Callable[[Progress], None]) -> str | None:
         """Train to the end. Returns the status, or None if stopped before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from encdec_jax.train.lines import Lines
@@ -11,19 +12,20 @@ from encdec_jax.train.mirrors import Mirror, asked
 class MetricsLog:
     """Writes `metrics.jsonl` (the same bytes however often a run was killed) and `timing.jsonl`, and mirrors them."""
 
-    def __init__(self, folder: Path, first_step: int, copy: str | None) -> None:
+    def __init__(self, folder: Path, first_step: int, copy: str | None, check: Callable[[], None]) -> None:
         """Open for appending behind the lines of updates up to `first_step`; later and torn lines are cut off.
 
         Args:
           folder: of the run.
           first_step: the update that the run begins or goes on from.
           copy: what metrics.jsonl held up to there, by the checkpoint; None at the beginning.
+          check: asked right before a file takes its place (`encdec_jax.train.fence.Fence.check`).
 
         Raises:
           UserError: the folder can't be written to, or a mirror that is asked for is unknown.
         """
-        self._metrics = Lines(folder / "metrics.jsonl", first_step, copy)
-        self._timing = Lines(folder / "timing.jsonl", first_step)
+        self._metrics = Lines(folder / "metrics.jsonl", first_step, copy, check)
+        self._timing = Lines(folder / "timing.jsonl", first_step, check=check)
         self._mirrors = [Mirror(name, folder, first_step) for name in asked()]
 
     @property

@@ -58,8 +58,7 @@ def train(run, folder: Path, *, stop, fence, steps: int, traces: Path, pace: flo
     paths = [path.with_name(path.name.split("-")[1]) / "kept.json" for path in sealed]
     kept = sorted(map(read_json, paths), key=lambda one: one["step"])
     first, value, copy = (kept[-1][name] for name in ("step", "value", "lines")) if kept else (0, run_id(run), None)
-    fence.check()
-    lines = Lines(folder / "metrics.jsonl", first, copy)
+    lines = Lines(folder / "metrics.jsonl", first, copy, fence.check)
     trace = os.open(traces / f"trace-{folder.name}", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     for step in range(first + 1, steps + 1):
         if stop():
@@ -76,9 +75,9 @@ def train(run, folder: Path, *, stop, fence, steps: int, traces: Path, pace: flo
             name, where = f"lease{fence.number}_{step}", folder / "checkpoints"
             write_json(where / name / "kept.json", saved)
             write_json(where / f"manifest-{name}-0-of-1.json", {"kept.json": sha256_file(where / name / "kept.json")})
-    fence.check()
+    lines.close()
     summary = {**SUMMARY, "status": "done", "suffix_bits_per_byte": int(value[:8], 16) / 2**32, "updates": steps}
-    write_json(folder / "summary.json", {**summary, "lease": fence.number})
+    write_json(folder / "summary.json", {**summary, "lease": fence.number}, fence.check)
     os.close(trace)
     if "s3://" not in os.environ["ENCDEC_RUNS"]:  # there, what counts is the object
         ended(traces, folder.name)

@@ -11,6 +11,7 @@ from test_loop import assert_same, data, outcome
 from tiny import tiny_run
 
 from encdec_jax.errors import UserError
+from encdec_jax.files import atomic_write
 from encdec_jax.report.learning import histories
 from encdec_jax.study.health import curve
 from encdec_jax.sweep.experiment import load
@@ -120,6 +121,39 @@ def test_lines_from_before_they_had_hashes_are_read(tmp_path):
     path = tmp_path / "lines.jsonl"
     path.write_text('{"step": 5, "loss": 1.0}\n')
     assert read_lines(path, 10) == [{"step": 5, "loss": 1.0}]
+
+
+@pytest.mark.parametrize("at", ["a line", "the end"])
+def test_a_thawed_holder_that_puts_its_file_there_takes_no_line_away(tmp_path, at):
+    """It asked whose the run is, then stood still; its successor has written since, and writes that again."""
+    path = tmp_path / "lines.jsonl"
+    lines = Lines(path, 0)
+    lines.write({"step": 1})
+    atomic_write(path, "")
+    if at == "a line":
+        lines.write({"step": 2})
+    lines.close()
+    assert path.read_text() == lines.text
+    assert [line["step"] for line in read_lines(path)] == [1, 2][: len(lines.text.splitlines())]
+
+
+def test_who_has_lost_the_run_puts_no_file_there(tmp_path):
+    """Asked when the new file is on the disk, for that may take long."""
+    path = tmp_path / "lines.jsonl"
+    lines = Lines(path, 0)
+    lines.write({"step": 1})
+
+    class Taken(Exception):
+        pass
+
+    def lost():
+        assert len(list(tmp_path.iterdir())) == 2
+        raise Taken
+
+    with pytest.raises(Taken):
+        Lines(path, 0, None, lost)
+    assert path.read_text() == lines.text
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_each_line_is_json_with_its_values(tmp_path):

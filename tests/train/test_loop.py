@@ -252,14 +252,15 @@ class Lost(Exception): ...
 
 
 def test_nothing_is_written_once_the_claim_is_lost(data):
-    """At each check in turn: no line, score, summary or manifest behind it. Mirrors have files of their own."""
+    """At each check in turn: no line, score, summary or manifest behind it. Mirrors have files of their own, and so has
+    what was about to take a file's place, by a random name that begins with a dot."""
     run, checks = tiny_run(updates=12), itertools.count()
     train(run, data / "whole", fence=Fence(1, lambda: next(checks)))
     total = next(checks)
     assert total > 8  # of what the run is, its lines, checkpoints, scores, summary
 
     def contents(folder: Path) -> dict[Path, bytes]:
-        files = [*folder.glob("*.*"), *folder.glob("checkpoints/*.json")]
+        files = [*folder.glob("[!.]*.*"), *folder.glob("checkpoints/*.json")]
         return {path: path.read_bytes() for path in files}
 
     for left in range(total):

@@ -43,7 +43,7 @@ def written(folder, steps: int = 100) -> list[int]:
     """The steps in metrics.jsonl after writing them, in a thread that is given up on when it hangs."""
 
     def write() -> None:
-        log = MetricsLog(folder, 0, None)
+        log = MetricsLog(folder, 0, None, lambda: None)
         for step in range(1, steps + 1):
             log.write(step=step, loss=1.0, lr=0.1)
         log.close()
@@ -166,7 +166,7 @@ from encdec_jax.train.metrics import MetricsLog
 
 logging.basicConfig()
 mirrors.PATIENCE, mirrors._WANDB["finish_timeout"] = float(sys.argv[2]), 3.0
-log = MetricsLog(Path(sys.argv[1]), 0, None)
+log = MetricsLog(Path(sys.argv[1]), 0, None, lambda: None)
 for step in range(1, 51):
     log.write(step=step, loss=1 / step)
 log.close()
