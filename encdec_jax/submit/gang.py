@@ -31,6 +31,7 @@ from encdec_jax.sweep.signals import interrupts
 from encdec_jax.sweep.store import run_state, write_error
 from encdec_jax.sweep.waiting import waits
 from encdec_jax.train.fence import Fence
+from encdec_jax.train.objects import Refused
 
 # Exit codes: FAILED_ONE says that the same again goes on with other runs; SAVED (EX_TEMPFAIL), with the same.
 DONE, LOST, FAILED, FAILED_ONE, SAVED = 0, 1, 2, 3, 75
@@ -83,8 +84,12 @@ def work(experiment: Experiment, identities: Sequence[str], stop: Callable[[], b
 
 
 def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease | None]:
-    """The place of the first run that is free, and a claim on it; else whether to wait for those that are held."""
-    held = None
+    """The place of the first run that is free, and a claim on it; else whether to wait for those that are held.
+
+    Raises:
+      UserError: nothing is left but runs that can't be claimed: another user's.
+    """
+    held, barred = None, None
     pull(experiment.root)
     for place, identity in enumerate(identities):
         folder = experiment.run_folder(identity)
@@ -93,7 +98,13 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
         if (awaited := waits(experiment, identity)) is not None:
             held = awaited
             continue
-        lease = claim(folder, _vanish)
+        try:
+            lease = claim(folder, _vanish)
+        except Refused:
+            raise
+        except UserError as error:
+            barred = error
+            continue
         if lease is None:
             held = folder
         elif _ended(folder):  # in between
@@ -101,6 +112,8 @@ def _next(experiment: Experiment, identities: Sequence[str]) -> tuple[int, Lease
                 continue
         else:
             return place, lease
+    if held is None and barred is not None:
+        raise barred
     if held is None:
         return _END, None
     print(f"{held}: waiting at most {PATIENCE:.0f} s for {held_by(held)}", file=sys.stderr, flush=True)

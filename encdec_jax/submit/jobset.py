@@ -185,13 +185,13 @@ def text(made: Sequence[Manifest]) -> str:
     """Manifests as YAML."""
     import yaml
 
-    class Plain(yaml.SafeDumper):
-        """Writes out what occurs twice: no anchors."""
+    class WithoutAnchors(yaml.SafeDumper):
+        """Writes out what occurs twice."""
 
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    return str(yaml.dump_all([one.data for one in made], Dumper=Plain, sort_keys=False, width=120))
+    return str(yaml.dump_all([one.data for one in made], Dumper=WithoutAnchors, sort_keys=False, width=120))
 
 
 def apply(experiment: Experiment, made: Sequence[Manifest], site: KubernetesSite) -> list[Submission]:

@@ -49,17 +49,20 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
       stop: asked between runs, and by `train` within them.
 
     Raises:
-      UserError: the runs' folder can't be read or written to.
+      UserError: the runs' folder can't be read or written to; of one run's folder, when the others have ended.
     """
     order, answered = ordered(experiment), time.monotonic()
+    barred: dict[str, UserError] = {}  # runs whose folders take not even an error: another user's
     while not stop():
         try:
             pull(experiment.root)
             found = states(experiment)
-            left = [identity for identity in order if not found[identity].left_alone]
+            left = [identity for identity in order if not found[identity].left_alone and identity not in barred]
+            if not left and barred:
+                raise next(iter(barred.values()))
             if not left:
                 return
-            busy = any(_attempt(experiment, identity, train, stop) for identity in left)
+            busy = any(_attempt(experiment, identity, train, stop, barred) for identity in left)
             answered = time.monotonic()
         except Refused as error:
             if time.monotonic() - answered > leases.IDLE:
@@ -70,8 +73,10 @@ def work(experiment: Experiment, train: Train, stop: Callable[[], bool]) -> None
             time.sleep(PAUSE)
 
 
-def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool]) -> bool:
-    """Do one run if it is free. Returns whether it was."""
+def _attempt(
+    experiment: Experiment, identity: str, train: Train, stop: Callable[[], bool], barred: dict[str, UserError]
+) -> bool:
+    """Do one run if it is free, or note why it can't be claimed. Returns whether it was free."""
     folder = experiment.run_folder(identity)
     if waits(experiment, identity) is not None:
         return False
@@ -80,7 +85,10 @@ def _attempt(experiment: Experiment, identity: str, train: Train, stop: Callable
     except Refused:
         raise
     except UserError as error:  # what is wrong with one run's folder keeps nobody from the others
-        write_error(folder, error)
+        try:
+            write_error(folder, error)
+        except UserError:
+            barred[identity] = error
         return True
     if lease is None:
         return False

@@ -13,7 +13,8 @@ from tiny import SUMMARY, write_experiment, write_noise
 
 from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
-from encdec_jax.sweep import results
+from encdec_jax.submit import gang
+from encdec_jax.sweep import results, worker
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.launch import _say_waits
@@ -102,6 +103,38 @@ def test_a_file_in_the_place_of_a_run_keeps_no_worker_from_the_others(study, mon
     (fourth / "error.txt").unlink()
     work(study, train, stop=lambda: False)
     assert begun == [fourth]
+
+
+def test_a_run_whose_folder_takes_nothing_keeps_nobody_from_the_others(study, monkeypatch):
+    """Another user's: it can't be claimed, nor is there room to say so."""
+    *_, third, fourth = map(study.run_folder, study.runs)
+    begun = []
+
+    def refused(folder, lost):
+        if folder == third:
+            raise UserError(f"can't claim a run in {folder}: Permission denied")
+        return claim(folder, lost)
+
+    def refuse(folder, error):
+        raise UserError(f"can't write {folder}/error.txt: Permission denied")
+
+    def train(run, folder, **_):
+        begun.append(folder)
+        (folder / "summary.json").write_text(json.dumps(DONE))
+        return DONE
+
+    for room in (worker, gang):
+        monkeypatch.setattr(room, "claim", refused)
+        monkeypatch.setattr(room, "write_error", refuse)
+    place, lease = gang._next(study, list(study.runs))
+    assert place == 3
+    with lease:
+        pass
+    with pytest.raises(UserError, match=f"can't claim a run in {third}: Permission denied"):
+        work(study, train, stop=lambda: False)
+    assert begun == [fourth]
+    with pytest.raises(UserError, match=f"can't claim a run in {third}: Permission denied"):
+        gang._next(study, list(study.runs))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", json.dumps({**DONE, "status": "finished"})])
