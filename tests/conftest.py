@@ -14,7 +14,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-os.environ["JAX_PLATFORMS"] = "cpu"
+# On a GPU only where that is asked for by name: `JAX_PLATFORMS=cuda python -m pytest -m device`.
+if not os.environ.get("JAX_PLATFORMS", "").startswith("cuda"):
+    os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile much and compute little.
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -121,18 +120,26 @@ def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Devic
     start = time.perf_counter()
     run = replace(run, model=resolve(run.model, topology.platform))
     shape = geometry(run)
-    ledger = counted(run, step, shape.sequence)
     lowered = lower(run, step, devices)
-    common: dict[str, Any] = {"run": run, "topology": topology, "step": step, "rows": shape.rows, "counted": ledger}
     try:
         with _uncached():
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        needs, holds = exhausted(str(error))
-        return Compiled(**common, compile_s=time.perf_counter() - start, needs=needs, holds=holds)
-    took = time.perf_counter() - start
+        ledger = counted(run, step, shape.sequence)
+        return Compiled(run, topology, step, shape.rows, time.perf_counter() - start, *exhausted(str(error)), ledger)
+    return told(compiled, run, topology, step, time.perf_counter() - start)
+
+
+def told(compiled: jax.stages.Compiled, run: RunConfig, topology: Topology, step: Step, compile_s: float) -> Compiled:
+    """What the compiler says of a step that it has compiled for a topology, in `compile_s` seconds.
+
+    Raises:
+      UserError: its program holds what is not known here.
+    """
+    shape = geometry(run)
+    ledger = counted(run, step, shape.sequence)
     stats, text = compiled.memory_analysis(), compiled.as_text()
     assert stats is not None  # both compilers tell
     assert text is not None
@@ -150,10 +157,14 @@ def compile_step(run: RunConfig, topology: Topology, devices: Sequence[jax.Devic
     # A fused kernel's FLOPs are not in the text; it computes between what the mask requires and all pairs.
     flops = program.flops if not program.kernels else max(program.flops, ledger.mask)
     return Compiled(
-        **common,
-        compile_s=took,
+        run,
+        topology,
+        step,
+        shape.rows,
+        compile_s,
         needs=memory.total,
         holds=topology.device.memory_bytes,
+        counted=ledger,
         memory=memory,
         program=program,
         bound=bound(topology.device, run.model.dtype, flops, moved, wire),
