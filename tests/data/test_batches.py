@@ -7,6 +7,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.batches import Batches, combine
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
 from encdec_jax.data.packing import Batch
+from encdec_jax.data.windows import Windows
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.train.config import TrainConfig
@@ -49,6 +50,29 @@ def test_the_rows_of_a_host_are_those_of_the_whole_batch(arch, objective):
     whole, n = leaves(batches(5)), batches.rows
     for rows in ([0], [n - 1], list(range(n // 2)), [0, n - 1], list(range(n))):
         assert same(leaves(make(arch, objective, rows=rows)(5)), [leaf[rows] for leaf in whole])
+
+
+@pytest.mark.parametrize("objective", ["causal_lm", "random"])
+def test_a_host_reads_and_hashes_its_own_windows_alone(objective, monkeypatch):
+    """Every host read and hashed the global batch of every step."""
+    read: list[int] = []
+    take = Windows.__getitem__
+
+    def watched(self, numbers):
+        read.extend(numbers.tolist())
+        return take(self, numbers)
+
+    monkeypatch.setattr(Windows, "__getitem__", watched)
+    hosts = []
+    for rows in ([0, 3], [1, 2]):
+        batches = make("causal_lm", objective, rows=rows)
+        read.clear()
+        batches(5)
+        batches.digests(5)
+        assert len(read) == 2 * len(batches.here)
+        hosts.append(set(read))
+        assert len(hosts[-1]) == len(rows) * batches.layout.windows
+    assert not hosts[0] & hosts[1]
 
 
 @every_case
