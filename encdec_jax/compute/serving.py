@@ -120,7 +120,8 @@ def cache_bytes(config: ModelConfig, source: int, target: int, dtype: str) -> Ca
     own = cross = 0.0
     for edge in edges(config):
         if edge.query == "target" and not edge.kept:
-            numbers = 2 * edge.layers * edge.kv_heads * edge.head_dim * edge.keys(source, target)
+            held = edge.layers if edge.own else edge.copies
+            numbers = 2 * held * edge.kv_heads * edge.head_dim * edge.keys(source, target)
             own, cross = (own + numbers, cross) if edge.own else (own, cross + numbers)
     plan = plans(config)["decoder"]
     for _, segment, spec in plan.slots():

@@ -34,10 +34,10 @@ from encdec_jax.model.streams import Stream
 
 
 class CrossCache(NamedTuple):
-    """Keys and values of the source, one for each decoder layer; decoding reads them and never writes.
+    """Keys and values of the source, for each decoder layer; decoding reads them and never writes.
 
     Attributes:
-      kv: in the compute dtype, [layers, batch, source, n_kv_heads, head_dim].
+      kv: in the compute dtype, [layers, batch, source, n_kv_heads, head_dim]; layers that make the same have one.
       stream: the source [batch, source].
     """
 

@@ -19,7 +19,7 @@ from encdec_jax.model.param import Param, StreamName, Tree, changed, leaves, sta
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
 from encdec_jax.model.parts.positions import POSITIONS
 from encdec_jax.model.parts.sublayer import Scope, reached
-from encdec_jax.model.period import stride
+from encdec_jax.model.period import copies, stride
 from encdec_jax.model.sub import BlockSpec
 
 
@@ -134,6 +134,6 @@ def _edges(side: str, plan: Plan) -> Iterator[Edge]:
                     if reads.query == stream:
                         own = size.n_heads, size.n_kv_heads, size.head_dim
                         yield Edge(
-                            (side, *path, sub.name), reads, joined, segment.times,
+                            (side, *path, sub.name), reads, joined, segment.times, copies(segment),
                             *((1, 1, size.d_model) if reads.whole else own), size.d_model, memory, layer.group(scope),
                         )  # fmt: skip

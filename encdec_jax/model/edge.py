@@ -55,6 +55,7 @@ class Edge:
       reads: who looks at whom.
       joined: the query's stream holds the source in front of the target.
       layers, heads, kv_heads, head_dim: of the sublayer.
+      copies: of its keys and values that a cache holds: one a layer, or one where all layers make the same.
       width, memory: of the states that queries, and that keys and values, are projected from.
       group: the part of the ledger that its parameters are counted under.
     """
@@ -63,6 +64,7 @@ class Edge:
     reads: Reads
     joined: bool
     layers: int
+    copies: int
     heads: int
     kv_heads: int
     head_dim: int

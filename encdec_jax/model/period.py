@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.param import StreamName
-from encdec_jax.model.parts.sublayer import looks
+from encdec_jax.model.parts.sublayer import fixed, looks
 from encdec_jax.model.sub import BlockSpec
 
 
@@ -53,6 +53,12 @@ def stride(spec: BlockSpec, stream: StreamName) -> int:
 def attends(spec: BlockSpec, stream: StreamName, own: bool) -> int:
     """Sublayers of a block with keys of a stream's own states, or of states that another pass has made."""
     return sum(any(one.states == "own" if own else one.memory for one in looks(sub.layer, stream)) for sub in spec)
+
+
+def copies(segment: Segment) -> int:
+    """Times that what a segment's sublayers make of another pass's states is made: 1 where each time is the same."""
+    reading = [sub.layer for spec in segment.period for sub in spec if any(one.memory for one in sub.layer.reads)]
+    return 1 if segment.shared and all(map(fixed, reading)) else segment.times
 
 
 def ring(reads: tuple[Reads, ...], held: Container[int]) -> int:

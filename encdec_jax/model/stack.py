@@ -22,7 +22,7 @@ from encdec_jax.model.parts.attention import project_kv
 from encdec_jax.model.parts.dropout import ADDED, dropped
 from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.parts.sublayer import fixed, looks, reached
-from encdec_jax.model.period import Segment, attends, ring, stride
+from encdec_jax.model.period import Segment, attends, copies, ring, stride
 from encdec_jax.model.placement import by_rows
 from encdec_jax.model.repeated import concatenated, each, interleaved, remat, split
 from encdec_jax.model.seen import Feed, KeyValues, Out, Seen, Slots, View
@@ -96,7 +96,7 @@ class Stack(nnx.Module):
           tokens: they, [batch, length].
           views: how the stream sees, by what an attention's queries look at. With a cache, of its slots.
           states: of the source, to read: [batch, source, width], or one for each layer in front of that.
-          memory: the same, projected by `project_kv`: a leading axis counts the sublayers that read it.
+          memory: the same, as `project_kv` gives it.
           cache: what the stream's tokens before these have left.
           by_layer: each layer reads its own states.
           emit: also give what goes into each layer, what comes out of it, the keys and values it projected, or where
@@ -119,14 +119,17 @@ class Stack(nnx.Module):
             step, longer = stride(segment.period[0], stream) // steps, None
             if step > 1:
                 longer, x, stage, steps = x, pool(x, stage, step), pooled(stage, step, step), step * steps
+            projected = at.take(memory, copies(segment), reading, "memory")
             once = {}
             if segment.shared and memory is None and states is not None:
                 once = _once(segment, nodes, stream, states, views)
+            elif projected and copies(segment) < segment.times:
+                once, projected = _held(segment, stream, projected), None
             layers = (
                 stacked,
                 first + n * jnp.arange(segment.times),
                 at.take(states, segment.times, n, "layers") if by_layer else None,
-                at.take(memory, segment.times, reading, "memory"),
+                projected,
                 {r: at.take(cache.kv[r], segment.times, rings.count(r), f"own {r}") for r in set(rings)}
                 if cache
                 else {},
@@ -207,7 +210,8 @@ class Stack(nnx.Module):
           by_layer: each layer reads its own states.
 
         Returns:
-          [sublayers, batch, source, n_kv_heads, head_dim].
+          [sublayers, batch, source, n_kv_heads, head_dim], where layers that share weights count once if they read the
+          same states.
         """
         found, at = [], Cursor()
         for segment, nodes in self._segments():
@@ -228,12 +232,9 @@ class Stack(nnx.Module):
                 return None, new
 
             layers = (stacked, of_layer)
-            reading = [
-                sub.layer for spec in segment.period for sub in spec if any(one.memory for one in sub.layer.reads)
-            ]
-            if segment.shared and all(map(fixed, reading)):  # the same for each repetition
+            if copies(segment) < segment.times:
                 one = body(None, jax.tree.map(lambda leaf: leaf[0], layers))[1]
-                new = jax.tree.map(lambda leaf, n=segment.times: jnp.broadcast_to(leaf, (n, *leaf.shape)), one)
+                new = jax.tree.map(lambda leaf: leaf[None], one)
             else:
                 new = each(self.config.scan, body, None, layers, segment.times)[1]
             found.append(interleaved(new))
@@ -268,6 +269,13 @@ def _once(
                 normed, key = memory_norm(node, sub)(states), views[looks(sub.layer, stream)].key
                 found[i, place] = project_kv(node.node(sub.name), normed, key)
     return found
+
+
+def _held(segment: Segment, stream: StreamName, projected: list[KeyValues]) -> dict[tuple[int, int], KeyValues]:
+    """The same, of keys and values [1, batch, ...] of each sublayer that reads the source, in order."""
+    subs = [((i, place), sub) for i, spec in enumerate(segment.period) for place, sub in enumerate(spec)]
+    reading = [at for at, sub in subs if attends((sub,), stream, own=False)]
+    return {at: jax.tree.map(lambda leaf: leaf[0], kv) for at, kv in zip(reading, projected, strict=True)}
 
 
 def folded(keys: Array, *numbers: Array | int) -> Array:

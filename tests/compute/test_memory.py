@@ -1,5 +1,6 @@
 """Bytes against the residuals of the real model, the optimizer's real arrays, the real sharding, and the compiler."""
 
+from collections.abc import Collection
 from dataclasses import astuple, replace
 from functools import partial
 from math import prod
@@ -19,6 +20,7 @@ from encdec_jax.data.packing import Batch
 from encdec_jax.errors import UserError
 from encdec_jax.mesh import AXES
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.blocks import plans
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.declare import model
 from encdec_jax.model.model import graph, initial
@@ -56,9 +58,9 @@ def residuals(run: RunConfig) -> set:
     return {var for var in jaxpr.outvars if not hasattr(var, "val")} - {*jaxpr.invars}
 
 
-def stacked_residuals(run: RunConfig) -> int:
-    """Bytes that a scan stacks up for the backward pass: those that are kept with a leading 'layers' axis."""
-    kept = [v.aval for v in residuals(run) if v.aval.shape[:1] == (LAYERS,)]
+def stacked_residuals(run: RunConfig, times: Collection[int] = (LAYERS,)) -> int:
+    """Bytes that scans of so many layers stack up for the backward pass: those kept with a leading 'layers' axis."""
+    kept = [v.aval for v in residuals(run) if v.aval.shape[:1] in {(n,) for n in times}]
     return sum(prod(one.shape) * one.dtype.itemsize for one in kept)
 
 
@@ -106,6 +108,17 @@ def test_what_random_features_keep_goes_by_the_chunks_of_a_row(length: int) -> N
     config = model_config("causal_lm", decoder=WIDE, block="performer", random_features=8)
     run = replace(run_of(config, length=length), objective=ObjectiveConfig("causal_lm"))
     assert memory.kept(run) == pytest.approx(stacked_residuals(run), rel=0.02)
+
+
+@pytest.mark.parametrize(("remat", "dtype"), [("none", "float32"), ("none", "bfloat16"), ("dots", "float32")])
+def test_what_stages_keep_goes_by_their_places(remat: str, dtype: str) -> None:
+    """Of a Funnel's encoder: 8 layers of all tokens, and of each stage behind it the first, whose keys are longer."""
+    sizes = {"decoder": WIDE, "encoder": replace(WIDE, n_layers=3 * 8)}
+    config = model_config("enc_dec", **sizes, attention="plain", block="funnel", remat=remat, dtype=dtype)
+    run = run_of(config)
+    times = {segment.times for plan in plans(config).values() for segment in plan.segments}
+    assert times == {8, LAYERS, 1}
+    assert memory.kept(run) == pytest.approx(stacked_residuals(run, times), rel=0.01)
 
 
 @pytest.mark.parametrize("position", ["t5", "t5_by_layer", "alibi"])

@@ -74,6 +74,16 @@ def test_keys_that_half_of_the_layers_share() -> None:
     assert prefill(config, SOURCE).mask * 6 == prefill(plain, SOURCE).mask * 4
 
 
+@pytest.mark.parametrize("scan", [True, False])
+def test_layers_that_make_the_same_keys_of_a_source_hold_them_once(scan: bool) -> None:
+    one = model_config("enc_dec", decoder=replace(SMALL, n_layers=4, distinct=1), scan=scan)
+    two = replace(one, decoder=replace(one.decoder, distinct=2, cross_every=2))
+    for config in (one, two):
+        inference_agrees(config)
+        assert cache_bytes(config, SOURCE, CAPACITY, "int8").cross == 2 * SOURCE * SMALL.n_kv_heads * SMALL.head_dim
+    inference_agrees(replace(one, arch="enc_dec_merged"))  # joined to keys of its own, each layer's are others
+
+
 def test_a_window_keeps_what_it_sees() -> None:
     local = replace(SMALL, n_layers=3, window=3, global_every=3)
     inference_agrees(model_config("causal_lm", decoder=local))
