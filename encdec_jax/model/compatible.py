@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import fields
 
 from encdec_jax.errors import require
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.parts.positions import POSITIONS, rotated
+
+OF_ATTENTION = {  # what nothing but attention reads
+    "qk_norm", "qk_scaled_norm", "v_norm", "mixed_norm", "score_cap", "score_scale", "sinks", "tied_kv",
+    "attention_bias", "attention_dropout",
+}  # fmt: skip
 
 
 def check_positions(config: ModelConfig) -> None:
@@ -25,7 +31,7 @@ def check_positions(config: ModelConfig) -> None:
     )
 
 
-def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
+def check_edges(config: ModelConfig, edges: Sequence[Edge]) -> None:
     """Nothing, where a model's parts go with its edges.
 
     Raises:
@@ -49,6 +55,7 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
                 accepted + "has no sliding windows, blocks or mixing over positions here",
             )
             require(not position.biased, "model.attention", "splash", accepted + "takes no bias of positions")
+    _check_read(config, edges)
     fused_alone = config.attention in ("splash", "cudnn")
     for name in ("score_cap", "sinks", "attention_dropout"):
         accepted = f"'plain' or 'auto', because fused attention has no model.{name}"
@@ -58,3 +65,16 @@ def check_edges(config: ModelConfig, edges: Iterable[Edge]) -> None:
     fits = reads or every == 1
     require(fits, "model.decoder.cross_every", every, f"at most {config.decoder.n_layers}, {accepted}")
     require(reads, "model.block", config.block, f"one whose layers read the source, as {config.arch} does")
+
+
+def _check_read(config: ModelConfig, edges: Sequence[Edge]) -> None:
+    """Nothing, where some layer reads what is asked of attention and of its scores."""
+    attends = any(not edge.reads.whole for edge in edges)
+    for field in fields(config):
+        value, why = getattr(config, field.name), f"because no layer has attention (model.block = {config.block!r})"
+        read = attends or field.name not in OF_ATTENTION
+        require(read or value == field.default, f"model.{field.name}", value, f"{field.default!r}, {why}")
+    for side in ("decoder", *(("encoder",) if config.encoder else ())):
+        read = any(edge.path[0] == side and edge.reads.position == config.position for edge in edges)
+        accepted = f"one without biases of scores, because no layer of the {side} has them (model.block)"
+        require(read or not POSITIONS[config.position].biased, "model.position", config.position, accepted)

@@ -127,10 +127,12 @@ def _in_place(scope: Scope, standard: BlockSpec, sub: Sub) -> BlockSpec:
     """The standard block with another sublayer in place of self-attention.
 
     Raises:
-      UserError: as `_apart`, or heads do not divide d_model.
+      UserError: as `_apart`, heads do not divide d_model, or there are windows.
     """
     _apart(scope)
     config, size = scope.config, scope.size
+    accepted = f"0, because model.block = {config.block!r} sees as far as model.kernel_width"
+    require(size.window == 0, f"model.{scope.side}.window", size.window, accepted)
     accepted = f"a divisor of d_model = {size.d_model}, whose channels they share (model.block = {config.block!r})"
     require(size.d_model % size.n_heads == 0, f"model.{scope.side}.n_heads", size.n_heads, accepted)
     return tuple(sub if one.name == "attn" else one for one in standard)

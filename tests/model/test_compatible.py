@@ -9,6 +9,7 @@ import sublayers  # noqa: F401  (registers a position)
 from support import SMALL, model_config
 
 from encdec_jax.errors import UserError
+from encdec_jax.model.compatible import OF_ATTENTION
 from encdec_jax.model.config import ExpertConfig
 from encdec_jax.model.declare import edges
 
@@ -26,6 +27,9 @@ REFUSED = [
     ({"decoder": replace(SMALL, cross_every=3), "block": "lightweight"}, "model.decoder.cross_every = 3 .*: at most 2"),
     ({"mlp_bias": True, "experts": ExpertConfig(2)}, "model.mlp_bias = True is not accepted: false: experts have no"),
     ({"first_norm": False, "norm": "post"}, "model.first_norm = False is not accepted: true"),
+    ({"block": "dynamic", "decoder": replace(SMALL, window=3)}, "model.decoder.window = 3 is not accepted: 0, because"),
+    ({"block": "lightweight", "position": "t5"}, "model.position = 't5' .*one without biases.*of the decoder"),
+    ({"block": "mixer", "position": "alibi"}, "model.position = 'alibi' .*one without biases"),
     ({"block": "yoco"}, "model.block = 'yoco' is not accepted: 'standard', because two streams"),
     ({"decoder": replace(SMALL, n_layers=4, distinct=2, window=3, global_every=4)}, "model.decoder.distinct = 2"),
 ]
@@ -36,6 +40,17 @@ def test_parts_that_do_not_go_together_are_refused(changes: dict, message: str) 
     with pytest.raises(UserError, match=message) as caught:
         edges(model_config("enc_dec", **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("block", ["lightweight", "mixer"])
+def test_what_only_attention_reads_is_refused_where_there_is_none(block: str) -> None:
+    """As each is of a run's id, two runs would differ in nothing."""
+    changed = {"attention_bias": "all", "score_cap": 2.0, "score_scale": 1.0, "attention_dropout": 0.1}
+    for name in OF_ATTENTION:
+        value = changed.get(name, True)
+        with pytest.raises(UserError, match=rf"model\.{name} = {value!r} is not accepted: .*no layer has attention"):
+            edges(model_config("causal_lm", block=block, **{name: value}))
+        assert edges(model_config("enc_dec", block=block, **{name: value}))  # cross-attention reads it
 
 
 def test_merged_keys_may_lack_positions_only_if_they_are_made_for_the_target_alone() -> None:
