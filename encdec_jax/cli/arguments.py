@@ -112,6 +112,7 @@ def _data(file: Path, argument: str | None) -> dict[str, Any]:
     )
     assert get_config is not None
     config = called(get_config, file, *([] if argument is None else [argument]))
-    if hasattr(config, "to_dict"):
-        return dict(config.to_dict())
-    raise UserError(f"{file}: get_config() = {config!r} is not accepted: an ml_collections ConfigDict")
+    require(
+        hasattr(config, "to_dict"), f"{file}: get_config()", config, "an ml_collections ConfigDict, as of to_dict(run)"
+    )
+    return dict(config.to_dict())
