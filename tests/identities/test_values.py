@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache, partial
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,12 @@ from encdec_jax.evaluate.fair import row_nats
 from encdec_jax.infer import kv_cache
 from encdec_jax.model import declare
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.blocks import BLOCKS
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.model.model import graph
 from encdec_jax.model.param import leaves
+from encdec_jax.model.parts.positions import POSITIONS
+from encdec_jax.model.zoo import NAMED
 from encdec_jax.train.config import TrainConfig
 from encdec_jax.train.step import forward
 
@@ -152,8 +156,16 @@ CONFIGS = {
         "enc_dec_shared", SMALL, norm="post", final_norm=True, mlp="silu", **BIASED
     ),
     "biases, layer by layer": model("coordinated", LOCAL, embedding_norm=True, tie="none", logit_bias=True, **BIASED),
-    "biases of queries, keys and values, no final norm": model(
-        "layerwise", SMALL, attention_bias="qkv", final_norm=False, position="sinusoidal_pairs"
+    "biases of queries, keys and values, no final norm, two tables, RoPE across, muP and CompleteP": model(
+        "layerwise",
+        SMALL,
+        attention_bias="qkv",
+        final_norm=False,
+        position="sinusoidal_pairs",
+        cross_position="rope",
+        tie="decoder",
+        base_width=8,
+        base_depth=1,
     ),
     "a part of each head turns, by llama3's rule": model(
         "enc_dec", replace(SMALL, head_dim=8), rope_share=0.75, rope_scaling="llama3", rope_factor=4.0, rope_original=6
@@ -187,6 +199,7 @@ CONFIGS = {
         "coordinated", SMALL, first_norm=False, output_transform=True, softmaxes=2, norm_kind="layer"
     ),
     "lightweight convolution": model("enc_dec", block="lightweight", kernel_width=3, position="none"),
+    "dynamic convolution": model("enc_dec", SMALL, block="dynamic", position="sinusoidal", norm="post"),
     "dynamic convolution, one stream": model("prefix_lm", replace(SMALL, n_layers=3), block="dynamic", kernel_width=5),
     "dynamic convolution, layerwise": model("layerwise", block="dynamic", kernel_width=3),
     "lightweight convolution, causal encoder": model("enc_dec_causal", SMALL, block="lightweight", kernel_width=7),
@@ -222,6 +235,37 @@ CONFIGS = {
         "enc_dec_shared", replace(DEEP, distinct=1), mlp="geglu", experts=ExpertConfig(3, chosen=3)
     ),
 }
+
+
+# Of execution, and of training alone: tests/identities/test_model.py, tests/model/test_kernels.py, tests/train.
+ELSEWHERE = {"arch", "dtype", "attention_dropout", "residual_dropout", "embedding_dropout", "balance"}
+
+
+def test_no_value_is_left_out() -> None:
+    """Of each choice all values, of each number another than its default, and all kinds of layers and positions."""
+    missing = []
+    for kind in (ModelConfig, StackConfig, ExpertConfig):
+        held = [one for config in CONFIGS.values() for one in parts(config) if isinstance(one, kind)]
+        for field in fields(kind):
+            taken = {getattr(one, field.name) for one in held}
+            hint = get_type_hints(kind)[field.name]
+            wanted = {*get_args(hint)} if get_origin(hint) is Literal else {False, True} if hint is bool else set()
+            wanted |= {"block": {*BLOCKS}, "position": {*POSITIONS} - {"local_rope"}}.get(field.name, set())
+            changes = isinstance(field.default, (int, float)) and taken <= {field.default}
+            if field.name not in ELSEWHERE and not field.metadata.get("execution"):
+                missing += [(field.name, value) for value in wanted - taken] + ([field.name] if changes else [])
+    assert missing == []
+
+
+def test_no_published_model_is_left_out() -> None:
+    """Its kind of layers is in a row of its architecture, and so is each of its parts, by the test above."""
+    rows = {(config.arch, config.block) for config in CONFIGS.values()}
+    assert {(found.config.arch, found.config.block) for found in NAMED.values()} <= rows
+
+
+def parts(config: ModelConfig) -> list[object]:
+    stacks = [stack for stack in (config.encoder, config.decoder) if stack is not None]
+    return [config, config.experts, *stacks]
 
 
 @cache

@@ -47,13 +47,15 @@ PARTS: dict[str, dict[str, Any]] = {
     "sinks": {"sinks": True, "tied_kv": True, "rope_share": 0.5},
     "biases": {"attention_bias": "all", "mlp_bias": True, "logit_bias": True, "norm_kind": "layer"},
 }
+STACK = preset("enc_dec", d_model=32, dec_layers=2, vocab_size=259).decoder
 BLOCKS: dict[str, dict[str, Any]] = {  # of Tay et al. 2022
+    "stepped": dict.fromkeys(("encoder", "decoder"), replace(STACK, distinct=1)),
     "lightweight": {"position": "none"},
     "dynamic": {"position": "none"},
     "evolved": {},
     "performer": {"random_features": 32},
     "mixer": {"position": "none", "position_rows": 32},
-    "funnel": {"encoder": replace(preset("enc_dec", d_model=32, dec_layers=2, vocab_size=259).decoder, n_layers=3)},
+    "funnel": {"encoder": replace(STACK, n_layers=3)},
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     **{arch: (arch, {}) for arch in ARCHS},

@@ -14,13 +14,14 @@ from flax import nnx
 from support import mostly_slow, parameters
 from tiny import environment
 from train.stepping import ROWS, WIDE, batch, run_config, stack, start, train
+from train.test_learning import KINDS
 
 from encdec_jax.data.config import DataConfig
 from encdec_jax.data.objectives.objective import Layout, Segments
 from encdec_jax.data.packing import Batch, assemble
 from encdec_jax.errors import UserError
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.blocks import BLOCK_SOURCES
+from encdec_jax.model.blocks import BLOCK_SOURCES, BLOCKS, ends
 from encdec_jax.model.model import graph
 from encdec_jax.train.config import MeshConfig, OptimConfig
 from encdec_jax.train.schedule import hyper
@@ -92,6 +93,7 @@ def same_on(arch, mesh):
 ONE_KEY = replace(WIDE, n_kv_heads=1)
 BIASES = {"attention_bias": "all", "mlp_bias": True, "logit_bias": True, "norm_kind": "layer"}
 SCALED = {"rope_scaling": "yarn", "rope_factor": 4.0, "rope_original": 8, "rope_share": 0.5}
+ONE_LAYER = replace(WIDE, distinct=1)
 PARTS = {
     **{block: (arch, {"block": block}) for block, (arch, _) in BLOCK_SOURCES.items()},
     "biases": ("enc_dec", BIASES),
@@ -105,16 +107,32 @@ PARTS = {
     "Performer": ("enc_dec", {"block": "performer", "random_features": 16}),
     "MLP-Mixer": ("enc_dec", {"block": "mixer", "position_rows": 64}),
 }
+SLOW = {
+    "stepped": ("enc_dec", {"block": "stepped", "encoder": ONE_LAYER, "decoder": ONE_LAYER}),
+    "lightweight": ("enc_dec", {"block": "lightweight", "kernel_width": 3}),
+    "evolved": ("enc_dec", {"block": "evolved"}),
+    "funnel": ("enc_dec", {"block": "funnel", "encoder": replace(WIDE, n_layers=3)}),
+}
+CASES = [pytest.param(*case, id=name) for name, case in PARTS.items()]
+CASES += [pytest.param(*case, id=name, marks=pytest.mark.slow) for name, case in SLOW.items()]
 
 
-@pytest.mark.parametrize(("arch", "changes"), PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize(("arch", "changes"), CASES)
 def test_sharded_is_one_device_whatever_layers_are_made_of(arch, changes):
+    """By every axis; places of a stage are not divided over tokens."""
     data, run = stack(*two(arch)), run_config(arch)
     run = replace(run, model=replace(run.model, **changes))
     alone, one = train(run, data)
-    sharded, several = train(replace(run, mesh=MeshConfig(1, 2, 2, 2)), data)
+    mesh = MeshConfig(2, 2, 2) if ends(run.model) > 1 else MeshConfig(1, 2, 2, 2)
+    sharded, several = train(replace(run, mesh=mesh), data)
     np.testing.assert_allclose(one.loss, several.loss, rtol=0, atol=2e-6)
     close(alone.params, sharded.params, 2e-4)
+
+
+def test_no_kind_of_layer_is_left_out_of_sharding_or_of_learning():
+    kinds = set(BLOCKS) - {"standard", "tests' own"}
+    for rows in ((*PARTS.values(), *SLOW.values()), KINDS.values()):
+        assert kinds == {changes["block"] for _, changes in rows if "block" in changes}
 
 
 def packed(arch: str) -> Batch:
