@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import pickle
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +102,25 @@ def test_a_checkpoint_leads_nowhere_else(folders):
     assert train(run, folder)["status"] == "done"
     assert (outside / "kept").read_text() == "mine"
     assert sorted(path.name for path in outside.iterdir()) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "said"),
+    [
+        ("exit 0", 0, "NOT CHECKED: no service of vulnerabilities answers here"),
+        ("case $* in *known.txt) echo GHSA-1; exit 1;; esac", 0, ""),
+        ("echo PYSEC-1; exit 1", 1, ""),
+    ],
+)
+def test_an_audit_that_could_not_be_made_is_said(tmp_path, says, code, said):
+    """pip-audit ends with 0 where no service answers. By a Python whose environments have one that does as it is told."""
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh
+[ "$2" = venv ] || exit 0
+mkdir "$3/bin" && cp "$0" "$3/bin/python" && printf '#!/bin/sh\\n%s\\n' {shlex.quote(says)} >"$3/bin/pip-audit"
+chmod +x "$3/bin/pip-audit"
+""")
+    python.chmod(0o755)
+    env = {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run([ROOT / "tools/audit"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr, bool(said) == bool(done.stderr)) == (code, True, True), done
