@@ -59,7 +59,8 @@ setup(
         "tasks": ["rouge-score", "sacrebleu", "tokenizers"],
         # Runs and tokens in S3, Google Cloud Storage or Azure.
         "bucket": ["obstore"],
-        # A mirror of metrics.
+        # Mirrors of metrics.
+        "trackio": ["trackio"],
         "wandb": ["wandb"],
         "dev": [
             "flask",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
@@ -234,3 +236,26 @@ def test_wandb_itself_holds_up_no_process(tmp_path, server, backend):
     assert lines == list(range(1, 51))
     assert bool(list(folder.glob("wandb/*run-*/run-abc.wandb"))) == opens, ran.stderr
     assert ("wandb did not come to its end: it lacks" in ran.stderr) != opens, ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["local", "refuses", "silent"])
+def test_trackio_itself_holds_up_no_process(tmp_path, server, backend):
+    """The library, on a disk alone, and with a server that is not there or never answers."""
+    pytest.importorskip("trackio")
+    folder = tmp_path / "study/abc"
+    folder.mkdir(parents=True)
+    there = {"refuses": "http://127.0.0.1:9", "silent": server(False)}
+    env = environment(ENCDEC_MIRRORS="trackio", TRACKIO_DIR=str(tmp_path / "tracked"), TRACKIO_WRITE_TOKEN="x")
+    env |= {"TRACKIO_SERVER_URL": there[backend]} if backend in there else {}
+    opens = backend != "silent"
+    command = [sys.executable, "-c", RUN, str(folder), "100" if opens else "6"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=250, check=False)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert lines == list(range(1, 51))
+    assert ("trackio did not come to its end: it lacks" in ran.stderr) != opens, ran.stderr
+    if opens:
+        with closing(sqlite3.connect(tmp_path / "tracked/study.db")) as kept:
+            found = kept.execute("select step, metrics from metrics where run_name = 'abc' order by step").fetchall()
+        assert [(step, json.loads(values)["loss"]) for step, values in found] == [(n, 1 / n) for n in range(1, 51)]
