@@ -113,7 +113,7 @@ def test_a_checkpoint_leads_nowhere_else(folders):
     ],
 )
 def test_an_audit_that_could_not_be_made_is_said(tmp_path, says, code, said):
-    """pip-audit ends with 0 where no service answers. By a Python whose environments have one that does as it is told."""
+    """pip-audit ends with 0 where no service answers. By a Python whose environments have one that does as told."""
     python = tmp_path / "python"
     python.write_text(f"""#!/bin/sh
 [ "$2" = venv ] || exit 0
