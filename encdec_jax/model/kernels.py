@@ -53,9 +53,23 @@ def join_patterns(first: Pattern, second: Pattern) -> Pattern:
 
 
 def cudnn(q: Array, k: Array, v: Array, mask: Array, scale: float, bias: Array | None = None) -> Array:
-    """`encdec_jax.model.softmax.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads."""
+    """`encdec_jax.model.softmax.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads.
+
+    With a bias cuDNN's gradient takes even lengths alone: an odd one is padded with a token that nobody sees. A query
+    alone is one of decoding, which has no gradient.
+    """
+    queries, more = q.shape[1], (q.shape[1] % 2, k.shape[1] % 2)
+    if queries > 1 and any(more):
+        q, (k, v) = _longer(q, more[:1], 1), (_longer(x, more[1:], 1) for x in (k, v))
+        mask, bias = _longer(mask, more, 1), None if bias is None else _longer(bias, more, 2)
     bias = None if bias is None else bias.astype(q.dtype)
-    return jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], scale=scale, implementation="cudnn")
+    mixed = jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], scale=scale, implementation="cudnn")
+    return mixed[:, :queries]
+
+
+def _longer(x: Array, more: tuple[int, ...], axis: int) -> Array:
+    """With so many zeros behind each of the axes from `axis` on."""
+    return jnp.pad(x, [(0, 0)] * axis + [(0, n) for n in more] + [(0, 0)] * (x.ndim - axis - len(more)))
 
 
 def splash(q: Array, k: Array, v: Array, pattern: Pattern, scale: float, interpret: bool = False) -> Array:
