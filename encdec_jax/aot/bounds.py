@@ -146,6 +146,12 @@ def waited(run: RunConfig, step: str, lengths: tuple[int, int]) -> float:
     return sent + summed / mesh.sequence
 
 
+def rewritten(run: RunConfig) -> float:
+    """Bytes that an update moves for weights, gradients and moments, each read and written: no product is beside it."""
+    held = memory.per_device(run)
+    return 2.0 * (held.weights + held.gradients + held.moments)
+
+
 def estimated(device: Device, run: RunConfig, step: str, lengths: tuple[int, int]) -> Bound:
     """The bound as far as it can be told without a compiler."""
     flops = counted(run, step, lengths).dense

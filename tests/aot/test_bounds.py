@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 from tiny import tiny_run
 
-from encdec_jax.aot.bounds import bound, counted, wire
+from encdec_jax.aot.bounds import bound, counted, estimated, rewritten, wire
 from encdec_jax.aot.search import candidates, meshes
 from encdec_jax.aot.topology import topology
 from encdec_jax.compute import memory
 from encdec_jax.compute.devices import device
 from encdec_jax.compute.ledger import count
+from encdec_jax.data.geometry import geometry
 from encdec_jax.train.config import MeshConfig
 
 
@@ -80,3 +81,16 @@ def test_a_search_tries_every_policy_and_begins_with_what_fits():
     assert candidates(long, v5e, "train")[0].model.remat == "full"  # only that fits, by estimate
     scarce = replace(v5e, device=replace(v5e.device, memory_bytes=1))
     assert len(candidates(run, scarce, "train")) == 3 * len(list(meshes(run, v5e)))
+
+
+def test_a_search_divides_the_state_where_updating_it_takes_long():
+    """No product hides what is read and written of it, where each device has all of it."""
+    v5e = topology("v5e:16x16")
+    run = tiny_run(d_model=2048, batch_size=512, tokens=512 * 2048, checkpoint_every=512 * 2048)
+    run = replace(run, data=replace(run.data, length=2048), model=replace(run.model, dtype="bfloat16"))
+    first = candidates(run, v5e, "train")[0]
+    alone = replace(first, mesh=MeshConfig(256))
+    assert rewritten(alone) == 8 * 4 * count(run).params.total  # weights, gradients and two moments, read and written
+    assert rewritten(first) < rewritten(alone) / 4
+    taken = estimated(v5e.device, first, "train", geometry(first).sequence).overlapped
+    assert rewritten(first) / v5e.device.bandwidth < 0.1 * taken < rewritten(alone) / v5e.device.bandwidth
