@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -141,6 +143,19 @@ def _name(module: ModuleType, script: Path) -> str:
     name = place(script.parent).lstrip("/")
     require(name.partition("/")[0] != "single", "experiment folder", name, f"one of another name: {accepted}")
     return name
+
+
+def folders_named(name: str, within: Path) -> Iterator[Path]:
+    """Folders in `within`, however deep, that hold an experiment of that NAME; none hidden or of an environment."""
+    for at, inside, files in os.walk(within):
+        inside[:] = sorted(one for one in inside if one[0] != "." and not (Path(at) / one / "pyvenv.cfg").exists())
+        script = Path(at) / "sweep.py"
+        words = set(re.findall(r"\w+", script.read_text(errors="replace"))) if script.name in files else set()
+        if not words >= {"NAME", *_NAMES}:
+            continue  # what is no experiment is not run
+        with suppress(UserError):  # what another's file has wrong is for whom it is run
+            if _name(execute(script), script) == name:
+                yield script.parent
 
 
 def _named(module: ModuleType, script: Path, name: str) -> Any:

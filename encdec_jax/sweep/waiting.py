@@ -11,13 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from encdec_jax.config import RunConfig, from_dict, read_run
 from encdec_jax.errors import require
 from encdec_jax.files import project, runs_root
 from encdec_jax.model.config import ModelConfig
-from encdec_jax.sweep.experiment import Experiment, load
+from encdec_jax.sweep.experiment import Experiment, folders_named, load
 from encdec_jax.sweep.replica import pull
 from encdec_jax.sweep.store import RunState, run_state
 from encdec_jax.train.beginning import ACCEPTED, beginning, check_alike, kept_at, unended
@@ -103,9 +104,11 @@ class Beginnings:
         """The run of an experiment of the project whose folder that will be; None for none."""
         root = folder.parent
         if root not in self._planned and root.is_relative_to(runs_root()):
-            study = project(self._experiment.folder) / root.relative_to(runs_root())
-            other = load(study) if (study / "sweep.py").is_file() else None
-            self._planned[root] = other.runs if other is not None and other.root == root else {}
+            name, inside = root.relative_to(runs_root()), project(self._experiment.folder)
+            found = [inside / name] if (inside / name / "sweep.py").is_file() else []
+            beside = self._experiment.folder.resolve().parent if inside.parent == inside else inside
+            others = map(load, chain(found, folders_named(name.as_posix(), beside)))
+            self._planned[root] = next((other.runs for other in others if other.root == root), {})
         return self._planned.get(root, {}).get(folder.name)
 
 

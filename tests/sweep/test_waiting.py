@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tiny import SUMMARY, encdec, tiny_run, write_experiment, write_noise
+from tiny import SUMMARY, SWEEP, encdec, tiny_run, write_experiment, write_noise
 
 from encdec_jax.config import to_dict
 from encdec_jax.errors import UserError
@@ -99,6 +99,22 @@ def test_what_begins_at_a_planned_run_waits_for_it(folders):
         check_data(study)
     end(study.run_folder(small), study.runs[small])  # what has ended needs its beginning no more
     with pytest.raises(UserError, match="digest"):
+        check_data(study)
+
+
+def test_what_begins_at_a_planned_run_finds_its_experiment_by_its_name(folders):
+    write_noise()
+    broken = "QUESTION = BASELINE = CONFOUNDERS = PREDICTIONS = NAME = 1 / 0"
+    write_experiment(folders / "a", broken)
+    write_experiment(folders / "b", "raise SystemExit('NAME: of no experiment')")
+    write_experiment(folders / "studies/deep", 'NAME = "of/another"\n' + SWEEP)
+    write_experiment(folders / "of/another", 'NAME = "elsewhere"\n' + SWEEP)
+    study = second(folders, '"of/another/" + run_id(first)')
+    check_data(study)
+    assert {state.status for state in states(study).values()} == {"waiting"}
+    assert told_of(study, states(study)) == "waiting: 2 runs begin at runs that are not done: 2 of of/another"
+    (folders / "studies/deep/sweep.py").write_text('NAME = "renamed"\n' + SWEEP)
+    with pytest.raises(UserError, match=r"train\.init_from = '.*' is not accepted: .*that an experiment here plans"):
         check_data(study)
 
 
