@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-import grain
 import numpy as np
+from grain.experimental import index_shuffle
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.cache import TokenCache
@@ -20,6 +21,8 @@ from encdec_jax.data.pairs import Items, Pairs
 from encdec_jax.data.rows import Fill, planned
 from encdec_jax.errors import require
 from encdec_jax.model.streams import Stream
+
+KEPT = 1 << 14  # places whose windows' numbers are kept: batches are made, and then hashed
 
 
 class Batches:
@@ -66,9 +69,9 @@ class Batches:
         else:
             self._read = _Text(cache, run)
         self.epoch = self._read.count
-        # grain's shuffle gives epoch e of seed s the order of epoch 0 of seed s + e: spread the seeds first.
-        spread = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._order = grain.MapDataset.range(self.epoch).shuffle(seed=spread).repeat()
+        # Seed s has in epoch e the order that s + e has in epoch 0: spread the seeds first.
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._number = lru_cache(KEPT)(self._shuffled)
 
     def __call__(self, step: int) -> Batch:
         """This host's rows of a step, numpy."""
@@ -105,7 +108,12 @@ class Batches:
         )
 
     def _numbers(self, places: np.ndarray) -> np.ndarray:
-        return np.array([self._order[place] for place in places.tolist()], np.int64)
+        return np.array([self._number(place) for place in places.tolist()], np.int64)
+
+    def _shuffled(self, place: int) -> int:
+        """Grain's shuffle, whose seed is another in each epoch."""
+        epoch, within = divmod(place, self.epoch)
+        return index_shuffle(within, max_index=self.epoch - 1, seed=(self._seed + epoch) % 2**32, rounds=4)
 
 
 def combine(digests: np.ndarray, so_far: str = "") -> str:

@@ -49,8 +49,8 @@ def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: S
     tokens = (segments.source, within, number[owner], np.full(len(owner), arch.source_open))
     inputs = (segments.inputs, place + sources[reader], number[reader], np.zeros(len(reader), bool))
     if arch.own_stream:
-        source_slot = row[owner] * layout.source + _starts(row, sources)[owner] + within
-        target_slot = row[reader] * layout.target + _starts(row, targets)[reader] + place
+        source_slot = _filled(row, sources, rows, layout.source)
+        target_slot = _filled(row, targets, rows, layout.target)
         source = Stream(*(_scatter(values, source_slot, rows, layout.source) for values in tokens))
         target = Stream(*(_scatter(values, target_slot, rows, layout.target) for values in inputs))
     else:
@@ -77,6 +77,12 @@ def _starts(row: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Where each segment begins in its row."""
     before = np.cumsum(lengths) - lengths
     return before - before[np.searchsorted(row, row)]
+
+
+def _filled(row: np.ndarray, lengths: np.ndarray, rows: int, width: int) -> np.ndarray:
+    """Which slots segments laid end to end take: bool [rows * width], as many as tokens."""
+    held = np.bincount(row, lengths, minlength=rows)
+    return (np.arange(width) < held[:, None]).reshape(-1)
 
 
 def _scatter(values: np.ndarray, slot: np.ndarray, rows: int, width: int) -> np.ndarray:

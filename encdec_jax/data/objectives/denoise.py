@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from encdec_jax.data.config import DataConfig
-from encdec_jax.data.objectives.masks import Mask, Masked
+from encdec_jax.data.objectives.masks import Mask, Masked, in_runs
 from encdec_jax.data.objectives.objective import START, Frame, Lengths, OfWindows, Prompt, Segments, draws, shifted
 from encdec_jax.data.objectives.orders import Order
 
@@ -73,8 +73,7 @@ class Denoise(OfWindows):
         text = windows[:, :-1]
         n, length = text.shape
         shown = text if self.order is None else self.order.of(text, places, seed, frame)
-        clean = Masked(np.zeros((n, length), bool), np.zeros((n, length + 1), np.int64))
-        masked = clean if self.mask is None else self.mask.draw(length, places, seed)
+        masked = in_runs(np.zeros((n, length), bool)) if self.mask is None else self.mask.draw(length, places, seed)
         source, source_lengths = self._source(shown, masked, places, seed, frame)
         if self.mode is not None:
             starts = np.cumsum(source_lengths) - source_lengths
@@ -82,7 +81,7 @@ class Denoise(OfWindows):
         if self.target == "spans":
             labels, target_lengths = spans_of(shown, masked, frame.sentinel)
         else:
-            keep = masked.mask if self.target == "tokens" else ~clean.mask
+            keep = masked.mask if self.target == "tokens" else np.ones((n, length), bool)
             labels, target_lengths = woven(frame.eos, _last(n, length), text, keep)
         return Segments(source, source_lengths, shifted(labels, target_lengths), labels, target_lengths)
 
@@ -91,7 +90,7 @@ class Denoise(OfWindows):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The source's tokens end to end, and its lengths, without the mode."""
         if self.source == "sentinels":
-            return woven(frame.sentinel - 1 + masked.before.cumsum(axis=1), masked.before, text, ~masked.mask)
+            return woven(_counted(masked.before, frame.sentinel), masked.before, text, ~masked.mask)
         if self.source == "one_mask":
             return woven(frame.marks["mask"], masked.before, text, ~masked.mask)
         nothing = np.zeros_like(masked.before)
@@ -124,7 +123,7 @@ def corrupt(text: np.ndarray, masked: Masked, first_sentinel: int) -> Segments:
       masked: each span of at least one token, no two adjacent.
       first_sentinel: id of the first span's sentinel; the others count up from it.
     """
-    source, lengths = woven(first_sentinel - 1 + masked.before.cumsum(axis=1), masked.before, text, ~masked.mask)
+    source, lengths = woven(_counted(masked.before, first_sentinel), masked.before, text, ~masked.mask)
     labels, target_lengths = spans_of(text, masked, first_sentinel)
     return Segments(source, lengths, shifted(labels, target_lengths), labels, target_lengths)
 
@@ -133,7 +132,12 @@ def spans_of(text: np.ndarray, masked: Masked, first_sentinel: int) -> tuple[np.
     """Each span behind its sentinel, then one sentinel more; end to end, and their lengths."""
     before = masked.before.copy()
     before[:, -1] = 1
-    return woven(first_sentinel - 1 + before.cumsum(axis=1), before, text, masked.mask)
+    return woven(_counted(before, first_sentinel), before, text, masked.mask)
+
+
+def _counted(before: np.ndarray, first: int) -> np.ndarray:
+    """Ids of sentinels that count up from the first."""
+    return first - 1 + before.cumsum(axis=1, dtype=np.int32)
 
 
 def woven(
@@ -147,10 +151,14 @@ def woven(
       text: int [n, L].
       keep: bool [n, L], tokens that stay.
     """
-    n = len(text)
-    values = np.stack([np.broadcast_to(marks, before.shape), np.pad(text, ((0, 0), (0, 1)))], axis=-1)
-    counts = np.stack([before, np.pad(keep, ((0, 0), (0, 1)))], axis=-1).reshape(n, -1)
-    return np.repeat(values.reshape(-1), counts.reshape(-1)).astype(np.int32), counts.sum(axis=1)
+    n, room = before.shape
+    several = before.max(initial=0) > 1
+    values, held = np.empty((n, room, 2), np.int32), np.zeros((n, room, 2), np.int64 if several else bool)
+    values[:, :, 0], values[:, :-1, 1] = marks, text
+    held[:, :, 0], held[:, :-1, 1] = before, keep
+    if several:
+        return np.repeat(values.reshape(-1), held.reshape(-1)), held.sum(axis=(1, 2))
+    return values.reshape(-1).compress(held.reshape(-1)), np.count_nonzero(held, axis=(1, 2))
 
 
 def swapped(noise: np.ndarray, share: float, places: np.ndarray, seed: int, frame: Frame) -> np.ndarray:

@@ -162,9 +162,10 @@ def _ranks(drawn: np.ndarray) -> np.ndarray:
 
 def in_runs(mask: np.ndarray) -> Masked:
     """Mask whose spans are the runs of a mask: bool [n, L]."""
-    starts = mask.copy()
-    starts[:, 1:] &= ~mask[:, :-1]
-    return Masked(mask, np.pad(starts, ((0, 0), (0, 1))).astype(np.int64))
+    before = np.zeros((len(mask), mask.shape[1] + 1), np.int32)
+    before[:, 0] = mask[:, 0]
+    before[:, 1:-1] = mask[:, 1:] > mask[:, :-1]
+    return Masked(mask, before)
 
 
 def noise_mask(length: int, noise: int, spans: int, places: np.ndarray, seed: int) -> np.ndarray:
@@ -182,5 +183,8 @@ def noise_mask(length: int, noise: int, spans: int, places: np.ndarray, seed: in
 
 def _parts(drawn: np.ndarray, total: int, parts: int) -> np.ndarray:
     """Lengths [n, parts] of at least one that add up to `total`, ends ranked by `drawn` [n, total - 1]."""
-    ends = 1 + np.sort(np.argsort(drawn, axis=1)[:, : parts - 1], axis=1)
+    if parts == 1:
+        return np.full((len(drawn), 1), total)
+    last = np.partition(drawn, parts - 2, axis=1)[:, parts - 2 : parts - 1]
+    ends = 1 + np.nonzero(drawn <= last)[1].reshape(len(drawn), parts - 1)
     return np.diff(ends, axis=1, prepend=0, append=total)
