@@ -174,6 +174,8 @@ class _Loop:
         if sound and saved < done:
             self._save(done)
         self.checkpoints.close()
+        if sound and stopped and self.metrics:
+            self.metrics.close()  # behind the checkpoint: a mirror may take its time
         return "diverged" if not sound else None if stopped else "done"
 
     def summarise(self, status: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _tensorboard(folder: Path, first_step: int) -> Opened:
 
     where = folder / "tensorboard"
     where.mkdir(parents=True, exist_ok=True)
-    events = EventsWriter(str(where / "events"), f".{os.getpid()}")  # its own name has seconds, and it overwrites
+    events = EventsWriter(str(where / "events"), f".{first_step}.{os.getpid()}")  # its own name has seconds
     begun = SessionLog(status=SessionLog.START)  # hides what is at or beyond its step in files before
     events.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=begun))
     flushed = time.monotonic()

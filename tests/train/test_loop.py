@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from event_files import curve
 from tiny import environment, tiny_run, write_noise
 
 from encdec_jax.compute.ledger import count
@@ -330,6 +331,7 @@ def test_a_run_that_is_watched_is_the_same_run(data, arch):
     seen = {line["step"]: line["suffix_bits_per_byte"] for line in lines if "suffix_bits_per_byte" in line}
     assert list(seen) == [15, 25, 40]
     assert seen[40] == summary["suffix_bits_per_byte"] != seen[15]
+    assert curve(data / "whole", "suffix_bits_per_byte") == pytest.approx(seen, rel=1e-6)
     assert summary["evaluations"] == 3
     assert 0 < summary["evaluate_s"] < summary["wall_s"]
     calls = iter(range(100))
@@ -337,6 +339,7 @@ def test_a_run_that_is_watched_is_the_same_run(data, arch):
         pass
     assert_same(outcome(data / "whole", run), outcome(data / "parts", run))
     assert json.loads((data / "parts/summary.json").read_text())["evaluations"] == 3
+    assert curve(data / "parts", "suffix_bits_per_byte") == pytest.approx(seen, rel=1e-6)
     watched, unwatched = outcome(data / "whole", run), outcome(data / "plain", plain)
     assert_same((watched[0], b"", *watched[2:]), (unwatched[0], b"", *unwatched[2:]))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import struct
 import subprocess
 import sys
 import threading
@@ -15,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from event_files import events
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.event_pb2 import SessionLog
 from test_loop import data
 from tiny import environment, tiny_run
 
@@ -70,15 +70,6 @@ def test_a_disk_that_is_full_under_tensorboard_ends_it_alone(tmp_path, monkeypat
     monkeypatch.setattr(EventsWriter, "_write_serialized_event", full)
     assert written(tmp_path) == list(range(1, 101))
     assert "tensorboard failed, and the run goes on without it: OSError: [Errno 28]" in said.text
-
-
-def events(path) -> Iterator[Event]:
-    """Of a file of records: length and its checksum, the record and its checksum."""
-    left = path.read_bytes()
-    while left:
-        (length,) = struct.unpack("<Q", left[:8])
-        yield Event.FromString(left[12 : 12 + length])
-        left = left[16 + length :]
 
 
 def test_two_attempts_within_a_second_keep_two_files(tmp_path, monkeypatch):
