@@ -16,6 +16,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.blocks import BLOCKS
+
 PACKAGE = Path(__file__).parents[1] / "encdec_jax"
 # Each may import itself and what stands before it.
 ORDER = (
@@ -106,6 +109,17 @@ def test_planning_and_analysis_load_nothing_heavy(module):
     code = f"import sys, encdec_jax.{module}; print(*(sys.modules.keys() & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_no_file_asks_for_an_architecture_or_a_kind_of_layer_by_its_name():
+    """They say what they are by fields; a label of somebody's table, which studies compare, may be such a name."""
+    names, found = {*ARCHS, *BLOCKS} - {"standard"}, []
+    for module, path in modules():
+        if path.name not in ("__init__.py", "__main__.py") and floor(module) < ORDER.index("sweep"):
+            compared = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Compare)]
+            told = [node.value for one in compared for node in ast.walk(one) if isinstance(node, ast.Constant)]
+            found += [(module, one) for one in told if isinstance(one, str) and one in names]
+    assert found == []
 
 
 def test_every_folder_of_code_is_a_package():

@@ -25,6 +25,7 @@ class _Switches:
       learned: positions are a table whose first two rows are of none; else sinusoids.
       embedding_norm, final_norm: norms of what goes into a stack, and of what comes out.
       vocab: rows of the table by default.
+      model: behind `name`, that of the class with a head.
     """
 
     name: str
@@ -33,13 +34,14 @@ class _Switches:
     embedding_norm: bool
     final_norm: bool
     vocab: int = 50_265
+    model: str = "ForConditionalGeneration"
 
 
 _KINDS = {
     "bart": _Switches("Bart", "post", True, True, False),
     "mbart": _Switches("MBart", "pre", True, True, True),
     "pegasus": _Switches("Pegasus", "pre", False, False, True),
-    "marian": _Switches("Marian", "post", False, False, False, 58_101),
+    "marian": _Switches("Marian", "post", False, False, False, 58_101, "MTModel"),
 }
 _DEFAULTS: dict[str, Any] = {
     "max_position_embeddings": 1024,
@@ -108,7 +110,7 @@ def _written(model_type: str, config: ModelConfig) -> dict[str, Any]:
     kind, back = _KINDS[model_type], {ours: theirs for theirs, ours in ACTIVATIONS.items()}
     require(config.mlp in back, "model.mlp", config.mlp, "one of " + ", ".join(back))
     found = {
-        "architectures": [f"{kind.name}ForConditionalGeneration" if kind.name != "Marian" else "MarianMTModel"],
+        "architectures": [kind.name + kind.model],
         "model_type": model_type,
         "is_encoder_decoder": True,
         "vocab_size": config.vocab_size,

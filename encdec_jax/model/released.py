@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.naming import LOGITS, PARITY, ROUNDED, Named, t5
 
@@ -92,7 +93,7 @@ def _gpt2(layers: int, d_model: int, heads: int) -> ModelConfig:
 
 
 def _modernbert(arch: str, layers: int, d_model: int, d_ff: int, heads: int) -> ModelConfig:
-    window = 65 if arch == "prefix_lm" else 64
+    window = 65 if ARCHS[arch].source_open else 64
     size = StackConfig(layers, d_model, heads, heads, d_model // heads, d_ff, window, 3)
     return ModelConfig(
         arch,
