@@ -27,6 +27,7 @@ from encdec_jax.config import RunConfig
 from encdec_jax.errors import UserError, require
 from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.zoo import REDLLM
 from encdec_jax.train.config import TrainConfig
 
 
@@ -117,7 +118,7 @@ def redllm_layers(layers: int) -> tuple[int, int]:
     Raises:
       UserError: the depth is none of the published ones.
     """
-    depths = {8: 3, 16: 7, 20: 9, 24: 10, 32: 14}
+    depths = {stack.n_layers: layers for stack, layers in REDLLM.values()}
     accepted = "one of " + ", ".join(map(str, depths)) + ", the depths that rule 'redllm' is published for"
     require(layers in depths, "n_layers", layers, accepted)
     return depths[layers], depths[layers]
@@ -171,16 +172,9 @@ _T5 = _published(
     tokens=2**35,
 )
 
-_RED = {
-    "150M": _decoder(8, 1024, 8, 128, 4096),
-    "1B": _decoder(16, 2048, 16, 128, 8192),
-    "2B": _decoder(20, 2560, 20, 128, 10_240),
-    "4B": _decoder(24, 3072, 24, 128, 12_288),
-    "8B": _decoder(32, 4096, 32, 128, 16_384),
-}
 _REDLLM = _published(
-    tuple(_RED.items()),
-    ModelConfig("causal_lm", 32_768, _RED["150M"], qk_norm=True),
+    tuple((name.upper(), stack) for name, (stack, _) in REDLLM.items()),
+    ModelConfig("causal_lm", 32_768, REDLLM["150m"][0], qk_norm=True),
     lengths=(1024, 1024),
     batch=2048,
     tokens=400_000 * 2048 * 2048,

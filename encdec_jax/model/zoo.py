@@ -77,7 +77,21 @@ SIZES: dict[str, tuple[StackConfig, float]] = {
 }
 BASE = SIZES["base"][0]
 T5 = {"small": "small", "base": "base", "large": "large", "3b": "xl", "11b": "xxl"}  # names of the sizes in T5's paper
+# RedLLM's sizes (arXiv 2510.26622): a decoder, and the layers of each stack of the encoder-decoder beside it.
+REDLLM: dict[str, tuple[StackConfig, int]] = {
+    "150m": (StackConfig(8, 1024, 8, 8, 128, 4096), 3),
+    "1b": (StackConfig(16, 2048, 16, 16, 128, 8192), 7),
+    "2b": (StackConfig(20, 2560, 20, 20, 128, 10_240), 9),
+    "4b": (StackConfig(24, 3072, 24, 24, 128, 12_288), 10),
+    "8b": (StackConfig(32, 4096, 32, 32, 128, 16_384), 14),
+}
+_DECLLM = ModelConfig("causal_lm", 32_768, REDLLM["150m"][0], qk_norm=True, v_norm=True)
 _ROE = StackConfig(20, 1024, 6, 3, 64, 4096)
+
+
+def _redllm(stack: StackConfig) -> ModelConfig:
+    """RedLLM with such stacks: what its attention gives is normalised too."""
+    return replace(_DECLLM, arch="enc_dec", decoder=stack, encoder=stack, mixed_norm=True)
 
 
 def _shared(steps: int, **changes: Any) -> ModelConfig:
@@ -92,6 +106,16 @@ NAMED: dict[str, Named] = {
             t5(SIZES[size][0], SIZES[size][0]), "arXiv 1910.10683", SIZES[size][1], ROUNDED, parity=PARITY
         )
         for name, size in T5.items()
+    },
+    **{
+        f"decllm-{name}": Named(replace(_DECLLM, decoder=size), "arXiv 2510.26622")
+        for name, (size, _) in REDLLM.items()
+    },
+    **{
+        f"redllm-{name}": Named(
+            _redllm(replace(size, n_layers=layers)), "arXiv 2510.26622, beside DecLLM's of that name"
+        )
+        for name, (size, layers) in REDLLM.items()
     },
     "albert-t5-base": Named(
         _shared(12),

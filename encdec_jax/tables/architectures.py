@@ -50,6 +50,20 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def summary() -> str:
+    """README's table of architectures: a row each, of its choices."""
+    head = ("name", "source has its own stream", "sees all of itself", "shared", "decoder reads", "joins by")
+    read = {None: "", "final": "final layer", "layers": "layer by layer", "both": "both, added"}
+    joins = {None: "", "sublayer": "cross-attention", "merged": "merged keys"}
+    rows = [head]
+    for name, arch in ARCHS.items():
+        streams = ("yes" if one else "no" for one in (arch.own_stream, arch.source_open))
+        states = read[arch.reads] + (", of earlier blocks" if arch.context else "")
+        rows.append((f"`{name}`", *streams, arch.shared or "", states, joins[arch.joins]))
+    lines = [" ".join(f"| {' | '.join(row)} |".split()) for row in rows]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
 def drawing(config: ModelConfig) -> str:
     """Who sees whom in a model, in a grid of `SOURCE` + `TARGET` queries and keys."""
     apart = config.choices.own_stream
@@ -142,6 +156,8 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         yield f"block: {config.block}"
     if config.qk_norm or config.qk_scaled_norm:
         yield "QK-norm" + (" with scales" if config.qk_scaled_norm else "")
+    norms = {"values": config.v_norm, "what attention gives": config.mixed_norm, "embeddings": config.embedding_norm}
+    yield from (f"norm of {name}" for name, held in norms.items() if held)
     if config.local_theta:
         yield f"RoPE's base {config.rope_theta:g}, {config.local_theta:g} with a window"
     if config.score_cap or config.logit_cap:
@@ -156,8 +172,8 @@ def _choices(config: ModelConfig) -> Iterator[str]:
         scaled = "" if config.rope_scaling == "none" else f" {config.rope_scaling} x {config.rope_factor:g}"
         yield f"RoPE: {config.rope_share:.0%} of a head{scaled}"
     yield from (name for name, held in (("sinks", config.sinks), ("keys are values", config.tied_kv)) if held)
-    if config.attention_bias != "none" or config.mlp_bias:
-        places = {"attention": config.attention_bias != "none", "MLPs": config.mlp_bias}
+    places = {"attention": config.attention_bias != "none", "MLPs": config.mlp_bias, "logits": config.logit_bias}
+    if any(places.values()):
         yield "biases: " + " and ".join(place for place, held in places.items() if held)
     if config.experts.number:
         yield _experts(config.experts)

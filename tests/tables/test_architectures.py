@@ -8,12 +8,17 @@ import pytest
 from support import model_config
 
 from encdec_jax.model.arch import ARCHS, SOURCES
-from encdec_jax.tables.architectures import drawing, page
+from encdec_jax.tables.architectures import drawing, page, summary
 
 
 def test_the_page_is_what_its_command_writes() -> None:
     written = (Path(__file__).parents[2] / "docs/architectures.md").read_text()
     assert written == page(), "python tools/architectures.py writes it"
+
+
+def test_the_table_of_the_readme_is_complete() -> None:
+    """`python -c "from encdec_jax.tables.architectures import summary; print(summary())"` gives it."""
+    assert f"\n\n{summary()}\n\n" in (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_every_architecture_has_a_source() -> None:
