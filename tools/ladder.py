@@ -1,7 +1,4 @@
-"""docs/ladder.md from configs/ladder.py; what each compile said is kept in runs/ladder.
-
-The page is written again behind every compile. Rows that were not compiled anew stay as they were on it, marked.
-"""
+"""docs/ladder.md from configs/ladder.py; what each compile said is kept in runs/ladder."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from configs.ladder import LENGTHS, RUNGS, TOKENS, rung
 from encdec_jax.aot.bounds import held
@@ -27,15 +25,13 @@ from encdec_jax.model.choice import resolve
 from encdec_jax.text import amount
 from encdec_jax.train.config import MeshConfig
 
-COMPILED = tuple(RUNGS)[list(RUNGS).index("150m") :]
-TOPOLOGIES = ("v5e:16x16", "v5p:8x8x8")
-FUSED = ("150m", ("causal_lm", "prefix_lm", "enc_dec-1/2"), "v5e:16x16")  # where plain attention stands beside splash
+# Of one slice, and few: a compile takes 1 to 3 minutes of a core, and every change of the model makes all rows old.
+COMPILED = {"v5e:16x16": (("1b", "causal_lm"), ("8b", "causal_lm"))}
+FUSED = (("1b", "causal_lm"), "v5e:16x16")  # where plain attention stands beside splash
+SLICES = ("v5e:16x16", "v5p:8x8x8")  # whose wires are held against their peaks
 READER = 3  # raised when what is read of a compiled program changes; 2 left fused kernels out of the estimate
-STALE = "†"
-COLUMNS = 13  # behind rung and family
 TRIES = 3  # of meshes, the most promising first, until one fits
 PAGE = Path("docs/ladder.md")
-SAVES = "## What fused attention saves"
 
 
 @dataclass(frozen=True)
@@ -63,42 +59,20 @@ Place = tuple[tuple[str, str], str]  # a rung and its family, and where it is co
 
 def main() -> int:
     ladder = {(name, family): run for name in RUNGS for family, run in rung(name).items()}
-    due = [(key, run, place) for key, run in ladder.items() if key[0] in COMPILED for place in TOPOLOGIES]
-    page = PAGE.read_text() if PAGE.exists() else ""
-    order = [(key, place) for key, _, place in due]
-    kept, saved = stale(page), page.partition(f"{SAVES}\n")[2].splitlines()
     found: dict[Place, Said | None] = {}
-
-    def write(saved: list[str]) -> None:
-        rows = {where: cells(found[where]) if where in found else kept.get(where, [STALE] * COLUMNS) for where in order}
-        lines = [*head(len(found) < len(order)), *counts(ladder), *devices_of(rows), *unstaged(), "", SAVES, *saved]
-        atomic_write(PAGE, "\n".join(lines) + "\n")
-
-    for i, (key, run, place) in enumerate(due, 1):
-        write(saved)
-        found[key, place] = fitting(run, place)
-        print(f"{i}/{len(due)} {'-'.join(key)} on {place}: {found[key, place]}", file=sys.stderr, flush=True)
-    beside = [
-        (run, said, said_of(settled(run, said, "plain"), place))
-        for (name, family), run, place in due
-        if (name, place) == (FUSED[0], FUSED[2]) and family in FUSED[1] and (said := found[(name, family), place])
-    ]
-    write(fused(beside))
+    for place, keys in COMPILED.items():
+        for key in keys:
+            found[key, place] = fitting(ladder[key], place)
+            print(f"{'-'.join(key)} on {place}: {found[key, place]}", file=sys.stderr, flush=True)
+    beside = {
+        key: (said, asked(plain(ladder[key], said, place), place)["needs"])
+        for (key, place), said in found.items()
+        if (key, place) == FUSED and said is not None
+    }
+    lines = [*HEAD, *counts(ladder), *devices_of(found), *unstaged(), *fused(beside)]
+    atomic_write(PAGE, "\n".join(lines) + "\n")
     print(f"wrote {PAGE}")
     return 0
-
-
-def stale(page: str) -> dict[Place, list[str]]:
-    """The rows of a page's compilations, in the columns of today's; what was read otherwise then is marked."""
-    found: dict[Place, list[str]] = {}
-    place = ""
-    for line in page.splitlines():
-        if line.startswith("## "):
-            place = next((one for one in TOPOLOGIES if f"on {one}:" in line), "")
-        name, *said = (cell.strip() for cell in line.strip("| ").split("|"))
-        if place and name in COMPILED:
-            found[(name, said[0]), place] = [*said[1:9], *[STALE] * (COLUMNS - 8)]  # up to what the device holds
-    return found
 
 
 def fitting(run: RunConfig, place: str) -> Said | None:
@@ -111,23 +85,16 @@ def fitting(run: RunConfig, place: str) -> Said | None:
     return None
 
 
-def settled(run: RunConfig, said: Said, attention: str) -> RunConfig:
-    """The run as it was compiled, with another attention."""
-    mesh = MeshConfig(*said.mesh)
-    return replace(run, mesh=mesh, model=replace(run.model, remat=said.remat, attention=attention))
+def plain(run: RunConfig, said: Said, place: str) -> RunConfig:
+    """The run as it was compiled, but for its attention."""
+    model = resolve(run.model, topology(place).platform)
+    return replace(run, mesh=MeshConfig(*said.mesh), model=replace(model, remat=said.remat, attention="plain"))
 
 
 def said_of(run: RunConfig, place: str) -> Said | None:
-    """What the compiler says, or said of the same program; None where it gave up for want of memory."""
-    there = topology(place)
-    program = lower(run, "train", devices(there)).as_text()
-    versions = [importlib.metadata.version(name) for name in ("jax", "libtpu")]
-    text = json.dumps([program, place, versions, READER])
-    path = runs_root() / "ladder" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if not path.exists():
-        write_json(path, compiled(run, there))
-    said = read_json(path)
-    if said is None:
+    """What the compiler says; None where it gave up for want of memory."""
+    said = asked(run, place)
+    if "mesh" not in said:
         return None
     estimated = held(run, "train", geometry(run).sequence)
     return Said(
@@ -135,10 +102,23 @@ def said_of(run: RunConfig, place: str) -> Said | None:
     )
 
 
-def compiled(run: RunConfig, there: Topology) -> dict[str, object] | None:
+def asked(run: RunConfig, place: str) -> dict[str, Any]:
+    """What the compiler says, or said of the same program; what it would need where it gave up."""
+    there = topology(place)
+    program = lower(run, "train", devices(there)).as_text()
+    versions = [importlib.metadata.version(name) for name in ("jax", "libtpu")]
+    text = json.dumps([program, place, versions, READER])
+    path = runs_root() / "ladder" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        write_json(path, compiled(run, there))
+    said: dict[str, Any] = read_json(path)
+    return said
+
+
+def compiled(run: RunConfig, there: Topology) -> dict[str, Any]:
     done = compile_step(run, there, devices(there))
     if done.memory is None or done.bound is None or done.program is None:
-        return None
+        return {"needs": done.needs}
     return {
         "mesh": list(astuple(run.mesh)),
         "remat": run.model.remat,
@@ -156,26 +136,15 @@ def compiled(run: RunConfig, there: Topology) -> dict[str, object] | None:
     }
 
 
-def head(marked: bool) -> list[str]:
-    """What the page is."""
-    lines = [
-        "# The ladder",
-        "",
-        "Written by `tools/ladder` from `configs/ladder.py`; the numbers are the ledger's and the compiler's.",
-        "",
-        "On every rung all families have the same non-embedding parameters and spend the same training FLOPs,",
-        f"attention counted as its mask requires; the causal LM trains on {TOKENS} tokens a parameter. A window is",
-        f"{LENGTHS[0]:,} tokens of source and {LENGTHS[1]:,} of target. A mismatch is the distance from the causal LM.",
-    ]
-    if marked:
-        lines += [
-            "",
-            f"**Rows marked {STALE} are of earlier programs.** Without remat these kept the float32 of norms and three",
-            "arrays of d_ff more, so that temporaries were up to twice as large; with remat they were up to 8 % larger",
-            "in the one row compiled anew. Meshes were chosen as if nothing waited for the wires of 'tensor'. What was",
-            "said of their time left fused kernels out, and is left out here. `tools/ladder` compiles what is missing.",
-        ]
-    return lines
+HEAD = (
+    "# The ladder",
+    "",
+    "Written by `tools/ladder` from `configs/ladder.py`; the numbers are the ledger's and the compiler's.",
+    "",
+    "On every rung all families have the same non-embedding parameters and spend the same training FLOPs,",
+    f"attention counted as its mask requires; the causal LM trains on {TOKENS} tokens a parameter. A window is",
+    f"{LENGTHS[0]:,} tokens of source and {LENGTHS[1]:,} of target. A mismatch is the distance from the causal LM.",
+)
 
 
 def counts(ladder: dict[tuple[str, str], RunConfig]) -> list[str]:
@@ -204,10 +173,10 @@ def counts(ladder: dict[tuple[str, str], RunConfig]) -> list[str]:
     return lines
 
 
-def devices_of(rows: dict[Place, list[str]]) -> list[str]:
-    """What the large rungs need on each topology; rows in the order of the ladder."""
+def devices_of(found: dict[Place, Said | None]) -> list[str]:
+    """What the compiled rungs need on each topology."""
     lines = []
-    for place in TOPOLOGIES:
+    for place in COMPILED:
         there = topology(place)
         lines += [
             "",
@@ -219,15 +188,16 @@ def devices_of(rows: dict[Place, list[str]]) -> list[str]:
             "and the time of that over all its links; 'bound' the slowest of arithmetic, memory and wires by the",
             "datasheet, if all three go on together. 'MFU' is the share of the peak that the model's FLOPs,",
             "recomputation not counted, are predicted to take: from all wires behind the estimate to all beside it.",
-            "No device has measured it.",
+            "No device has measured it. All rows are of the present program and of meshes as a search orders them;",
+            "those of other rungs, families and slices that stood here were of earlier ones.",
             "",
             *table(
                 ("rung", "family", "mesh (data, fsdp, tensor, sequence)", "remat", "rows", "arguments", "temporaries",
                  "needs", "ledger's estimate", "of", "estimate, s", "wire", "wire, s", "bound, s", "MFU")
             ),
         ]  # fmt: skip
-        for (key, where), said in rows.items():
-            lines += row(*key, *said) if where == place else []
+        for (key, where), said in found.items():
+            lines += row(*key, *cells(said)) if where == place else []
     return lines
 
 
@@ -248,21 +218,21 @@ def unstaged() -> list[str]:
         ),
     ]
     batch = geometry(next(iter(rung("8b").values()))).update_tokens
-    for there in map(topology, TOPOLOGIES):
+    for there in map(topology, SLICES):
         needed = there.device.peak["bfloat16"] / there.device.interconnect
         lines += row(there.name, f"{needed:,.0f}", f"{batch / there.size:,.0f}", f"{batch / needed:,.0f}")
     return [
         *lines,
         "",
-        "Memory is no reason either: up to 8B the compiler fits every family on these slices, on v5e with remat and",
-        "little room. Larger models, and fewer tokens on each device, were not compiled.",
+        "Memory is no reason either: the compiler fits the steps of 8B above, with remat and little room. Larger",
+        "models, and fewer tokens on each device, were not compiled.",
     ]
 
 
 def cells(said: Said | None) -> list[str]:
     """What stands behind rung and family."""
     if said is None:
-        return ["does not fit", *[""] * (COLUMNS - 1)]
+        return ["does not fit", *[""] * 12]
     return [
         ", ".join(map(str, said.mesh)), said.remat, str(said.rows), gigabytes(said.arguments),
         gigabytes(said.temporaries), gigabytes(said.needs), gigabytes(said.estimated), gigabytes(said.holds),
@@ -272,22 +242,20 @@ def cells(said: Said | None) -> list[str]:
     ]  # fmt: skip
 
 
-def fused(beside: list[tuple[RunConfig, Said, Said | None]]) -> list[str]:
+def fused(beside: dict[tuple[str, str], tuple[Said, int]]) -> list[str]:
     """What fused attention saves."""
     lines = [
         "",
-        f"The same step on {FUSED[2]}, with the same mesh and remat; splash's kernels at the peak, the least.",
+        "## What fused attention saves",
         "",
+        f"The same step on {FUSED[1]}, with the same mesh and remat. Where the compiler gave up for want of memory,",
+        "it says what the temporaries alone would have been.",
+        "",
+        *table(("rung", "family", "needs, splash", "needs, plain", "plain over splash", "of")),
     ]
-    lines += table(("rung", "family", "temporaries, plain", "splash", "plain over splash", "estimate, plain", "splash"))
-    for run, splash, plain in beside:
-        family = run.model.arch
-        if plain is None:
-            lines += row(FUSED[0], family, "does not fit", gigabytes(splash.temporaries), "", "", "")
-            continue
-        times = [f"{s.estimate_s:.3g} s" if s.estimate_s else "-" for s in (plain, splash)]
-        ratio = f"{plain.temporaries / splash.temporaries:.2f}"
-        lines += row(FUSED[0], family, gigabytes(plain.temporaries), gigabytes(splash.temporaries), ratio, *times)
+    for key, (splash, needs) in beside.items():
+        ratio = f"{needs / splash.needs:.2f}"
+        lines += row(*key, gigabytes(splash.needs), gigabytes(needs), ratio, gigabytes(splash.holds))
     return lines
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from encdec_jax.aot.bounds import held
+from encdec_jax.aot.topology import topology
 from encdec_jax.compute.ledger import count
 from encdec_jax.compute.quantities import decode_flops
+from encdec_jax.data.geometry import geometry
+from encdec_jax.model.choice import resolve
+from encdec_jax.train.config import MeshConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,17 +42,22 @@ def test_decoding_is_counted_by_the_token(ladder):
     assert 2 < found / count(run).params.non_embedding < 6  # 2 a weight, and the attention to 1,024 to 2,048 keys
 
 
-def test_rows_that_were_not_compiled_anew_are_marked(ladder):
-    said = ladder.Said(
-        (128, 1, 1, 2), "none", "splash", 128, 2**30, 2**31, 2**32, 3e9, 2**34, 0.0287, 2**20, 0.001, 0.002, (0.5, 0.4)
-    )
-    new, old = ((family, "v5e:16x16") for family in ("enc_dec-1/2", "causal_lm"))
-    rows = {(("150m", family), place): ladder.cells(said) for family, place in (new, old)}
-    page = "\n".join(ladder.devices_of(rows))
-    kept = ladder.stale(page)
-    assert set(kept) == set(rows)
-    assert {tuple(row[-5:]) for row in kept.values()} == {(ladder.STALE,) * 5}
-    assert {tuple(row[:-5]) for row in kept.values()} == {tuple(ladder.cells(said)[:-5])}
-    assert ladder.stale("\n".join(ladder.devices_of(kept))) == kept
-    assert any(ladder.STALE in line for line in ladder.head(True))
-    assert not any(ladder.STALE in line for line in ladder.head(False))
+def test_the_page_is_of_todays_ledger(ladder):
+    """Its counts, a rung's here, and what the ledger estimates of each compiled row; and no other rows are compiled."""
+    page = (ROOT / "docs/ladder.md").read_text().splitlines()
+    runs = {(name, family): run for name in ("1m", "1b", "8b") for family, run in ladder.rung(name).items()}
+    assert set(ladder.counts(runs)) <= set(page)
+    found = set()
+    for place in ladder.COMPILED:
+        start = next(i for i, line in enumerate(page) if line.startswith(f"## One update on {place}"))
+        rows = [cells(line) for line in page[start : page.index("", start + 2 + page[start + 2 :].index("") + 1)]]
+        names, _, *rows = [row for row in rows if len(row) > 2]
+        for said in (dict(zip(names, row, strict=True)) for row in rows):
+            key = said["rung"], said["family"]
+            found.add((key, place))
+            run = runs[key]
+            mesh = MeshConfig(*map(int, said["mesh (data, fsdp, tensor, sequence)"].split(", ")))
+            model = replace(resolve(run.model, topology(place).platform), remat=said["remat"])
+            run = replace(run, mesh=mesh, model=model)
+            assert said["ledger's estimate"] == ladder.gigabytes(held(run, "train", geometry(run).sequence))
+    assert found == {(key, place) for place, keys in ladder.COMPILED.items() for key in keys}
