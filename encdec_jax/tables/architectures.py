@@ -55,7 +55,7 @@ def summary() -> str:
     head = ("name", "source has its own stream", "sees all of itself", "shared", "decoder reads", "joins by")
     read = {None: "", "final": "final layer", "layers": "layer by layer", "both": "both, added"}
     joins = {None: "", "sublayer": "cross-attention", "merged": "merged keys"}
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for name, arch in ARCHS.items():
         streams = ("yes" if one else "no" for one in (arch.own_stream, arch.source_open))
         states = read[arch.reads] + (", of earlier blocks" if arch.context else "")

@@ -23,7 +23,7 @@ pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
 
 SHARDED = ("t5-1.1", "gemma3")
-GRADIENTS = ("t5", "t5-1.1", "mt5", "llama", "gemma3", "modernbert", "transformer")
+GRADIENTS = ("t5", "t5-1.1", "mt5", "gpt2", "llama", "gemma3", "modernbert", "transformer")
 
 
 @pytest.mark.parametrize("name", CASES)
