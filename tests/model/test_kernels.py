@@ -142,7 +142,7 @@ def test_every_model_is_the_same_with_splash(arch, monkeypatch):
     assert close(ours, theirs)
 
 
-@pytest.mark.parametrize("queries, keys", [(7, 7), (7, 8), (8, 7), (8, 8), (1, 7)])
+@pytest.mark.parametrize(("queries", "keys"), [(7, 7), (7, 8), (8, 7), (8, 8), (1, 7)])
 @pytest.mark.parametrize("biased", [False, True])
 def test_cudnn_is_given_even_lengths(queries, keys, biased, monkeypatch):
     """It takes others for no gradient with a bias. XLA's attention stands in for its kernel."""

@@ -49,8 +49,8 @@ CONFOUNDERS = {
     "attention counting": "budgets count what the mask shows; counted as computed, masked scores too, is a column",
     "updates per run": "2 windows an update, 1 where that leaves fewer than 500 updates",
     "heads": "one attention head, as wide as the model; two at widths 96 and 128",
-    "repeats": "7.7 MB of text: an encoder-decoder of 2.43e13 FLOPs reads up to 3.5 times as much, one of 8.1e12 2.2 times",
-    "device": "budgets above 8.1e12 FLOPs on a GPU in float32; nine runs of 8.1e12 there too: within 0.005 of the CPUs'",
+    "repeats": "7.7 MB of text: encoder-decoders read up to 3.5 times as much at 2.43e13 FLOPs, and 2.2 at 8.1e12",
+    "device": "budgets above 8.1e12 FLOPs on a GPU; nine runs of 8.1e12 there too: within 0.005 of the CPU's",
     "seeds": "three at the middle budget, one elsewhere",
 }
 
