@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encdec_jax.data.batches import combine
 from encdec_jax.errors import UserError
 from encdec_jax.train.job import job_of
-from encdec_jax.train.sharding import present
+from encdec_jax.train.sharding import in_turn, present
 
 SAID = 1000  # bytes of an error that other processes are told
 JOIN = 300  # seconds that processes of a job may begin apart
@@ -125,7 +125,7 @@ class Loose:
             return value
         where, largest = _one_device_each()
         said = jax.make_array_from_process_local_data(where, np.array([value], np.int32), (jax.process_count(),))
-        before, self._before = self._before, largest(said)
+        before, self._before = self._before, in_turn(largest(said))
         if before is None:
             return 0
         with _bounded():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from encdec_jax.errors import UserError, require
 from encdec_jax.mesh import AXES, ROWS, axis_of
 from encdec_jax.train.config import MeshConfig
+
+Given = TypeVar("Given")
+
+
+def in_turn(given: Given) -> Given:
+    """What the devices were given to compute. CPUs of several processes end it before they are given more.
+
+    There computations overtake one another, each process's in an order of its own, and messages between processes bear
+    no name: those of one would be taken for another's. Other devices compute in the order in which they are asked.
+    """
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        jax.block_until_ready(given)
+    return given
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

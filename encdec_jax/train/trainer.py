@@ -27,6 +27,7 @@ from encdec_jax.train.axes import axes_of, decay_mask
 from encdec_jax.train.optimizer import optimizer, rates_of
 from encdec_jax.train.schedule import Hyper, hyper
 from encdec_jax.train.sharding import (
+    in_turn,
     make_mesh,
     parameter_sharding,
     put_rows,
@@ -92,7 +93,7 @@ class Trainer:
     def __call__(self, state: State, batches: Batch, hyper: Hyper, n: int) -> tuple[State, Metrics]:
         """The first n updates of `batches` (this process's rows, leaves [steps_per_call, rows, ...]).
 
-        The given state is consumed. Returns before the devices have finished.
+        The given state is consumed. Returns before the devices have finished (`in_turn`).
         """
         placed = put_rows(batches, self._rows, self.rows, self.here)
         count = jnp.asarray(n, jnp.int32)
@@ -104,7 +105,7 @@ class Trainer:
             with jax.set_mesh(self.mesh):  # which the model divides its activations by
                 self._calls = step.lower(state, placed, hyper, count).compile()
             self.compile_s += time.perf_counter() - start
-        return self._calls(state, placed, hyper, count)
+        return in_turn(self._calls(state, placed, hyper, count))
 
     def lower(self) -> jax.stages.Lowered:
         """One update as it would run on the mesh, lowered for shapes alone: state (donated), batch and schedule."""
@@ -143,7 +144,7 @@ class Trainer:
                     scoring = jax.jit(nats, out_shardings=replicated(self.mesh))
                     self._scores[shape] = scoring.lower(params, placed).compile()
                 self.compile_s += time.perf_counter() - start
-            found: jax.Array = self._scores[shape](params, placed)
+            found: jax.Array = in_turn(self._scores[shape](params, placed))
             return found
 
         return suffix_bits(scored, rows, size)

@@ -207,7 +207,7 @@ CONFIGS = {
     "Evolved Transformer, one stream": model("causal_lm", replace(SMALL, n_layers=1), block="evolved", mlp="silu"),
     "Evolved Transformer, layerwise": model("layerwise", SMALL, block="evolved", norm_kind="layer"),
     "Performer": model("enc_dec", block="performer", random_features=24),
-    "Performer, one stream": model("prefix_lm", SMALL, block="performer", random_features=9, qk_norm=True),
+    "Performer, one stream": model("prefix_lm", SMALL, block="performer", random_features=9),
     "Performer, causal encoder": model(
         "enc_dec_causal", SMALL, block="performer", random_features=8, position="learned", attention_bias="all"
     ),

@@ -93,6 +93,47 @@ def batches(processes: int, each: int, meshes: list[tuple[tuple[int, ...], bool]
     return {tuple(mesh): found for mesh, found in map(json.loads, lines)}
 
 
+# What a process asks for while its device is at work, in twenty rounds; in each another process has more to do.
+OVERTAKING = """
+import sys
+import jax
+rank, port = int(sys.argv[1]), sys.argv[2]
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, rank)
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from encdec_jax.train.hosts import Loose
+from encdec_jax.train.sharding import in_turn
+mesh = jax.make_mesh((2, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+def busy(turns):
+    one = jax.lax.fori_loop(0, turns[0], lambda _, m: jnp.tanh(m @ m), jnp.eye(64))
+    return jax.lax.psum(one * 0 + turns[0], "x")
+
+work = jax.jit(jax.shard_map(busy, mesh=mesh, in_specs=P("x"), out_specs=P(), check_vma=False))
+loose, found = Loose(), []
+for round in range(20):
+    turns = 20_000 if round % 2 == rank else 1
+    given = jax.make_array_from_process_local_data(NamedSharding(mesh, P("x")), np.array([turns], np.int32), (2,))
+    done = in_turn(work(given))
+    assert loose.ends(False) is False
+    found.append(float(np.asarray(done)[0, 0]))
+assert found == [20_001.0] * 20, found
+"""
+
+
+@pytest.mark.slow
+def test_what_processes_compute_on_cpus_does_not_overtake():
+    """Else messages of one are taken for another's: processes crashed over unequal sizes, once in many runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-c", OVERTAKING]
+    env = environment(XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    pair = [subprocess.Popen([*command, str(rank), port], env=env) for rank in (0, 1)]
+    assert [process.wait(250) for process in pair] == [0, 0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 8])
 def test_on_every_mesh_of_several_processes_the_batch_is_that_of_one(folders, size):

@@ -245,8 +245,8 @@ def test_trackio_itself_holds_up_no_process(tmp_path, server, backend):
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert lines == list(range(1, 51))
-    assert ("trackio did not come to its end: it lacks" in ran.stderr) != opens, ran.stderr
-    if opens:
+    if opens:  # else it may give up in time by itself, or be given up
+        assert "trackio did not come to its end" not in ran.stderr, ran.stderr
         with closing(sqlite3.connect(tmp_path / "tracked/study.db")) as kept:
             found = kept.execute("select step, metrics from metrics where run_name = 'abc' order by step").fetchall()
         assert [(step, json.loads(values)["loss"]) for step, values in found] == [(n, 1 / n) for n in range(1, 51)]
