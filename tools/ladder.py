@@ -26,7 +26,11 @@ from encdec_jax.text import amount
 from encdec_jax.train.config import MeshConfig
 
 # Of one slice, and few: a compile takes 1 to 3 minutes of a core, and every change of the model makes all rows old.
-COMPILED = {"v5e:16x16": (("1b", "causal_lm"), ("1b", "enc_dec-1/2"), ("8b", "causal_lm"))}
+FAMILIES = ("causal_lm", "prefix_lm", "enc_dec-1/2")
+COMPILED = {
+    "v5e:16x16": (*((size, family) for size in ("150m", "1b") for family in FAMILIES), ("8b", "causal_lm")),
+    "v5p:8x8x8": (*(("1b", family) for family in FAMILIES), ("8b", "causal_lm")),
+}
 FUSED = (("1b", "causal_lm"), "v5e:16x16")  # where plain attention stands beside splash
 SLICES = ("v5e:16x16", "v5p:8x8x8")  # whose wires are held against their peaks
 READER = 3  # raised when what is read of a compiled program changes; 2 left fused kernels out of the estimate
