@@ -139,7 +139,7 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
         with scratch(experiment.runs[identity], folder, lease) as here:
             with together():
                 if first():
-                    graft(experiment, identity, here)
+                    graft(experiment, identity, here, fence.check)
             summary = train(experiment.runs[identity], here, stop=stop, fence=fence)
     except Exception as error:
         traceback.print_exc()

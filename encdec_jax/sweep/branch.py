@@ -9,7 +9,7 @@ trunk: `train.trunk` is a field of execution. Its row says what the trunk paid, 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -108,13 +108,14 @@ def paid(experiment: Experiment, identity: str) -> float:
     return taken(run, experiment.runs[run.train.trunk]) * due.train_flops / due.updates
 
 
-def graft(experiment: Experiment, identity: str, here: Path) -> None:
+def graft(experiment: Experiment, identity: str, here: Path, check: Callable[[], None] = lambda: None) -> None:
     """Give a run that has saved nothing yet the checkpoint of its trunk that it begins at.
 
     Args:
       experiment: of both.
       identity: of the run.
       here: the folder that it is trained in.
+      check: asked right before anything there is replaced; does not return if the run is another's.
 
     Raises:
       UserError: as `paid`; or the trunk has no such checkpoint.
@@ -132,12 +133,13 @@ def graft(experiment: Experiment, identity: str, here: Path) -> None:
     names = sorted({(int(found[2] or 0), found[1]) for found in seals if int(found[3]) == update})
     _check(run, bool(names), f"a run with a checkpoint of update {update}, which {folder} has not")
     _, name = names[-1]
+    check()
     shutil.rmtree(checkpoints / name, ignore_errors=True)
     try:
         shutil.copytree(folder / "checkpoints" / name, checkpoints / name)
         for file in ("made_of.json", "metrics.jsonl"):
             if (folder / file).exists():
-                atomic_write(here / file, (folder / file).read_bytes())
+                atomic_write(here / file, (folder / file).read_bytes(), check)
         for found in seals:
             if found[1] == name:
                 atomic_write(checkpoints / found[0], (folder / "checkpoints" / found[0]).read_bytes())

@@ -103,7 +103,7 @@ def _perform(experiment: Experiment, identity: str, train: Train, stop: Callable
     run, folder = experiment.runs[identity], experiment.run_folder(identity)
     try:
         with scratch(run, folder, lease) as here:
-            graft(experiment, identity, here)
+            graft(experiment, identity, here, lease.check)
             summary = train(run, here, stop=stop, fence=Fence(lease.number, lease.check, lease.progressed))
         if summary is None and not stop():
             raise RuntimeError("training ended early, though nothing asked it to")

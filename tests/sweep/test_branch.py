@@ -187,6 +187,22 @@ def test_a_study_of_branches_is_planned_run_collected_and_reported(folders):
         done = encdec(*verb)
         assert done.returncode == 0, done.stderr
 
+    class Taken(Exception):
+        pass
+
+    for before in range(3):  # who finds that the run is another's: before the checkpoint, made_of.json, metrics.jsonl
+        answers, lost = iter([None] * before), folders / f"lost-{before}"
+
+        def check(answers=answers):
+            for _ in answers:
+                return
+            raise Taken
+
+        with pytest.raises(Taken):
+            graft(experiment, identity, lost, check)
+        found = sorted(path.name for path in lost.glob("*"))
+        assert found == ["checkpoints", "made_of.json"][:before]
+
     trunk = experiment.run_folder(branch.train.trunk)
     for seal in (trunk / "checkpoints").glob("manifest-*"):
         seal.unlink()
