@@ -108,13 +108,14 @@ def place(folder: Path) -> str:
     return (folder if inside.parent == inside else folder.relative_to(inside)).as_posix()
 
 
-def atomic_write(path: Path, data: str | bytes, check: Callable[[], None] = lambda: None) -> None:
+def atomic_write(path: Path, data: str | bytes, check: Callable[[], None] = lambda: None, durable: bool = True) -> None:
     """Write `data` to `path` whole or not at all, whatever kills the process.
 
     Args:
       path: of the file.
       data: what it shall hold.
       check: asked when that is on the disk, right before the file takes its place; what it raises leaves the old one.
+      durable: whether it shall survive a crash of the machine too.
 
     Raises:
       UserError: the folder can't be written to, or the disk is full.
@@ -127,7 +128,8 @@ def atomic_write(path: Path, data: str | bytes, check: Callable[[], None] = lamb
             with temporary.open("xb") as file:
                 file.write(raw)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             check()
             os.replace(temporary, path)
         except BaseException:

@@ -5,25 +5,32 @@
         state/<run id>/summary.json       of a run that came to its end; error.txt of one that failed
         runs/<run id>/...                 all else: metrics.jsonl, checkpoints, ... (`encdec_jax.sweep.scratch`)
         results.parquet, report.html, predictions.json, submissions/, logs/
+        summaries.json.gz                 most summaries once more, together
 
 What runs are in is one listing of `state`, a page for each thousand objects, and one small object for each run that has
 changed since the last look: of runs at work the lease, of those that have ended the summary. The copy is laid out as a
 folder of runs is, so that whoever reads one reads it. Leases of runs at work carry the last lines of the metrics.
+
+Whoever looks and finds that a tenth of the summaries are not in the object that has them together writes it anew, so
+that a machine's first look need not ask for each. What that object says of a summary counts only for the state of it
+that was listed: however old the object is, it hides nothing.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from encdec_jax.bucket import Bucket, Listed
+from encdec_jax.bucket import Bucket, Listed, Tag
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, read_json, write_json
 from encdec_jax.train.objects import LEASE, holding, key_of, told
@@ -33,6 +40,8 @@ SEEN = "seen"  # of a lease: the ends of files of a run at work
 WHOLE = ("config.json", "metrics.jsonl", "suffix_bits.npy")  # that reports read of runs that have ended
 _INDEX = ".replica.json"  # what of the bucket each file of the copy is
 _AT_ONCE = 16  # requests in flight
+_TOGETHER = "summaries.json.gz"
+_FEW = 100  # summaries that are as well asked for one by one
 
 
 _looked: dict[Path, float] = {}  # root of an experiment -> when it was looked at
@@ -126,31 +135,92 @@ def _copy(store: Bucket, root: Path, found: dict[str, Listed], index: dict[str, 
     """Make the copy what was listed, and the index with it; `of` is what the keys of one run begin with."""
     base = key_of(root)
     within = of or f"{base}/"
+    found = {key: one for key, one in found.items() if key != f"{base}/{_TOGETHER}"}
     for gone in [key for key in index if key.startswith(within) and key not in found]:
         _path(root, base, gone).unlink(missing_ok=True)
         del index[gone]
-    ended = {key.rpartition("/")[0] for key in found if key.endswith("/summary.json")}
+    ended = {key.rpartition("/")[0]: key for key in found if key.endswith("/summary.json")}
     due = [key for key, one in found.items() if index.get(key) != one.tag]
     if not of:  # of a run that has ended the summary says all
         due = [key for key in due if not (key.endswith(f"/{LEASE}") and key.rpartition("/")[0] in ended)]
+    few = len(due) <= _FEW
 
-    def get(key: str) -> None:
-        got = store.read(key)
-        if got is None:  # since the listing
-            return
+    def keep(key: str, raw: bytes) -> None:
         path = _path(root, base, key)
         if path.name == LEASE and key.rpartition("/")[0] not in ended:
             index.pop(_whole(path.parent.name), None)
             with suppress(ValueError, AttributeError, TypeError):
-                for name, end in json.loads(got[0])[SEEN].items():
+                for name, end in json.loads(raw)[SEEN].items():
                     if name in ("metrics.jsonl", "timing.jsonl", "made_of.json"):
-                        atomic_write(path.with_name(name), str(end))
-        atomic_write(path, got[0])
+                        atomic_write(path.with_name(name), str(end), durable=few)
+        atomic_write(path, raw, durable=few)
         os.utime(path, (found[key].changed, found[key].changed))
         index[key] = found[key].tag
 
+    def get(key: str) -> None:
+        got = store.read(key)
+        if got is not None:  # since the listing
+            keep(key, got[0])
+
+    together = _Together(store, f"{base}/{_TOGETHER}", {key: found[key].tag for key in ended.values()}, index)
+    if not of and len(set(due) & set(ended.values())) > _FEW:
+        there = together.read()
+        for key in set(due) & set(there):
+            keep(key, there[key])
+        due = [key for key in due if key not in there]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         list(threads.map(get, due))
+    if not few:
+        os.sync()  # once for all: the index says that they are there
+    if not of and together.lacks_many():
+        together.write({key: _path(root, base, key) for key in ended.values() if index.get(key) == found[key].tag})
+
+
+class _Together:
+    """The object that has summaries together: of each, the tag of its state and its text.
+
+    Args:
+      store: the bucket.
+      key: of the object.
+      tags: of the summaries that there are, by their keys.
+      index: of the copy; keeps how many of the summaries the object has, as far as is known here.
+    """
+
+    def __init__(self, store: Bucket, key: str, tags: dict[str, str], index: dict[str, str]) -> None:
+        self._store, self._key, self._tags, self._index = store, key, tags, index
+        self._state: Tag | None = None
+
+    def read(self) -> dict[str, bytes]:
+        """Those summaries that it has in the state in which they are; none where it is missing or damaged."""
+        got, found = self._store.read(self._key), {}
+        self._state = got and got[1]
+        with suppress(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError, RecursionError):
+            for key, (tag, text) in json.loads(gzip.decompress(got[0] if got else b"")).items():
+                if self._tags.get(key) == tag:
+                    found[key] = text.encode()
+        self._index[_TOGETHER] = str(len(found))
+        return found
+
+    def lacks_many(self) -> bool:
+        """Whether it lacks a tenth of the summaries, and more than a few, as far as is known here."""
+        return len(self._tags) > 1.1 * int(self._index.get(_TOGETHER, 0)) + _FEW
+
+    def write(self, paths: dict[str, Path]) -> None:
+        """Write it anew of the copies of summaries, unless somebody else has, or this machine may only read."""
+        self.read()
+        if not self.lacks_many():
+            return
+        entries = {}
+        for key, path in paths.items():
+            with suppress(OSError, ValueError):
+                entries[key] = [self._tags[key], path.read_bytes().decode()]
+        raw = gzip.compress(json.dumps(entries).encode(), 1)
+        with suppress(OSError):
+            if self._state is None:
+                self._store.create(self._key, raw)
+            else:
+                self._store.replace(self._key, raw, self._state)
+        self._index[_TOGETHER] = str(len(paths))
 
 
 def _path(root: Path, base: str, key: str) -> Path:

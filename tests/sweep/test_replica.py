@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from encdec_jax.bucket import Bucket, bucket
 from encdec_jax.errors import UserError
 from encdec_jax.files import atomic_write, runs_root, sha256_file, write_json
 from encdec_jax.submit.watch import watched
+from encdec_jax.sweep import replica
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.launch import check_writable
@@ -84,6 +86,42 @@ def test_states_cost_a_listing_and_one_small_object_a_run_that_has_changed(study
 
 def runs_url() -> str:
     return os.environ["ENCDEC_RUNS"]
+
+
+def test_a_first_look_reads_summaries_together_and_none_that_has_changed_since(study, monkeypatch, tmp_path):
+    monkeypatch.setattr(replica, "_FEW", 1)
+    store, key, names = bucket(runs_url()), "study/summaries.json.gz", list(study.runs)
+    summaries = [key_of(study.run_folder(name) / "summary.json") for name in names]
+    for one in summaries[:3]:
+        store.write(one, json.dumps(SUMMARY).encode())
+    asked, real = [], Bucket.read
+    monkeypatch.setattr(Bucket, "read", lambda self, key: asked.append(key) or real(self, key))
+
+    def look(name: str) -> list[str]:
+        another_machine(monkeypatch, tmp_path, name)
+        asked.clear()
+        pull(study.root, fresh=True)
+        return [run_state(study.run_folder(identity)).status for identity in names]
+
+    for there in (None, b"{", b"[" * 100_000, json.dumps({summaries[0]: 1}).encode()):
+        if there is not None:
+            store.write(key, there if there == b"{" else gzip.compress(there))
+        assert look(f"whatever there is: {there and there[:9]}") == ["diverged"] * 3 + ["pending"]
+        assert set(summaries[:3]) < set(asked)
+        assert look(f"after {there and there[:9]}") == ["diverged"] * 3 + ["pending"]
+        assert asked == [key]
+    store.write(summaries[0], b"[]")
+    store.remove(summaries[1:2])
+    store.write(summaries[3], json.dumps(SUMMARY).encode())
+    assert look("changed") == ["damaged", "pending", "diverged", "diverged"]
+    assert set(asked) == {key, summaries[0], summaries[3]}
+
+    def refuse(self, key, data, tag=None):
+        raise PermissionError("only to be read")
+
+    store.remove([key])
+    monkeypatch.setattr(Bucket, "create", refuse)
+    assert look("of one who may only read") == ["damaged", "pending", "diverged", "diverged"]
 
 
 def test_a_failed_run_is_forgiven_for_all_machines(study, monkeypatch, tmp_path):
