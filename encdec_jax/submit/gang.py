@@ -150,8 +150,7 @@ def _perform(experiment: Experiment, identity: str, stop: Callable[[], bool], le
         if not (alone or own or any(code in str(error) for code in _ITS_OWN)):
             os._exit(LOST)  # another process is gone, and jax would wait for it at the end of this one
         if first() or not isinstance(error, UserError):
-            fence.check()
-            write_error(folder, error)
+            write_error(folder, error, fence.check)
         if not alone and not isinstance(error, UserError):
             os._exit(FAILED)
         return FAILED

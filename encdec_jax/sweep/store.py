@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json
+from encdec_jax.files import atomic_write, read_json
 from encdec_jax.sweep.claim import condition, held_by
-from encdec_jax.train.objects import holding, put, remove
+from encdec_jax.train.objects import holding, key_of, put, remove, told
 from encdec_jax.train.summary import read_summary
 
 Status = Literal["pending", "waiting", "running", "stale", "done", "diverged", "failed", "damaged"]
@@ -91,10 +92,24 @@ def counts(states: dict[str, RunState]) -> str:
     return f"{len(states)} runs: {', '.join(parts)}"
 
 
-def write_error(folder: Path, error: Exception) -> None:
-    """Make the run a failed one: a user's error by its line, any other by its traceback, last line last."""
-    text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
-    put(folder / "error.txt", text.rstrip() + "\n")
+def write_error(folder: Path, error: Exception, check: Callable[[], None] = lambda: None) -> None:
+    """Make the run a failed one: a user's error by its line, any other by its traceback, last line last.
+
+    Args:
+      folder: of the run.
+      error: why it failed.
+      check: asked right before the error takes its place, as `atomic_write` does; in a bucket it is only ever created.
+
+    Raises:
+      UserError: the folder or the bucket can't be written to.
+    """
+    said = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    path, text, store = folder / "error.txt", f"{said.rstrip()}\n", holding(folder)
+    atomic_write(path, text, check)
+    if store is not None:
+        with told():
+            check()
+            store.create(key_of(path), text.encode())
 
 
 def forgive(folder: Path) -> bool:

@@ -110,8 +110,7 @@ def _perform(experiment: Experiment, identity: str, train: Train, stop: Callable
     except Refused:
         raise
     except Exception as error:
-        lease.check()
-        write_error(folder, error)
+        write_error(folder, error, lease.check)
 
 
 def _vanish() -> None:

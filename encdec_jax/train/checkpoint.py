@@ -60,7 +60,10 @@ class Checkpoints:
         """Checkpoints in `folder`, which is made on the first save; the newest two are kept if nothing else is said."""
         self._folder = folder.absolute()
         self._retention, self._fence = retention or Retention(), fence or Fence()
-        self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        # A folder that can't be made in the background keeps orbax's threads, and so the process, waiting for minutes.
+        way = ocp.AsyncOptions(create_directories_asynchronously=jax.process_count() > 1)
+        handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(async_options=way))
+        self._saver = ocp.AsyncCheckpointer(handler, async_options=way)
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._pending: tuple[Saved, Future[dict[str, str]]] | None = None
 

@@ -14,11 +14,12 @@ from tiny import SUMMARY, write_experiment, write_noise
 from encdec_jax.cli.main import main
 from encdec_jax.errors import UserError
 from encdec_jax.submit import gang
+from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep import results, worker
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.launch import _say_waits
-from encdec_jax.sweep.lease import TTL
+from encdec_jax.sweep.lease import TTL, create
 from encdec_jax.sweep.store import run_state
 from encdec_jax.sweep.worker import work
 from encdec_jax.train.summary import read_summary
@@ -115,7 +116,7 @@ def test_a_run_whose_folder_takes_nothing_keeps_nobody_from_the_others(study, mo
             raise UserError(f"can't claim a run in {folder}: Permission denied")
         return claim(folder, lost)
 
-    def refuse(folder, error):
+    def refuse(folder, error, check=None):
         raise UserError(f"can't write {folder}/error.txt: Permission denied")
 
     def train(run, folder, **_):
@@ -135,6 +136,33 @@ def test_a_run_whose_folder_takes_nothing_keeps_nobody_from_the_others(study, mo
     assert begun == [fourth]
     with pytest.raises(UserError, match=f"can't claim a run in {third}: Permission denied"):
         gang._next(study, list(study.runs))
+
+
+def test_who_loses_a_run_while_it_writes_its_error_leaves_its_successors(study, monkeypatch):
+    frozen = []
+
+    def train(run, folder, **_):
+        monkeypatch.setattr("encdec_jax.files.os.fsync", freeze)
+        frozen.append(folder)
+        raise RuntimeError("too late")
+
+    def freeze(handle):  # and meanwhile another comes, and fails
+        create(frozen[0] / "leases" / "2.json")
+        (frozen[0] / "error.txt").write_text("its own error")
+
+    def vanish():
+        raise Vanished
+
+    monkeypatch.setattr(worker, "_vanish", vanish)
+    monkeypatch.setattr(leases, "BEAT", 1e6)
+    monkeypatch.setattr(leases, "LOOK", 1e6)  # its heart has not looked yet
+    with pytest.raises(Vanished):
+        work(study, train, stop=lambda: False)
+    assert (frozen[0] / "error.txt").read_text() == "its own error"
+
+
+class Vanished(BaseException):
+    pass
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", json.dumps({**DONE, "status": "finished"})])

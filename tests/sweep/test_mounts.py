@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -58,24 +59,41 @@ class Disk:
         return pl.read_parquet(self.folder / "runs" / name / "results.parquet")
 
 
-@pytest.fixture
-def disk(tmp_path, monkeypatch) -> Iterator[Disk]:
-    """A disk of 64 MB with tokens, which goes with the test; skips where the system does not grant one."""
-    tools = ("unshare", "nsenter", "setpriv", "mount")
-    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+@contextmanager
+def mounted(mount: str, *tools: str) -> Iterator[Disk]:
+    """A disk with tokens that goes with the test, mounted by a line of shell; skips where the system grants none."""
+    needed = ("unshare", "nsenter", "setpriv", "mount", *tools)
+    if missing := [tool for tool in needed if shutil.which(tool) is None]:
         pytest.skip(f"{', '.join(missing)} is not installed")
-    script = f"mount -t tmpfs -o size=64m,mode=0777 none {HERE} && echo mounted && cat"
+    script = f"({mount}) >&2 && echo mounted && cat"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
-    with subprocess.Popen(command, text=True, **pipes) as holder:
+    with subprocess.Popen(command, text=True, **pipes) as holder, pytest.MonkeyPatch.context() as patch:
         if holder.stdout.readline() != "mounted\n":
             pytest.skip(f"no mount of one's own here: {holder.stderr.read().strip()}")
         found = Disk(holder)
         (found.folder / "pyproject.toml").touch()
-        monkeypatch.setenv("ENCDEC_CACHE", str(found.folder / "cache"))
+        patch.setenv("ENCDEC_CACHE", str(found.folder / "cache"))
         write_noise()
         yield found
         holder.stdin.close()
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    """Of 64 MB."""
+    with mounted(f"mount -t tmpfs -o size=64m,mode=0777 none {HERE}") as found:
+        yield found
+
+
+@pytest.fixture
+def quota(tmp_path) -> Iterator[Disk]:
+    """A folder that may take 48 MB of a larger disk: by a group of Btrfs, for kernels may know no other quota."""
+    image, own = tmp_path / "image", f"{HERE}/own"
+    made = f"truncate -s 256M {image} && mkfs.btrfs -q {image} && mount -o loop {image} {HERE}"
+    limited = f"btrfs quota enable {HERE} && btrfs subvolume create {own} && btrfs qgroup limit 48M {own}"
+    with mounted(f"{made} && {limited} && mount --bind {own} {HERE}", "mkfs.btrfs", "btrfs") as found:
+        yield found
 
 
 @pytest.fixture
@@ -131,18 +149,20 @@ if "encdec_jax.sweep.worker" in sys.orig_argv and "FILLED" in os.environ:
 """
 
 
-def test_a_disk_that_fills_up_at_each_moment_in_turn(disk):
+def filled_in_turn(disk: Disk, error: str, *moments: str) -> None:
     """The run ends in a line; with room again, the same command goes on, to what a disk with room had given."""
     write_experiment(disk.folder / "whole", ONE)
     write_experiment(disk.folder / "study", ONE + FILLED)
     code, _, said = disk.encdec("run", "whole", "-j", "1")
     assert code == 0, said
-    for moment in ("compile", "step", "room", "save", "seal", "row"):
+    for moment in moments:
         code, _, said = disk.encdec("run", "study", "-j", "1", FILLED=moment)
         assert (disk.folder / "ballast").stat().st_size > 1 << 20, moment
         assert code == 2, (moment, said)
         assert "Traceback" not in said
-        assert said.splitlines()[-1].startswith(f"encdec: can't write {HERE}/runs/"), (moment, said)
+        last = said.splitlines()[-1]
+        assert last.startswith(f"encdec: can't write {HERE}/runs/"), (moment, said)
+        assert error in last, (moment, said)
         assert not list((disk.folder / "runs/study").glob("*/summary.json"))
         code, shown, _ = disk.encdec("status", "study")
         assert (code, "1 runs: 1 " in shown) == (0, True)
@@ -154,6 +174,14 @@ def test_a_disk_that_fills_up_at_each_moment_in_turn(disk):
     assert found.equals(whole)
     (lines,), (its,) = ((disk.folder / "runs" / name).glob("*/metrics.jsonl") for name in ("study", "whole"))
     assert lines.read_bytes() == its.read_bytes()
+
+
+def test_a_disk_that_fills_up_at_each_moment_in_turn(disk):
+    filled_in_turn(disk, "No space left on device", "compile", "step", "room", "save", "seal", "row")
+
+
+def test_a_quota_that_is_used_up_at_each_moment_in_turn(quota):
+    filled_in_turn(quota, "Disk quota exceeded", "step", "save", "row")
 
 
 def test_a_root_that_is_read_only_is_read(disk):

@@ -127,6 +127,7 @@ def test_a_first_look_reads_summaries_together_and_none_that_has_changed_since(s
 def test_a_failed_run_is_forgiven_for_all_machines(study, monkeypatch, tmp_path):
     folder = study.run_folder(next(iter(study.runs)))
     write_error(folder, UserError("it failed"))
+    write_error(folder, UserError("so it did of one who held it before, and is late"))
     another_machine(monkeypatch, tmp_path)
     folder = study.run_folder(folder.name)
     pull(study.root, fresh=True)

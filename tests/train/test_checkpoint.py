@@ -96,6 +96,26 @@ def test_a_save_that_failed_in_the_background_is_offered_to_nobody_and_no_later_
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["2", "3"]
 
 
+def test_a_folder_that_a_save_can_not_make_leaves_no_thread_that_waits_for_it(tmp_path, monkeypatch, state):
+    """By a quota: the error was said at once, and the process went on for five minutes."""
+    given, before = placed(state, MeshConfig()), set(threading.enumerate())
+    kept = Checkpoints(tmp_path / "kept")
+
+    def used_up(*_: object) -> None:
+        (tmp_path / "kept").rmdir()
+        (tmp_path / "kept").touch()
+
+    def save() -> None:
+        kept.save(1, given, {})
+        kept.settle()
+
+    monkeypatch.setattr(kept, "_check_room", used_up)
+    monkeypatch.setattr(kept, "_remove", lambda made: None)
+    with pytest.raises(UserError, match=r"can't write a checkpoint to .*: Not a directory"):
+        save()
+    assert not [thread.name for thread in set(threading.enumerate()) - before if not thread.name.startswith("asyncio")]
+
+
 def test_hashing_keeps_no_training_waiting(tmp_path, monkeypatch, state):
     """98 GB took 52 s on the training thread: a save returns before, and a look at it as long as hashes are missing."""
     go, hashes = threading.Event(), checkpoint._hashes
