@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from encdec_jax.config import RunConfig
 from encdec_jax.data.config import ObjectiveConfig
 from encdec_jax.data.objectives.named import objective_of
 from encdec_jax.errors import require
-from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.config import ModelConfig, StackConfig
+from encdec_jax.model.arch import ARCHS, Arch
+from encdec_jax.model.config import ModelConfig, StackConfig, Tie
 from encdec_jax.model.presets import mlp_width
 
 ASPECT = 128.0
 MULTIPLE = 64
 FREE = 512  # widths up to here need no multiple
 WIDEST = 65_536
+ONE_STREAM: dict[str, Tie] = {"decoder": "all", "none": "inputs"}  # what is left of a tie of three tables
 EVERY = ""  # in `Objectives`, every architecture that is not there
 Objectives: TypeAlias = Mapping[str, ObjectiveConfig]  # of architectures, by their names
 
@@ -111,7 +112,16 @@ def model(
         for n, ff in zip(family.layers(layers), d_ff, strict=True)
     )
     assert decoder is not None  # a split is below 1
-    return replace(base, arch=family.arch, encoder=encoder, decoder=decoder)
+    return replace(
+        base, arch=family.arch, encoder=encoder, decoder=decoder, **_without_source(base, ARCHS[family.arch])
+    )
+
+
+def _without_source(base: ModelConfig, arch: Arch) -> dict[str, Any]:
+    """What is another value where an architecture has no stream of a source, or nothing that reads one."""
+    tie = ONE_STREAM.get(base.tie, base.tie)
+    left = {} if arch.own_stream else {"tie": tie, "target_positions": "behind"}
+    return left if arch.joins else {**left, "cross_position": "same"}
 
 
 def by_rule(base: ModelConfig, family: Family, d_model: int, aspect: float, multiple: int) -> ModelConfig:

@@ -142,7 +142,7 @@ def family_of(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any
       UserError: there is none; the message says what the nearest one lacks.
     """
     execution = {field.name: getattr(config, field.name) for field in fields(config) if field.metadata.get("execution")}
-    config, near = _canonical(config), []
+    near = []
     for kind, family in FAMILIES.items():
         try:
             data = family.write(config)
@@ -158,15 +158,6 @@ def family_of(config: ModelConfig) -> tuple[HFFamily, ModelConfig, dict[str, Any
         values = ", ".join(f"model.{name} = {shown(getattr(config, name))}" for name in differing)
         near.append((len(differing), f"{kind} does not have {values}"))
     raise UserError(f"the run's model is none of {', '.join(FAMILIES)}; {min(near)[1]}")
-
-
-def _canonical(config: ModelConfig) -> ModelConfig:
-    """The same model, where two configurations say one: of one stream's two tables, and a turn that never comes."""
-    decoder = config.decoder
-    if decoder.global_every > decoder.n_layers:
-        decoder = replace(decoder, global_every=decoder.n_layers if decoder.global_first else 0)
-    one = {"decoder": "all", "none": "inputs"} if not config.choices.own_stream else {}
-    return replace(config, decoder=decoder, tie=one.get(config.tie, config.tie))  # type: ignore[arg-type]
 
 
 def _dtype(name: str | None) -> np.dtype:

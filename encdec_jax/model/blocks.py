@@ -144,7 +144,8 @@ def standard(scope: Scope, layer: int) -> BlockSpec:
     states: States = "layer" if arch.by_layer else "final"
     place = layer if size.global_first else layer + 1
     window = size.window if size.global_every == 0 or place % size.global_every else 0
-    position = "local_rope" if window and config.local_theta and config.position == "rope" else config.position
+    local = window and config.local_theta and config.position == "rope"
+    position = "local_rope" if local else _looked_by(config.position)
     own = [Reads(name, name, "own", _own(config, name, window, size.ahead), position) for name in scope.streams]
     before: Sees = Full()
     if arch.context and scope.side == "decoder":
@@ -192,7 +193,8 @@ def yoco(scope: Scope, layer: int) -> BlockSpec:
     require(n >= 2, "model.decoder.n_layers", n, "at least 2, because one half makes what the other reads")
     if layer < n // 2:
         return standard(scope, layer)
-    own = Reads("target", "target", "own", _own(config, "target", 0, 0), config.position)
+    position = _looked_by(config.position)
+    own = Reads("target", "target", "own", _own(config, "target", 0, 0), position)
     attention = Attention((own,), keeps=True) if layer == n // 2 else Attention((own._replace(states="kept"),))
     return placed(config, "attn", attention), feed_forward(config, layer)
 
@@ -209,7 +211,8 @@ def palm(scope: Scope, layer: int) -> BlockSpec:
     config, arch = scope.config, scope.config.choices
     accepted = "'standard', because the source is no part of the target's stream that sees all of itself"
     require(arch.source_open and not arch.own_stream, "model.block", "palm", accepted)
-    to_source = Reads("target", "target", "own", Opened(), config.position)
+    position = _looked_by(config.position)
+    to_source = Reads("target", "target", "own", Opened(), position)
     attention, *rest = standard(scope, layer)
     sides = (Sub("sides", SideVectors()),) if layer == 0 else ()
     return (*sides, attention, placed(config, "partial", Attention((to_source,))), *rest)
@@ -265,9 +268,14 @@ def _bare(spec: BlockSpec) -> BlockSpec:
 def _across(config: ModelConfig, own: str) -> str:
     """How positions enter attention to the source's states, beside a layer's self-attention with its own."""
     if config.cross_position == "none" or config.choices.joins != "merged":
-        same = config.position if POSITIONS[config.position].crosses else "none"
+        same = _looked_by(config.position) if POSITIONS[config.position].crosses else "none"
         return same if config.cross_position == "same" else config.cross_position
     return own  # one softmax
+
+
+def _looked_by(position: str) -> str:
+    """What of positions is attention's: those that are of embeddings alone it has none of."""
+    return position if POSITIONS[position].attends else "none"
 
 
 def _own(config: ModelConfig, stream: StreamName, window: int, ahead: int) -> Sees:

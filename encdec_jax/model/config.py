@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import ceil
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from encdec_jax.model.arch import ARCHS, Arch
 from encdec_jax.ranges import Range, check_ranges
 from encdec_jax.resolve import execution, later
 
+Tie: TypeAlias = Literal["all", "inputs", "decoder", "none"]
 Activation: TypeAlias = Literal["swiglu", "gelu", "gelu_exact", "relu", "relu2", "silu", "geglu", "geglu_exact"]
 
 
@@ -91,13 +92,9 @@ class ExpertConfig:
     def __post_init__(self) -> None:
         check_ranges(self, "model.experts.")
         if self.number == 0:
-            accepted = "at least 1, because another field of model.experts is set"
-            require(
-                all(value == self.__dataclass_fields__[name].default for name, value in vars(self).items()),
-                "model.experts.number",
-                0,
-                accepted,
-            )
+            for field in fields(self):
+                value, accepted = getattr(self, field.name), f"{field.default}, because model.experts.number is 0"
+                require(value == field.default, f"model.experts.{field.name}", value, accepted)
             return
         accepted = f"at most model.experts.number = {self.number}"
         require(self.chosen <= self.number, "model.experts.chosen", self.chosen, accepted)
@@ -125,7 +122,8 @@ class ModelConfig:
       mlp: the feed-forward sublayer: SwiGLU, or GELU in its tanh form (as GPT-2's), or exact, ReLU, its square
         (arXiv 2109.08668), SiLU, or GEGLU, whose GELU has its tanh form (T5 v1.1), or is exact (ModernBERT).
       qk_norm: parameter-free RMSNorm of queries and keys over head_dim (RedLLM, arXiv 2510.26622, section 3).
-      tie: which of source embedding, target embedding and output head are one table.
+      tie: which of source embedding, target embedding and output head are one table; 'all' or 'inputs' (the output head
+        has one of its own) where source and target are one stream.
       scan: apply blocks with `lax.scan` (one compiled body) instead of unrolled.
       remat: what the backward pass recomputes: nothing, everything, or all but the matmuls' outputs.
       dtype: of the compute; weights, norms, softmax and losses are always float32.
@@ -205,7 +203,7 @@ class ModelConfig:
     rope_theta: Annotated[float, Range(1)] = 10_000.0
     mlp: Activation = "swiglu"
     qk_norm: bool = False
-    tie: Literal["all", "inputs", "decoder", "none"] = "all"
+    tie: Tie = "all"
     scan: bool = execution(True)
     remat: Literal["none", "full", "dots"] = execution("none")
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -288,6 +286,8 @@ class ModelConfig:
         apart = self.choices.own_stream or self.target_positions == "behind"
         accepted = f"'behind', because in {self.arch} source and target are one stream"
         require(apart, "model.target_positions", self.target_positions, accepted)
+        accepted = f"'all' or 'inputs', because {self.arch} has one embedding"
+        require(self.choices.own_stream or self.tie in ("all", "inputs"), "model.tie", self.tie, accepted)
         once = self.position != "separate" or self.target_positions == "behind"
         accepted = "'behind', because those of model.position 'separate' begin again by themselves"
         require(once, "model.target_positions", self.target_positions, accepted)
@@ -349,12 +349,8 @@ class ModelConfig:
 
     def _check_rope(self) -> None:
         scaling, factor, original = self.rope_scaling, self.rope_factor, self.rope_original
-        turns = "rope" in (self.position, self.cross_position)
-        accepted = f"'none', because nothing is turned with model.position = {self.position!r}"
-        require(turns or scaling == "none", "model.rope_scaling", scaling, accepted)
-        require(turns or self.rope_share == 1, "model.rope_share", self.rope_share, accepted.replace("'none'", "1"))
-        accepted = "1, because model.rope_scaling is 'none'" if scaling == "none" else "above 1"
+        accepted = f"{'1' if scaling == 'none' else 'above 1'}, because model.rope_scaling is {scaling!r}"
         require((factor > 1) == (scaling != "none"), "model.rope_factor", factor, accepted)
         reads = scaling in ("llama3", "yarn")
-        accepted = "at least 1" if reads else f"0, because model.rope_scaling is {scaling!r}"
+        accepted = f"{'at least 1' if reads else '0'}, because model.rope_scaling is {scaling!r}"
         require((original > 0) == reads, "model.rope_original", original, accepted)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from encdec_jax.model.blocks import Plan, plans
-from encdec_jax.model.compatible import check_edges
+from encdec_jax.model.compatible import check_edges, check_read
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Edge
 from encdec_jax.model.param import Param, StreamName, Tree, changed, leaves, stacked, subtree
@@ -118,7 +118,15 @@ def edges(config: ModelConfig) -> tuple[Edge, ...]:
     """
     found = tuple(edge for side, plan in plans(config).items() for edge in _edges(side, plan))
     check_edges(config, found)
+    layers = [sub.layer for plan in plans(config).values() for _, _, spec in plan.slots() for sub in spec]
+    check_read(config, layers, found, declared)
     return found
+
+
+def declared(config: ModelConfig) -> object:
+    """All that is declared of a model, to compare."""
+    slots = {side: [*plan.slots()] for side, plan in plans(config).items()}
+    return changed(model(config), lambda param: replace(param, spare=None, between=None)), slots
 
 
 def _edges(side: str, plan: Plan) -> Iterator[Edge]:

@@ -6,6 +6,7 @@ python tools/architectures.py
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -98,7 +99,8 @@ def _architecture(name: str) -> str:
         said += f" Encoder and decoder share {arch.shared}; the decoder reads {read}, {how}."
     if arch.context:
         said += " An encoder reads it too; the decoder sees its final states of the blocks before, here of 3 tokens."
-    drawn = drawing(preset(name, d_model=64, dec_layers=2, vocab_size=256, block_length=3))
+    model = preset(name, d_model=64, dec_layers=2, vocab_size=256)
+    drawn = drawing(replace(model, block_length=3) if arch.context else model)
     return f"### {name}\n\n{SOURCES[name]}. {said}\n\n```\n{drawn}\n```"
 
 

@@ -41,7 +41,10 @@ LOCAL = replace(DEEP, window=3, global_every=2)
 
 
 def model(arch: str, size: StackConfig = DEEP, **changes: object) -> ModelConfig:
-    return model_config(arch, decoder=size, encoder=size if ARCHS[arch].own_encoder else None, **changes)
+    """A model whose stacks are of one size, but for what either alone reads."""
+    if not ARCHS[arch].own_encoder:
+        return model_config(arch, decoder=size, **changes)
+    return model_config(arch, decoder=replace(size, ahead=0), encoder=replace(size, cross_every=1), **changes)
 
 
 T5 = {"score_scale": 1.0, "embedding": "plain"}
@@ -226,7 +229,7 @@ CONFIGS = {
     "MLP-Mixer, one stream": model("prefix_lm", SMALL, block="mixer", position_rows=16),
     "MLP-Mixer, layerwise": model("layerwise", SMALL, block="mixer", position_rows=16, target_positions="restart"),
     "mixture of softmaxes": model("enc_dec", SMALL, softmaxes=3, embedding="plain", logit_cap=4.0),
-    "mixture of softmaxes, one stream": model("prefix_lm", SMALL, softmaxes=2, tie="none"),
+    "mixture of softmaxes, one stream": model("prefix_lm", SMALL, softmaxes=2, tie="inputs"),
     "Switch Transformer, room for all": model(
         "enc_dec", replace(SMALL, n_layers=4), mlp="relu", experts=ExpertConfig(4, every=2, capacity=4.0)
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jnp
@@ -34,6 +34,9 @@ class Attention:
 
     reads: tuple[Reads, ...]
     keeps: bool = False
+    options: ClassVar[tuple[str, ...]] = (
+        "qk_norm", "qk_scaled_norm", "v_norm", "mixed_norm", "score_cap", "score_scale", "attention_dropout"
+    )  # fmt: skip
 
     @property
     def own(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from encdec_jax.model.config import ExpertConfig
 from encdec_jax.model.edge import Reads
@@ -47,6 +47,7 @@ class Experts:
     """
 
     reads: tuple[Reads, ...] = ()
+    options: ClassVar[tuple[str, ...]] = ("mlp",)
 
     def group(self, scope: Scope) -> str:
         """Experts are counted apart from MLPs, the router with them."""

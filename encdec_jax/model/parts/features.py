@@ -56,6 +56,12 @@ class FeatureAttention:
     own: tuple[Reads, ...]
     reads: tuple[Reads, ...] = ()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Its own, and those of what turns its queries and keys."""
+        turning = POSITIONS[self.own[0].position].options
+        return ("random_features", "qk_norm", "qk_scaled_norm", "v_norm", "score_scale", *turning)
+
     def group(self, scope: Scope) -> str:
         """As attention to the stream itself."""
         return Attention(self.own).group(scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from encdec_jax.model.config import Activation
 from encdec_jax.model.edge import Reads
@@ -66,6 +66,7 @@ class MLP:
     """One of `kind`."""
 
     reads: tuple[Reads, ...] = ()
+    options: ClassVar[tuple[str, ...]] = ("mlp",)
 
     def group(self, scope: Scope) -> str:
         """All MLPs are counted together."""

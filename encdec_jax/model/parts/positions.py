@@ -32,6 +32,12 @@ class Position:
     biased = False  # whether scores get a bias, which splash attention does not take
     restarts = False  # whether embeddings' positions begin anew behind a source that is open
     crosses = True  # whether `model.cross_position` 'same' gives it to cross-attention; merged keys always have it
+    options: tuple[str, ...] = ()  # fields of `ModelConfig` that it reads beside those which it declares parameters by
+
+    @property
+    def attends(self) -> bool:
+        """Whether it is of queries and keys, or of their scores: else it is of embeddings, or of nothing."""
+        return type(self).turn is not Position.turn or type(self).bias is not Position.bias
 
     def declare(self, scope: Scope) -> Tree:
         """Parameters, one set a stack: of the stack that the tokens go through, or whose attention it is."""
@@ -64,6 +70,14 @@ class Rotary(Position):
     """RoPE (Su et al., arXiv 2104.09864), by the base `model.rope_theta`, scaled as `model.rope_scaling` says."""
 
     pairs = True
+    options: tuple[str, ...] = (
+        "rope_theta",
+        "rope_share",
+        "rope_scaling",
+        "rope_factor",
+        "rope_original",
+        "target_positions",
+    )
 
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """As `Position.turn`."""
@@ -73,6 +87,8 @@ class Rotary(Position):
 class LocalRotary(Rotary):
     """RoPE by the base `model.local_theta`, in layers with a window; not scaled (Gemma 3)."""
 
+    options = ("local_theta", "rope_share", "target_positions")
+
     def turn(self, config: ModelConfig, stream: Stream, head_dim: int) -> CosSin | None:
         """As `Position.turn`."""
         return rope(stream.position, rotated(config, head_dim), config.local_theta)
@@ -80,6 +96,8 @@ class LocalRotary(Rotary):
 
 class Learned(Position):
     """A table of `model.position_rows` vectors, held and looked up as the embeddings are (`model.embedding`)."""
+
+    options = ("position_offset", "target_positions")
 
     def declare(self, scope: Scope) -> Tree:
         """As `Position.declare`."""
@@ -115,6 +133,8 @@ class LearnedUnscaled(Learned):
 class Sinusoidal(Position):
     """Sines and, behind them, cosines of position / 10000^(2k / d_model) (Vaswani et al. 2017, section 3.5)."""
 
+    options = ("target_positions",)
+
     def embed(self, node: Node | None, config: ModelConfig, stream: Stream, width: int) -> Array | None:
         """As `Position.embed`."""
         frequency = 10_000.0 ** (-2 * jnp.arange((width + 1) // 2, dtype=jnp.float32) / width)
@@ -143,6 +163,7 @@ class Bucketed(Position):
     """T5's relative bias: a number for each head and bucket of distances (arXiv 1910.10683, section 2.1)."""
 
     biased, crosses = True, False
+    options = ("position_range",)
 
     def declare(self, scope: Scope) -> Tree:
         """As `Position.declare`."""

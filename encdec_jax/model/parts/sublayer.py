@@ -49,7 +49,11 @@ class Residuals(NamedTuple):
 
 
 class Sublayer(Protocol):
-    """One kind of sublayer, a frozen dataclass of what it is told; equal ones are scanned together."""
+    """One kind of sublayer, a frozen dataclass of what it is told; equal ones are scanned together.
+
+    One that reads fields of `ModelConfig` by which it does not declare its parameters has their names in `options`, a
+    tuple: what nothing reads is refused (`encdec_jax.model.compatible`).
+    """
 
     @property
     def reads(self) -> tuple[Reads, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.lazy import jax, jnp, tanh_keeps
@@ -32,6 +32,7 @@ class TokenMixing:
     """
 
     reads: tuple[Reads, ...]
+    options: ClassVar[tuple[str, ...]] = ("target_positions",)
 
     def group(self, scope: Scope) -> str:
         """Counted apart, its products as those of an attention of one head of d_model."""
