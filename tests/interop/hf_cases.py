@@ -145,10 +145,14 @@ ZERO_CENTRED = {"gemma2", "gemma3", "t5gemma", "t5gemma2"}
 
 
 def drawn(case: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A tensor that follows from its name: large enough, and norms far enough from 1, that no part goes unseen."""
+    """A tensor that follows from its name: large enough, and norms far enough from 1, that no part goes unseen.
+
+    Biases of norms are around 0: around 1, the states of all of BART's positions come out alike.
+    """
     uniform = np.random.default_rng(zlib.crc32(name.encode())).uniform(-1, 1, shape)
     if len(shape) == 1:
-        return (uniform / 2 + ("norm" in name and case not in ZERO_CENTRED)).astype(np.float32)
+        centre = "norm" in name and not name.endswith("bias") and case not in ZERO_CENTRED
+        return (uniform / 2 + centre).astype(np.float32)
     scale = 1.0 if "bias" in name else 2.5 * shape[-1] ** -0.5
     return (uniform * scale).astype(np.float32)
 
@@ -182,13 +186,18 @@ def theirs(name: str) -> object:
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
     if hasattr(model, "final_logits_bias"):
         shape = tuple(model.final_logits_bias.shape)
-        model.final_logits_bias = torch.nn.Buffer(torch.tensor(drawn(name, "final_logits_bias", shape)))
+        bias = torch.tensor(drawn(name, "final_logits_bias", shape), requires_grad=True)  # a buffer that is added
+        model.final_logits_bias = torch.nn.Buffer(bias)
     for tensor, weight in model.named_parameters():
         if name in ("pegasus", "marian") and "embed_positions" in tensor:
             continue
-        stored = tensor.replace(".text_model.", ".")  # which T5Gemma 2's files leave out
-        weight.data = torch.tensor(drawn(name, stored, tuple(weight.shape)))
+        weight.data = torch.tensor(drawn(name, stored(tensor), tuple(weight.shape)))
     return model
+
+
+def stored(tensor: str) -> str:
+    """A tensor's name in files, from which T5Gemma 2's leave a part out."""
+    return tensor.replace(".text_model.", ".")
 
 
 def their_logits(model: object) -> object:
@@ -200,6 +209,12 @@ def their_logits(model: object) -> object:
         return model(torch.tensor(target), attention_mask=torch.tensor(written.astype(int))).logits
     given = {"input_ids": torch.tensor(source), "attention_mask": torch.tensor(read.astype(int))}
     return model(**given, decoder_input_ids=torch.tensor(target)).logits
+
+
+def their_gradients(model: object) -> dict[str, np.ndarray]:
+    """Behind a backward pass, of each tensor that entered it and is learnt, or is added as BART's bias of logits is."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {stored(tensor): weight.grad.numpy() for tensor, weight in named if weight.grad is not None}
 
 
 def main() -> None:
