@@ -88,7 +88,8 @@ def _counted(options: argparse.Namespace, rest: list[str]) -> RunConfig:
     require(config is None, "CONFIG", config, "none beside --preset, which is one")
     if found.lacks:
         log.warning("%s lacks here: %s", options.preset, "; ".join(found.lacks))
-    objective = ObjectiveConfig("causal_lm" if found.config.choices.causal else found.objective)
+    name = found.objective or ("causal_lm" if found.config.choices.causal else "prefix_lm")
+    objective = ObjectiveConfig(name, source_loss=found.source_loss)
     return given_config(rest, RunConfig(found.config, objective=objective))
 
 

@@ -21,7 +21,8 @@ class Named:
       why: what the count differs by from `published`, where that is more than 1 %.
       lacks: what it has and `config` has not; dropout, which a run chooses, apart.
       parity: which implementation its logits are compared with by a test, if any.
-      objective: that it is counted with, where it is not causal.
+      objective: that it is counted with; if None causal where one stream predicts all of itself, else prefix_lm.
+      source_loss: it is counted with a loss on the source too.
     """
 
     config: ModelConfig
@@ -30,7 +31,8 @@ class Named:
     why: str = ""
     lacks: tuple[str, ...] = ()
     parity: str = "none"
-    objective: Literal["prefix_lm", "masked_lm"] = "prefix_lm"
+    objective: Literal["prefix_lm", "masked_lm"] | None = None
+    source_loss: bool = False
 
 
 def t5(encoder: StackConfig, decoder: StackConfig) -> ModelConfig:

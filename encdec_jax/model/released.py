@@ -13,9 +13,10 @@ from encdec_jax.model.config import ModelConfig, StackConfig
 from encdec_jax.model.naming import LOGITS, PARITY, ROUNDED, Named, t5
 
 NAMES = "its name rounds"
-GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
+_GEMMA3: dict[str, Any] = {"qk_scaled_norm": True, "rope_theta": 1e6, "local_theta": 1e4}
 _GEMMA2_2B = StackConfig(26, 2304, 8, 4, 256, 9216, 4096, 2)
-GEMMA_270M = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
+_GEMMA3_270M = StackConfig(18, 640, 4, 1, 256, 2048, window=512, global_every=6)
+_GEMMA3_1B = StackConfig(26, 1152, 4, 1, 256, 6912, 512, 6)
 
 
 def _llama(layers: int, d_model: int, heads: int, d_ff: int) -> ModelConfig:
@@ -43,6 +44,28 @@ def _qwen3(layers: int, d_model: int, d_ff: int) -> ModelConfig:
 def _gemma(vocab: int, decoder: StackConfig, **changes: Any) -> ModelConfig:
     base = ModelConfig("causal_lm", vocab, decoder, mlp="geglu", norm="sandwich", zero_centred=True)
     return replace(base, **changes)
+
+
+def _t5gemma2(decoder: StackConfig, shape: str, published: float, **changes: Any) -> Named:
+    """T5Gemma 2 (arXiv 2512.14856) of two Gemma 3s: config.json files of its own are not open to everybody.
+
+    The library halves the encoder's window: as many keys behind a query as in front of it, and one more.
+    """
+    config = ModelConfig(
+        "enc_dec_merged",
+        262_144,
+        decoder,
+        replace(decoder, window=decoder.window // 2, ahead=1),
+        mlp="geglu",
+        norm="sandwich",
+        cross_position="none",
+        target_positions="restart",
+        zero_centred=True,
+        **_GEMMA3,
+        **changes,
+    )
+    source = f"arXiv 2512.14856, blog.google/technology/developers/t5gemma-2; the shape is {shape}"
+    return Named(config, source, published, ROUNDED, parity=PARITY)
 
 
 def _t5_gated(layers: int, d_model: int, heads: int, d_ff: int, head_dim: int = 64, **changes: Any) -> ModelConfig:
@@ -119,6 +142,9 @@ _ETTIN |= {"150m": (22, 768, 1152, 12, 150e6), "400m": (28, 1024, 2624, 16, 400e
 _FLAN = {"small": (8, 512, 6, 1024, 80e6), "base": (12, 768, 12, 2048, 250e6), "large": (24, 1024, 16, 2816, 780e6)}
 _FLAN |= {"xl": (24, 2048, 32, 5120, 3e9), "xxl": (24, 4096, 64, 10_240, 11e9)}
 _MT5 = {"small": 300e6, "base": 580e6, "large": 1.2e9, "xl": 3.7e9, "xxl": 13e9}
+# No number was to be had but the smallest's, nor files of base and xl: their vocabulary is the others' (unverified).
+_UMT5 = {"small": (307e6, "parameters of huggingface.co/stefan-it/umt5-small"), "base": (None, "unverified")}
+_UMT5 |= {"xl": (None, "unverified"), "xxl": (None, "vocabulary of Wan-Video/Wan2.1's text encoder")}
 _GPT2 = {"": (12, 768, 12, 124e6), "-medium": (24, 1024, 16, 355e6), "-large": (36, 1280, 20, 774e6)}
 _GPT2 |= {"-xl": (48, 1600, 25, 1558e6)}
 RELEASED: dict[str, Named] = {
@@ -132,6 +158,15 @@ RELEASED: dict[str, Named] = {
         )
         for name, told in _MT5.items()
     },
+    **{
+        f"umt5-{name}": Named(
+            _t5_gated(*_FLAN[name][:4], vocab_size=256_384, position="t5_by_layer"),
+            f"arXiv 2304.09151, mT5's shapes; {where}",
+            told,
+            parity=PARITY,
+        )
+        for name, (told, where) in _UMT5.items()
+    },
     "ul2": Named(_t5_gated(32, 4096, 16, 16_384, 256, mlp="swiglu"), "arXiv 2205.05131", 20e9, ROUNDED, parity=PARITY),
     "transformer-base": Named(
         replace(
@@ -144,13 +179,13 @@ RELEASED: dict[str, Named] = {
         "arXiv 1706.03762; about 37,000 ids, for which its table 3 has 65M",
         parity="torch.nn.Transformer, which has more biases and norms: logits, gradient (tests/interop/test_parity.py)",
     ),
-    "bart-base": Named(_bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, parity=LOGITS),
-    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, parity=LOGITS),
+    "bart-base": Named(_bart(50_265, 6, 768, 12, 3072), "facebookresearch/fairseq", 140e6, parity=PARITY),
+    "bart-large": Named(_BART, "facebookresearch/fairseq", 406e6, parity=PARITY),
     "mbart-large": Named(
         replace(_BART, vocab_size=250_027, norm="pre", embedding="scaled", position="learned_unscaled"),
         "arXiv 2001.08210; facebookresearch/fairseq",
         610e6,
-        parity=LOGITS,
+        parity=PARITY,
     ),
     "pegasus-large": Named(
         _bart(
@@ -169,10 +204,28 @@ RELEASED: dict[str, Named] = {
         ),
         "arXiv 1912.08777",
         568e6,
-        parity=LOGITS,
+        parity=PARITY,
+    ),
+    "opus-mt-en-de": Named(
+        _bart(
+            58_101,
+            6,
+            512,
+            8,
+            2048,
+            mlp="silu",
+            embedding="scaled",
+            embedding_norm=False,
+            position="sinusoidal",
+            position_offset=0,
+            position_rows=512,
+        ),
+        "arXiv 1804.00344; Helsinki-NLP/opus-mt-en-de, whose 298 MB (transformers' page on Marian) are float32",
+        298e6 / 4,
+        parity=PARITY,
     ),
     **{
-        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, parity=LOGITS)
+        f"gpt2{name}": Named(_gpt2(*shape), "openai/gpt-2", told, parity=PARITY)
         for name, (*shape, told) in _GPT2.items()
     },
     "t5gemma-2b-2b": Named(
@@ -190,7 +243,16 @@ RELEASED: dict[str, Named] = {
             cross_position="none",
         ),
         "arXiv 2504.06225",
-        parity=LOGITS,
+        parity=PARITY,
+    ),
+    "t5gemma2-270m-270m": _t5gemma2(_GEMMA3_270M, "Gemma 3 270M's, from memory (unverified)", 370e6),
+    "t5gemma2-1b-1b": _t5gemma2(_GEMMA3_1B, "Gemma 3 1B's", 1.7e9),
+    "t5gemma2-4b-4b": _t5gemma2(
+        StackConfig(34, 2560, 8, 4, 256, 10_240, 1024, 6),
+        "Gemma 3 4B's, as RoPE's reach is, from memory (unverified)",
+        7e9,
+        rope_scaling="linear",
+        rope_factor=8.0,
     ),
     **{
         name: Named(_modernbert("prefix_lm", *shape), "arXiv 2412.13663", told, parity=PARITY, objective="masked_lm")
@@ -198,7 +260,12 @@ RELEASED: dict[str, Named] = {
     },
     **{
         f"ettin-{kind}{name}": Named(
-            _modernbert(arch, *shape), _ETTIN_SOURCE, told, NAMES, parity=parity, objective="masked_lm"
+            _modernbert(arch, *shape),
+            _ETTIN_SOURCE,
+            told,
+            NAMES,
+            parity=parity,
+            objective="masked_lm" if kind else None,
         )
         for kind, arch, parity in (("encoder-", "prefix_lm", PARITY), ("", "causal_lm", LOGITS))
         for name, (*shape, told) in _ETTIN.items()
@@ -229,9 +296,9 @@ RELEASED: dict[str, Named] = {
         2_614_636_800,
         parity=LOGITS,
     ),
-    "gemma3-270m": Named(_gemma(262_144, GEMMA_270M, **GEMMA3), "its model card", 270e6, parity=PARITY),
+    "gemma3-270m": Named(_gemma(262_144, _GEMMA3_270M, **_GEMMA3), "its model card", 270e6, parity=PARITY),
     "gemma3-1b": Named(
-        _gemma(262_144, StackConfig(26, 1152, 4, 1, 256, 6912, 512, 6), **GEMMA3),
+        _gemma(262_144, _GEMMA3_1B, **_GEMMA3),
         "arXiv 2503.19786, table 1",
         1_000e6,
         parity=PARITY,

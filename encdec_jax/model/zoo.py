@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from encdec_jax.errors import require
+from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
-from encdec_jax.model.naming import LOGITS, PARITY, ROUNDED, T5_VOCAB, Named, t5
-from encdec_jax.model.released import GEMMA3, GEMMA_270M, RELEASED
+from encdec_jax.model.naming import PARITY, ROUNDED, T5_VOCAB, Named, t5
+from encdec_jax.model.released import RELEASED
 
 
 def named(name: str) -> Named:
@@ -98,6 +99,32 @@ def _shared(steps: int, **changes: Any) -> ModelConfig:
     """T5 base, each stack one layer that is applied so many times."""
     one = replace(BASE, n_layers=steps, distinct=1)
     return replace(t5(one, one), **changes)
+
+
+# Zhang et al.'s grid: what the target reads, the source's final states or each layer's; and whether the source predicts
+# too. None that sees all of itself can: EncDec has a causal encoder then, and of PrefixLM there is no such model.
+ZHANG = {
+    "encdec-top": "enc_dec",
+    "encdec-top-source": "enc_dec_causal",
+    "encdec-layers": "layerwise",
+    "encdec-layers-source": "layerwise_causal",
+    "prefixlm-top": "enc_dec_shared",
+    "prefixlm-layers": "prefix_lm",
+    "causallm-top": "causal_lm_top",
+    "causallm-top-source": "causal_lm_top",
+    "causallm-layers": "causal_lm",
+    "causallm-layers-source": "causal_lm",
+}
+ZHANG_SOURCE = "arXiv 2202.00528; its sizes were not to be had: Transformer base's here, LMs twice as deep (unverified)"
+
+
+def _zhang(arch: str) -> ModelConfig:
+    """Transformer base, whose parts it has, as an architecture of the grid."""
+    base, choices = RELEASED["transformer-base"].config, ARCHS[arch]
+    one = replace(base.decoder, n_layers=base.decoder.n_layers * (1 if choices.own_encoder else 2))
+    positions = base.target_positions if choices.own_stream else "behind"
+    encoder = one if choices.own_encoder else None
+    return replace(base, arch=arch, decoder=one, encoder=encoder, target_positions=positions)
 
 
 NAMED: dict[str, Named] = {
@@ -209,21 +236,9 @@ NAMED: dict[str, Named] = {
         ModelConfig("prefix_lm", T5_VOCAB, BASE, mlp="gelu", norm_kind="layer", position="separate", block="palm"),
         "arXiv 2304.04052 (PALM); the shape is T5 base's decoder, the paper's was not to be had (unverified)",
     ),
-    "t5gemma2-270m-270m": Named(
-        ModelConfig(
-            "enc_dec_merged",
-            262_144,
-            GEMMA_270M,
-            replace(GEMMA_270M, window=256, ahead=1),
-            mlp="geglu",
-            norm="sandwich",
-            cross_position="none",
-            target_positions="restart",
-            zero_centred=True,
-            **GEMMA3,
-        ),
-        "arXiv 2512.14856; the shape is Gemma 3 270M's, from memory (unverified)",
-        parity=LOGITS,
-    ),
+    **{
+        f"zhang-{name}": Named(_zhang(arch), ZHANG_SOURCE, objective="prefix_lm", source_loss=name.endswith("-source"))
+        for name, arch in ZHANG.items()
+    },
     **RELEASED,
 }
