@@ -20,6 +20,7 @@ class Geometry:
 
     Attributes:
       layout: of one row.
+      whole: whether every row is one segment that fills it, as `encdec_jax.model.streams.Whole` says.
       windows: of an update (packed rows, of pairs); `train.batch_size`.
       unit: windows that a batch size must be a multiple of: whole rows of every microbatch on every device, and whole
         draws of the objective.
@@ -31,6 +32,7 @@ class Geometry:
     """
 
     layout: Layout
+    whole: bool
     windows: int
     unit: int
     draw: int
@@ -70,6 +72,7 @@ def geometry(run: RunConfig) -> Geometry:
         require(size == head, "model.encoder.d_model", size, accepted)
     return Geometry(
         layout=row,
+        whole=row.filled and not objective.pairs and not objective.of_text,
         windows=train.batch_size,
         unit=lcm(row.windows * train.accumulate * run.mesh.shards, objective.draw),
         draw=objective.draw,

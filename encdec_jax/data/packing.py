@@ -8,7 +8,7 @@ import numpy as np
 
 from encdec_jax.data.objectives.objective import Layout, Segments, ragged
 from encdec_jax.model.arch import Arch
-from encdec_jax.model.streams import Array, Stream
+from encdec_jax.model.streams import Array, Stream, Whole
 
 
 class Batch(NamedTuple):
@@ -26,6 +26,12 @@ class Batch(NamedTuple):
     target: Stream
     labels: Array
     weights: Array
+
+    @property
+    def whole(self) -> Batch:
+        """The same rows, said to be whole."""
+        source = None if self.source is None else Whole(*self.source)
+        return self._replace(source=source, target=Whole(*self.target))
 
 
 def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: Segments) -> Batch:

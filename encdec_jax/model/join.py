@@ -5,19 +5,19 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from encdec_jax.model.kernels import Pattern, join_patterns
+from encdec_jax.model.kernels import Pattern, Told, join_patterns
 from encdec_jax.model.parts.positions import CosSin
 from encdec_jax.model.streams import Stream
 
 
-def join_masks(masks: list[Array | Pattern]) -> Array | Pattern:
+def join_masks(masks: list[Array | Pattern | Told]) -> Array | Pattern | Told:
     """Which of the joined keys each query may see."""
     if len(masks) == 1:
         return masks[0]
     patterns = [one for one in masks if isinstance(one, Pattern)]
     if patterns:
         return join_patterns(*patterns)
-    return jnp.concatenate([one for one in masks if not isinstance(one, Pattern)], axis=2)
+    return jnp.concatenate([one for one in masks if not isinstance(one, Pattern | Told)], axis=2)
 
 
 def join_turns(parts: list[tuple[CosSin | None, Stream]]) -> CosSin | None:

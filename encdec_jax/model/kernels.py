@@ -2,7 +2,8 @@
 
 Neither holds the scores of all pairs in memory. Splash attention (arXiv 2205.14135 on TPUs) takes no mask as data: it
 knows causal and full attention, and segments. `splash` builds the one mask formula of `encdec_jax.model.streams` from
-these, exactly, prefixes of any length and packed rows included.
+these, exactly, prefixes of any length and packed rows included. cuDNN's takes any mask, as a bias, and skips no pair
+that a bias hides: `told` says of a mask what can be said without one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from jax import Array
 from jax.experimental.pallas.ops.tpu import splash_attention as pallas
 
 from encdec_jax.mesh import TOKENS
+from encdec_jax.model.edge import Reads
 from encdec_jax.model.placement import by_heads, parts
-from encdec_jax.model.sees import Fused
-from encdec_jax.model.streams import Stream
+from encdec_jax.model.sees import Causal, Full, Fused
+from encdec_jax.model.streams import Stream, Whole
 
 LANES = 128  # a TPU's vectors: the lengths that splash attention takes are multiples
 BLOCKS = (512, 256, 128)
@@ -52,18 +54,56 @@ def join_patterns(first: Pattern, second: Pattern) -> Pattern:
     return Pattern("causal", second.query_segment, next(keys), second.query_open, next(keys))
 
 
-def cudnn(q: Array, k: Array, v: Array, mask: Array, scale: float, bias: Array | None = None) -> Array:
+class Told(NamedTuple):
+    """A mask as cuDNN's attention is told of it: by flags, whose hidden pairs it does not compute, and as a bias.
+
+    Attributes:
+      mask: bool [batch, queries, keys]; None where the flags say all of it.
+      causal: no query sees a key behind its own place in the row.
+      window: keys that a query sees at most, its own and those right in front of it; 0 for no such limit.
+    """
+
+    mask: Array | None
+    causal: bool = False
+    window: int = 0
+
+
+def told(reads: Reads, query: Stream, key: Stream) -> Told:
+    """What the queries of one stream see of another, or of their own: then `key` is `query`.
+
+    In packed rows too the tokens of a segment stand in the order of their positions.
+    """
+    sees, causal = reads.sees, reads.sees.ordered and query is key
+    if isinstance(query, Whole) and isinstance(key, Whole):
+        if causal and isinstance(sees, Causal):
+            return Told(None, causal, sees.window)
+        if isinstance(sees, Full) and not sees.window:
+            return Told(None)
+    return Told(sees.mask(query, key), causal)
+
+
+def cudnn(q: Array, k: Array, v: Array, told: Told, scale: float, bias: Array | None = None) -> Array:
     """`encdec_jax.model.softmax.attention` by cuDNN. Any mask will do: it enters as a bias shared by the heads.
 
     With a bias cuDNN's gradient takes even lengths alone: an odd one is padded with a token that nobody sees. A query
     alone is one of decoding, which has no gradient.
     """
-    queries, more = q.shape[1], (q.shape[1] % 2, k.shape[1] % 2)
-    if queries > 1 and any(more):
+    mask, queries, more = told.mask, q.shape[1], (q.shape[1] % 2, k.shape[1] % 2)
+    if queries > 1 and any(more) and not (mask is None and bias is None):
+        mask = jnp.ones((len(q), queries, k.shape[1]), bool) if mask is None else mask
         q, (k, v) = _longer(q, more[:1], 1), (_longer(x, more[1:], 1) for x in (k, v))
         mask, bias = _longer(mask, more, 1), None if bias is None else _longer(bias, more, 2)
-    bias = None if bias is None else bias.astype(q.dtype)
-    mixed = jax.nn.dot_product_attention(q, k, v, bias, mask[:, None], scale=scale, implementation="cudnn")
+    mixed = jax.nn.dot_product_attention(
+        q,
+        k,
+        v,
+        None if bias is None else bias.astype(q.dtype),
+        None if mask is None else mask[:, None],
+        scale=scale,
+        is_causal=told.causal,
+        local_window_size=(told.window - 1, 0) if told.window else None,
+        implementation="cudnn",
+    )
     return mixed[:, :queries]
 
 

@@ -12,7 +12,7 @@ from encdec_jax.model.choice import resolve
 from encdec_jax.model.config import ModelConfig
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.join import join_biases, join_masks, join_turns
-from encdec_jax.model.kernels import Pattern, pattern
+from encdec_jax.model.kernels import Pattern, Told, pattern, told
 from encdec_jax.model.node import Node
 from encdec_jax.model.param import StreamName, subtree
 from encdec_jax.model.parts import norms, softmaxes, tables, transform
@@ -262,7 +262,7 @@ class Model(nnx.Module):
         self, stack: Stack, looked: tuple[Reads, ...], query: Stream, source: Stream | None, cache: Feed | None
     ) -> View:
         config, size = self.config, stack.plan.scope.size
-        masks: list[Array | Pattern] = []
+        masks: list[Array | Pattern | Told] = []
         turns: list[tuple[CosSin | None, Stream]] = []
         biases: list[Array | None] = []
         keys: list[Stream] = []
@@ -272,10 +272,14 @@ class Model(nnx.Module):
             key = slots if reads.key == reads.query else source
             assert key is not None
             queries, key = _stage(query, reads, 0), _stage(key, reads, 1)
-            position, plain = POSITIONS[reads.position], cache is not None or config.attention != "splash"
-            known = reads.fused
-            assert plain or known is not None
-            masks.append(reads.sees.mask(queries, key) if plain or known is None else pattern(known, query, key))
+            position, kernel = POSITIONS[reads.position], "plain" if cache is not None else config.attention
+            if kernel == "splash":
+                assert reads.fused is not None
+                masks.append(pattern(reads.fused, query, key))
+            elif kernel == "cudnn" and len(looked) == 1 and not reads.whole:
+                masks.append(told(reads, queries, key))
+            else:
+                masks.append(reads.sees.mask(queries, key))
             if own or (reads.memory and cache is None):  # cached and kept keys are rotated already
                 turned = query if own and cache is not None else key
                 turns.append((position.turn(config, turned, size.head_dim), turned))

@@ -15,7 +15,7 @@ from encdec_jax.model.streams import Stream
 if TYPE_CHECKING:
     from jax import Array
 
-    from encdec_jax.model.kernels import Pattern
+    from encdec_jax.model.kernels import Pattern, Told
     from encdec_jax.model.parts.looked import Looked
 
 T = TypeVar("T")
@@ -25,12 +25,12 @@ class View(NamedTuple):
     """How the queries of one stream see keys.
 
     Attributes:
-      mask: bool [batch, queries, keys], or the pattern of it that splash attention takes.
+      mask: bool [batch, queries, keys], or the pattern of it that splash attention takes, or what cuDNN's is told.
       query, key: (cos, sin) of RoPE for either, each [batch, length, 1, head_dim / 2]; None where nothing is rotated.
       bias: added to the scores, as `encdec_jax.model.parts.positions.Position.bias` gives it; or None.
     """
 
-    mask: Array | Pattern
+    mask: Array | Pattern | Told
     query: tuple[Array, Array] | None
     key: tuple[Array, Array] | None
     bias: Array | None = None

@@ -26,6 +26,7 @@ class Sees:
     ahead: int = 0
     fused: ClassVar[Fused | None] = "full"  # what splash attention calls it
     halved: ClassVar[bool] = False  # whether it shows only pairs on and below the diagonal, but for a prefix
+    ordered: ClassVar[bool] = False  # whether it shows only those, without exception
 
     @property
     def reach(self) -> int:
@@ -63,6 +64,7 @@ class Causal(Sees):
 
     fused: ClassVar[Fused | None] = "causal"
     halved: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
 
     def mask(self, query: Stream, key: Stream) -> Array:
         """As `Sees.mask`."""
@@ -113,6 +115,7 @@ class Block(Sees):
     length: int = 1
     fused: ClassVar[Fused | None] = None
     halved: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
 
     @property
     def reach(self) -> int:
@@ -142,6 +145,7 @@ class Earlier(Sees):
     length: int = 1
     fused: ClassVar[Fused | None] = None
     halved: ClassVar[bool] = True
+    ordered: ClassVar[bool] = True
 
     def mask(self, query: Stream, key: Stream) -> Array:
         """As `Sees.mask`."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from encdec_jax.model.kernels import Pattern, cudnn, splash
+from encdec_jax.model.kernels import Pattern, Told, cudnn, splash
 from encdec_jax.model.placement import by_rows, parts
 from encdec_jax.model.product import mixed, scored
 
@@ -19,7 +19,7 @@ def attention(
     q: Array,
     k: Array,
     v: Array,
-    mask: Array | Pattern,
+    mask: Array | Pattern | Told,
     kernel: str = "plain",
     bias: Array | None = None,
     scale: float | None = None,
@@ -36,7 +36,7 @@ def attention(
     Args:
       q: [batch, queries, n_heads, head_dim].
       k, v: [batch, keys, n_kv_heads, head_dim].
-      mask: bool [batch, queries, keys], or a pattern.
+      mask: bool [batch, queries, keys], or a pattern, or what cuDNN is told of it.
       kernel: what `model.attention` was resolved to.
       bias: added to the scores, float32 [batch, n_heads, queries, keys].
       scale: that the scores are multiplied by, head_dim^-0.5 if None.
@@ -57,7 +57,8 @@ def attention(
     if kernel == "cudnn":
         assert not cap, "cuDNN's attention takes no cap"
         assert sinks is None, "cuDNN's attention takes no sinks"
-        return cudnn(q, k, v, mask, scale, bias)
+        return cudnn(q, k, v, mask if isinstance(mask, Told) else Told(mask), scale, bias)
+    assert not isinstance(mask, Told)
     if parts() > 1:  # each device has a part of the queries: those of a key's heads could not lie along time
         k, v, mask = *(jnp.repeat(x, h // k.shape[2], axis=2) for x in (k, v)), by_rows(mask)
     kv = k.shape[2]

@@ -27,6 +27,15 @@ class Stream(NamedTuple):
     open: Array
 
 
+class Whole(Stream):
+    """Rows that are each one segment, without padding, its tokens in the order of their positions and none left out.
+
+    What a type says holds while a program is traced: kernels need no mask to be shown that documents end.
+    """
+
+    __slots__ = ()
+
+
 def stream(tokens: Array, first: int = 0, open: bool = False) -> Stream:
     """Rows of one document each, without padding: ids [batch, length] at positions from `first` on (numpy)."""
     ids = np.asarray(tokens, np.int32)

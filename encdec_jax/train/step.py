@@ -13,6 +13,7 @@ from flax import nnx
 from jax import Array
 
 from encdec_jax.config import RunConfig
+from encdec_jax.data.geometry import geometry
 from encdec_jax.data.packing import Batch
 from encdec_jax.errors import require
 from encdec_jax.evaluate.chunks import Sums, summed
@@ -80,11 +81,11 @@ def make_update(run: RunConfig, graph: nnx.GraphDef, optimizer: optax.GradientTr
     Where `optim.skip` allows any, an update whose loss or gradient is not finite changes neither parameters nor the
     optimizer's state, and its metrics say so; the next one takes the next batch at the next learning rate.
     """
-    parts = run.train.accumulate
+    parts, whole = run.train.accumulate, geometry(run).whole
 
     def summed(params: nnx.State, batch: Batch, keys: Array) -> tuple[Array, tuple[Array, Aux]]:
         sums = partial(weighted_sums, z_loss=run.train.z_loss, smoothing=run.train.label_smoothing)
-        (total, nll), aux = forward(graph, params, batch, sums, keys)
+        (total, nll), aux = forward(graph, params, batch.whole if whole else batch, sums, keys)
         if aux.loss is None:
             return total, (nll, aux)
         added = aux.loss * batch.weights.sum()

@@ -133,14 +133,19 @@ def test_ids_are_those_that_the_model_must_know(name):
 @pytest.mark.parametrize(("name", "arch"), CASES)
 def test_batches_have_the_layouts_shapes_and_score_what_they_label(name, arch):
     cache = FakeCache({"train": {"targets": [[*IDS[:8000].tolist(), EOS]]}})
-    batches = Batches(cache, run_of(name, arch))
+    batches, shape = Batches(cache, run_of(name, arch)), geometry(run_of(name, arch))
     layout = batches.layout
+    assert shape.whole or name not in ("causal_lm", "prefix_lm", "fraction", "scattered_spans")
     for step in (0, 99):
         source, target, labels, weights = batches(step)
         assert source is None if not ARCHS[arch].own_stream else source.tokens.shape == (batches.rows, layout.source)
         assert target.tokens.shape == (batches.rows, layout.target)
         assert labels.shape == weights.shape == (batches.rows, layout.scored)
         assert weights.sum() > 0
+        if shape.whole:
+            for stream in (target,) if source is None else (source, target):
+                assert (stream.segment == 1).all()
+                assert (np.diff(stream.position, axis=1) == 1).all()
         numbers = np.arange(step * 4, step * 4 + 4)
         segments = batches._read.segments(batches._numbers(numbers), numbers)[1]
         scored = len(segments.labels) if segments.source_weights is None else segments.source_weights.sum()

@@ -13,16 +13,22 @@ import numpy as np
 import pytest
 from flax import nnx
 from support import SMALL, example, model_config, parameters, tokens
-from test_kernels import CAUSAL, PREFIX, SOURCE, TARGET
+from test_kernels import CAUSAL, PREFIX, SOURCE, TARGET, packed
 
 from encdec_jax.evaluate.fair import token_nll
 from encdec_jax.model.arch import ARCHS
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.kernels import told
 from encdec_jax.model.model import graph
 from encdec_jax.model.sees import Block, Causal, Full, Opened, Prefix
 from encdec_jax.model.softmax import attention
+from encdec_jax.model.streams import Whole, stream
 
 pytestmark = pytest.mark.device
 WORSE = 2.0  # times the error of plain attention in bfloat16
+WHOLE = Whole(*map(jnp.asarray, stream(np.zeros((2, 200), np.int32))))
+READ = Whole(*map(jnp.asarray, stream(np.zeros((2, 150), np.int32))))
+ODD_ROWS, ODD_ROW = packed([[(0, 120), (0, 60)], [(0, 199)]], 199), Whole(*(leaf[:, :199] for leaf in WHOLE))
 CASES = {  # pattern, queries, keys, heads, key heads, head_dim, what is added to scores
     "causal, packed": (Causal(), CAUSAL, CAUSAL, 4, 4, 64, None),
     "full, packed": (Full(), SOURCE, SOURCE, 4, 4, 64, None),
@@ -38,6 +44,16 @@ CASES = {  # pattern, queries, keys, heads, key heads, head_dim, what is added t
     "wide heads": (Causal(), CAUSAL, CAUSAL, 4, 4, 128, None),
     "a bias that is learnt": (Causal(), CAUSAL, CAUSAL, 4, 4, 64, "learnt"),
     "a bias that is not": (Causal(), CAUSAL, CAUSAL, 4, 4, 64, "fixed"),
+    "causal, odd": (Causal(), ODD_ROWS, ODD_ROWS, 4, 4, 64, None),
+    "whole": (Causal(), WHOLE, WHOLE, 4, 4, 64, None),
+    "whole, odd": (Causal(), ODD_ROW, ODD_ROW, 4, 4, 64, None),
+    "whole, window": (Causal(window=16), WHOLE, WHOLE, 4, 4, 64, None),
+    "whole, blocks": (Block(length=32), WHOLE, WHOLE, 4, 4, 64, None),
+    "whole, grouped": (Causal(), WHOLE, WHOLE, 4, 2, 128, None),
+    "whole, full": (Full(), READ, READ, 4, 4, 64, None),
+    "whole, cross": (Full(), ODD_ROW, READ, 4, 2, 64, None),
+    "whole, a bias": (Causal(), WHOLE, WHOLE, 4, 4, 64, "learnt"),
+    "whole, a bias across": (Full(), ODD_ROW, READ, 4, 4, 64, "learnt"),
 }
 
 
@@ -67,6 +83,7 @@ def compare(errors: dict[str, tuple[float, float]], record_property) -> None:
 def test_cudnn_is_plain_attention(name, record_property):
     sees, query, key, heads, key_heads, dim, biased = CASES[name]
     shown, real = sees.mask(query, key), (query.segment != 0)[:, :, None, None]
+    said = told(Reads("target", "target", "own", sees, "none"), query, key)
     random = np.random.default_rng(0)
     shapes = (query, heads), (key, key_heads), (key, key_heads), (query, heads)
     *qkv, wanted = (
@@ -78,7 +95,7 @@ def test_cudnn_is_plain_attention(name, record_property):
     def value(kernel: str, dtype: str) -> tuple:
         def mixed(q, k, v, bias):
             held = bias if biased == "learnt" or bias is None else jax.lax.stop_gradient(bias)
-            return attention(q, k, v, shown, kernel, held) * real
+            return attention(q, k, v, said if kernel == "cudnn" else shown, kernel, held) * real
 
         given = tuple(x.astype(dtype) for x in qkv)
         out, back = jax.vjp(mixed, *given, bias)
@@ -103,17 +120,24 @@ MODELS = {
 }
 
 
-EVEN, ODD = (32, 32), (33, 30)
-LEARNT = [*((name, EVEN) for name in MODELS), *((name, ODD) for name in ("causal_lm", "enc_dec"))]
+EVEN, ODD, SOME = (32, 32), (33, 30), ("causal_lm", "enc_dec")
+LEARNT = [
+    *((name, EVEN, False) for name in MODELS),
+    *((name, ODD, False) for name in SOME),
+    *((name, EVEN, True) for name in (*SOME, "enc_dec_causal", "double_decoder", "causal_lm, remat")),
+    *((name, ODD, True) for name in (*SOME, "enc_dec, T5's bias")),
+]
 
 
-@pytest.mark.parametrize(("name", "lengths"), LEARNT)
-def test_every_model_learns_the_same(name, lengths, record_property):
-    """Loss and gradient; of odd lengths too, which cuDNN takes without a gradient alone."""
+@pytest.mark.parametrize(("name", "lengths", "whole"), LEARNT)
+def test_every_model_learns_the_same(name, lengths, whole, record_property):
+    """Loss and gradient; of odd lengths too, which cuDNN's gradient does not take beside a bias."""
     arch, (source, target) = name.partition(",")[0], lengths
     size = replace(SMALL, n_heads=4, n_kv_heads=2, head_dim=16, d_model=64, d_ff=96)
     sides = {"decoder": size, "encoder": size if ARCHS[arch].own_encoder else None}
     streams, labels = example(arch, tokens(0, 2, source), tokens(1, 2, target)), tokens(2, 2, target)
+    if whole:
+        streams = tuple(None if stream is None else Whole(*stream) for stream in streams)
     params = parameters(model_config(arch, **{**sides, **MODELS[name]}))
 
     def of(kernel: str, dtype: str) -> tuple:

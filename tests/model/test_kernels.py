@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support import example, model_config, mostly_slow, parameters, tokens
+from support import SMALL, example, model_config, mostly_slow, parameters, tokens
 
 from encdec_jax.model.arch import ARCHS
-from encdec_jax.model.kernels import join_patterns, pattern, splash
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.kernels import join_patterns, pattern, splash, told
 from encdec_jax.model.model import graph
+from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix
 from encdec_jax.model.softmax import attention
-from encdec_jax.model.streams import Stream, mask
+from encdec_jax.model.streams import Stream, Whole, mask, stream
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.sharding import make_mesh
 
@@ -148,10 +152,10 @@ def test_cudnn_is_given_even_lengths(queries, keys, biased, monkeypatch):
     """It takes others for no gradient with a bias. XLA's attention stands in for its kernel."""
     real = jax.nn.dot_product_attention
 
-    def fused(q, k, v, bias, mask, scale, implementation):
+    def fused(q, k, v, bias, mask, implementation, **told):
         assert implementation == "cudnn"
         assert q.shape[1] == 1 or q.shape[1] % 2 == k.shape[1] % 2 == 0
-        return real(q, k, v, bias, mask, scale=scale)
+        return real(q, k, v, bias, mask, **told)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", fused)
     q, k, v, g, bias = (
@@ -169,3 +173,75 @@ def test_cudnn_is_given_even_lengths(queries, keys, biased, monkeypatch):
 
     for found, exact in zip(both("cudnn"), both("plain"), strict=True):
         np.testing.assert_allclose(found, exact, atol=1e-5, rtol=1e-5)
+
+
+ALONE = stream(np.zeros((2, 24), np.int32))
+SAID = {  # pattern, queries, keys; whether a mask is left, and the flags
+    "packed": (Causal(), CAUSAL, None, (True, True, 0)),
+    "packed, in a window": (Causal(16), CAUSAL, None, (True, True, 0)),
+    "packed blocks": (Block(length=32), CAUSAL, None, (True, True, 0)),
+    "packed, earlier blocks": (Earlier(length=32), CAUSAL, None, (True, True, 0)),
+    "packed and full": (Full(), SOURCE, None, (True, False, 0)),
+    "packed and across": (Full(), TARGET, SOURCE, (True, False, 0)),
+    "across, in order": (Causal(), TARGET, SOURCE, (True, False, 0)),
+    "prefix": (Prefix(), PREFIX, None, (True, False, 0)),
+    "open alone": (Opened(), PREFIX, None, (True, False, 0)),
+    "whole": (Causal(), Whole(*ALONE), None, (False, True, 0)),
+    "whole, in a window": (Causal(5), Whole(*ALONE), None, (False, True, 5)),
+    "whole, in a window of one": (Causal(1), Whole(*ALONE), None, (False, True, 1)),
+    "whole blocks": (Block(length=7), Whole(*ALONE), None, (True, True, 0)),
+    "whole and full": (Full(), Whole(*ALONE), None, (False, False, 0)),
+    "whole and full, in a window": (Full(5, 1), Whole(*ALONE), None, (True, False, 0)),
+    "whole and across": (Full(), Whole(*ALONE), Whole(*stream(np.zeros((2, 9), np.int32))), (False, False, 0)),
+    "whole, of a packed source": (Full(), Whole(*ALONE), stream(np.zeros((2, 9), np.int32)), (True, False, 0)),
+    "whole, a prefix": (Prefix(), Whole(*ALONE._replace(open=ALONE.position < 9)), None, (True, False, 0)),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("biased", [False, True])
+def test_what_cudnn_is_told_is_the_mask(name, biased, monkeypatch):
+    """Flags and what they leave of the mask. XLA's attention stands in for the kernel: it makes the flags a mask."""
+    sees, query, key, (left, causal, window) = SAID[name]
+    key = query if key is None else key
+    said = told(Reads("target", "target", "own", sees, "none"), query, key)
+    assert (said.mask is not None, said.causal, said.window) == (left, causal, window)
+    real = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *given, implementation, **flags: real(*given, **flags))
+    shapes = [(*stream.tokens.shape, n, DIM) for stream, n in ((query, 4), (key, 2), (key, 2))]
+    q, k, v = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes))
+    bias = jax.random.normal(jax.random.key(3), (len(q), 4, q.shape[1], k.shape[1])) if biased else None
+    shown = jnp.asarray(sees.mask(query, key))
+    seeing = np.asarray(shown.any(axis=2))
+    found, exact = (attention(q, k, v, how, "cudnn" if how is said else "plain", bias) for how in (said, shown))
+    np.testing.assert_allclose(np.asarray(found)[seeing], np.asarray(exact)[seeing], atol=1e-5, rtol=1e-5)
+
+
+def calls(arch: str, monkeypatch, whole: bool) -> list[tuple[str, str]]:
+    """The kernels that a GPU's program of a model's gradient would call, and the masks that they know."""
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91900)
+    size = replace(SMALL, head_dim=8)
+    sides = {"decoder": size, "encoder": size if ARCHS[arch].own_encoder else None}
+    config = model_config(arch, attention="cudnn", dtype="bfloat16", **sides)
+    source, target = example(arch, tokens(0, 2, 10), tokens(1, 2, 8))
+    if whole:
+        source, target = None if source is None else Whole(*source), Whole(*target)
+
+    def loss(params, source, target):
+        return nnx.merge(graph(config), params)(source, target, 8).sum()
+
+    traced = jax.jit(jax.grad(loss)).trace(parameters(config), source, target)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    found = re.findall(r'custom_call @"?(__cudnn[^"( ]+)"?\(.*?mask_type\W+22\W+22([A-Z_]+)', text)
+    assert len(found) == text.count("@__cudnn") + text.count('@"__cudnn')
+    return sorted({(name.removeprefix("__cudnn$fmha"), kind) for name, kind in found})
+
+
+def test_a_gpu_s_program_skips_what_is_behind_a_query(monkeypatch):
+    """All pairs were computed, because the mask came as a bias alone."""
+    biased, free = ("ScaleBiasSoftmax", "ScaleBiasSoftmaxBackward"), ("Softmax", "SoftmaxBackward")
+    assert calls("causal_lm", monkeypatch, whole=False) == [(name, "CAUSAL") for name in biased]
+    assert calls("causal_lm", monkeypatch, whole=True) == [(name, "CAUSAL") for name in free]
+    assert calls("prefix_lm", monkeypatch, whole=True) == [(name, "NO_MASK") for name in biased]
+    both = [(name, kind) for name in free for kind in ("CAUSAL", "NO_MASK")]
+    assert calls("enc_dec", monkeypatch, whole=True) == both

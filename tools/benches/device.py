@@ -49,9 +49,12 @@ from encdec_jax.data.geometry import geometry
 from encdec_jax.data.packing import Batch
 from encdec_jax.infer.kv_cache import greedy, prefill
 from encdec_jax.model.choice import WANTED, resolve
+from encdec_jax.model.edge import Reads
+from encdec_jax.model.kernels import told
 from encdec_jax.model.model import graph, initial
+from encdec_jax.model.sees import Causal
 from encdec_jax.model.softmax import attention
-from encdec_jax.model.streams import stream, streams
+from encdec_jax.model.streams import Whole, stream, streams
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import put_same, replicated, rows_sharding
 from encdec_jax.train.step import State
@@ -69,7 +72,10 @@ def cells(fused: str) -> list[str]:
     """The most telling first."""
     of = [f"train:{size}-{family}" for size in ("150m", "1b", "400m") for family in FAMILIES]
     decoded = [f"decode:150m-{family}:{rows}" for rows in (32, 1) for family in FAMILIES]
-    layers = [f"attention:{kernel}" for kernel in ("plain", fused)]
+    layers = [
+        f"attention:{kernel}"
+        for kernel in ("plain", fused, *(("cudnn_packed", "cudnn_mask") if fused == "cudnn" else ()))
+    ]
     alone = [f"{cell}:plain" for cell in of]
     return ["matmul", *(f"{cell}:{fused}" for cell in of[:5]), *alone[:3], *decoded, *layers, *(
         f"{cell}:{fused}" for cell in of[5:]
@@ -112,16 +118,19 @@ def matmul() -> Made:
 
 
 def layer(kernel: str) -> Made:
-    """Attention alone, causal; 'cudnn_causal' is cuDNN told so, where ours gives it the mask as a bias."""
+    """Attention alone, causal; 'cudnn' of whole rows, 'cudnn_packed' as of packed ones, 'cudnn_mask' by a mask alone."""
     rows, tokens, heads, dim = LAYER
     q, k, v, g = (jax.random.normal(jax.random.key(i), LAYER, jnp.bfloat16) for i in range(4))
     row = stream(np.zeros((rows, tokens), np.int32))
-    shown = jnp.asarray(np.tril(np.ones((tokens, tokens), bool)) & (row.segment[:, :, None] == row.segment[:, None]))
+    reads = Reads("target", "target", "own", Causal(), "none")
+    said = told(reads, *[Whole(*row) if kernel == "cudnn" else row] * 2)
+    shown = jnp.asarray(reads.sees.mask(row, row))
+    name, _, way = kernel.partition("_")
 
     def mixed(q: jax.Array, k: jax.Array, v: jax.Array, shown: jax.Array) -> jax.Array:
-        if kernel == "cudnn_causal":
-            return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation="cudnn")
-        return attention(q, k, v, shown, kernel)
+        if name != "cudnn" or way == "mask":
+            return attention(q, k, v, shown, name)
+        return attention(q, k, v, said if said.mask is None else said._replace(mask=shown), name)
 
     def both(q: jax.Array, k: jax.Array, v: jax.Array, g: jax.Array, shown: jax.Array) -> Any:
         return jax.vjp(partial(mixed, shown=shown), q, k, v)[1](g)

@@ -85,6 +85,13 @@ class Layout:
         scored = target + (source if self.scored > self.target else 0) - max(self.target - self.scored, 0)
         return _share(source, self.source), _share(target, self.target), _share(scored, self.scored)
 
+    @property
+    def filled(self) -> bool:
+        """Whether a row is always one segment, with nothing behind it."""
+        if not self.source:
+            return self.windows == 1 and all(source + target == self.target for source, target, _ in self.segments)
+        return self.windows == 1 and all(kind[:2] == (self.source, self.target) for kind in self.segments)
+
 
 def _share(tokens: float, room: int) -> float:
     share = tokens / room if room else 1.0
