@@ -48,9 +48,9 @@ from encdec_jax.config import RunConfig
 from encdec_jax.data.geometry import geometry
 from encdec_jax.data.packing import Batch
 from encdec_jax.infer.kv_cache import greedy, prefill
+from encdec_jax.model import kernels
 from encdec_jax.model.choice import WANTED, resolve
 from encdec_jax.model.edge import Reads
-from encdec_jax.model.kernels import told
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.sees import Causal
 from encdec_jax.model.softmax import attention
@@ -118,12 +118,12 @@ def matmul() -> Made:
 
 
 def layer(kernel: str) -> Made:
-    """Attention alone, causal; 'cudnn' of whole rows, 'cudnn_packed' as of packed ones, 'cudnn_mask' by a mask alone."""
+    """Attention alone, causal; by cuDNN of whole rows, as of packed ones (`_packed`), and by a mask alone (`_mask`)."""
     rows, tokens, heads, dim = LAYER
     q, k, v, g = (jax.random.normal(jax.random.key(i), LAYER, jnp.bfloat16) for i in range(4))
     row = stream(np.zeros((rows, tokens), np.int32))
     reads = Reads("target", "target", "own", Causal(), "none")
-    said = told(reads, *[Whole(*row) if kernel == "cudnn" else row] * 2)
+    said = kernels.told(reads, *[Whole(*row) if kernel == "cudnn" else row] * 2)
     shown = jnp.asarray(reads.sees.mask(row, row))
     name, _, way = kernel.partition("_")
 
