@@ -135,7 +135,7 @@ def test_batches_have_the_layouts_shapes_and_score_what_they_label(name, arch):
     cache = FakeCache({"train": {"targets": [[*IDS[:8000].tolist(), EOS]]}})
     batches, shape = Batches(cache, run_of(name, arch)), geometry(run_of(name, arch))
     layout = batches.layout
-    assert shape.whole or name not in ("causal_lm", "prefix_lm", "fraction", "scattered_spans")
+    assert shape.whole or name not in ("causal_lm", "prefix_lm", "fraction", "drop_tokens")
     for step in (0, 99):
         source, target, labels, weights = batches(step)
         assert source is None if not ARCHS[arch].own_stream else source.tokens.shape == (batches.rows, layout.source)
