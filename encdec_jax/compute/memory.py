@@ -8,7 +8,9 @@ attention: least and most of all architectures, remat 'none' 0.95-0.99, 'full' 0
 
 On a TPU it serves large models (docs/ladder.md has both numbers). Three steps of 1B parameters, bfloat16, splash
 attention, on 256 v5e take 0.99 and 1.01 ('none', two meshes) and 1.36 times ('full') what is estimated in all; ten with
-remat, of 3B and 8B, 1.02 to 1.31. Small ones it does not. Earlier compiles for a v5e, bfloat16, plain attention:
+remat, of 3B and 8B, 1.02 to 1.31. Encoder-decoders of 1B without remat take 1.44 (v5e) and 1.35 times (v5p): not
+understood. One of 150M on v5e:2x2 takes 1.24 times, and its loops stack up what is kept here. Small ones it does
+not. Earlier compiles for a v5e, bfloat16, plain attention:
 causal_lm of d_model 1024, 8 layers, 32 windows of 512, vocabulary 4096, 'full': 0.93. Of d_model 256, 4 layers, 8
 windows of 256, 'full' 9.4. Unrolled, d_model 512, 2 layers, 4 windows of 256, vocabulary 512, 'none': enc_dec 7.6, and
 causal_lm, for which the compiler reports no temporaries at all where 158 MB are estimated. So it is far too high there;
