@@ -151,11 +151,23 @@ def read_json(path: Path) -> Any:
       UserError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parsed(path.read_bytes())
     except OSError as error:
         raise UserError(f"can't read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def parsed(text: str | bytes) -> Any:
+    """The value that JSON says.
+
+    Raises:
+      ValueError: it is none, or is nested more deeply than anything is that is written here.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def sha256_file(path: Path) -> str:

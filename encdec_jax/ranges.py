@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         inside = self.low < value if self.above else self.low <= value
-        return math.isfinite(value) and inside and (value < self.high if self.below else value <= self.high)
+        return abs(value) <= sys.float_info.max and inside and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
         low = f"{'above' if self.above else 'at least'} {self.low:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -158,11 +159,15 @@ def logs(run: str) -> list[Path]:
         pull_folder(folder.parent / part)
     files = [folder / name for name in ("error.previous.txt", "error.txt") if (folder / name).exists()]
     root, identity = folder.parent, folder.name
+    said = {path.name: path for path in (root / "logs").glob("*.log")}
     for submission in submissions(root, "slurm"):
-        for place, task in enumerate(submission.tasks):
-            files += (root / "logs").glob(f"slurm-{submission.job}_{place}.log") if identity in task else ()
+        names = [
+            f"slurm-{submission.job}_{place}.log" for place, task in enumerate(submission.tasks) if identity in task
+        ]
+        files += [said[name] for name in names if name in said]
     for holder in holders(folder):
-        files += (root / "logs").glob(f"{holder.host}-*-worker-*-{holder.pid}.log")
+        worker = re.compile(rf"{re.escape(holder.host)}-.*-worker-.*-{holder.pid}\.log")
+        files += [path for name, path in said.items() if worker.fullmatch(name)]
     if not files:
         raise UserError(f"nothing is known of what worked on {folder}: pods' logs are kubectl's, terminals' are gone")
     return sorted(set(files), key=lambda path: path.stat().st_mtime)

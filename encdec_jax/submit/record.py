@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +60,16 @@ def write_submission(root: Path, submission: Submission) -> None:
 def submissions(root: Path, launcher: str) -> Iterator[Submission]:
     """What was submitted to a kind of cluster, and is remembered; a damaged file is passed over."""
     for path in sorted((root / FOLDER).glob(f"{launcher}-*.json")):
-        try:
-            yield Submission(**read_json(path))
-        except (UserError, TypeError):
-            continue
+        with suppress(UserError, TypeError):
+            found = Submission(**read_json(path))
+            if _sound(found):
+                yield found
+
+
+def _sound(found: Submission) -> bool:
+    job = (
+        isinstance(found.job, str)
+        and re.fullmatch(r"([a-z0-9.-]*/)?[A-Za-z0-9_][A-Za-z0-9_.-]*", found.job) is not None
+    )
+    tasks = isinstance(found.tasks, list) and all(isinstance(task, list) for task in found.tasks)
+    return job and tasks and bool(found.tasks) and all(isinstance(one, str) for task in found.tasks for one in task)

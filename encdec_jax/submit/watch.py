@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from encdec_jax.compute.devices import DEVICES
 from encdec_jax.errors import UserError
-from encdec_jax.files import read_json
+from encdec_jax.files import parsed, read_json
 from encdec_jax.submit.queue import queued
 from encdec_jax.submit.record import Queued
 from encdec_jax.sweep.claim import last_beat, last_holder
@@ -139,10 +138,10 @@ def _speed(timing: Path) -> tuple[int | None, float | None]:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             lines = file.read().rpartition(b"\n")[0].split(b"\n")
-        first, last = (json.loads(line) for line in (lines[1 if size > _TAIL else 0], lines[-1]))
+        first, last = (parsed(line) for line in (lines[1 if size > _TAIL else 0], lines[-1]))
         seconds = last["step_s"] - first["step_s"]
         return int(last["step"]), (last["step"] - first["step"]) / seconds if seconds > 0 else None
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
         return None, None
 
 

@@ -8,9 +8,10 @@ import os
 import socket
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _WITNESSES = Path("/tmp")  # of this machine or container alone; whoever shares it shares its locks too
 _PREFIX = "encdec-witness-"
@@ -38,6 +39,18 @@ class Holder:
         """This process."""
         return cls(socket.gethostname(), os.getpid(), len(os.sched_getaffinity(0)), _witness(os.getpid()))
 
+    @classmethod
+    def of(cls, said: Any) -> Holder:
+        """The process that a lease names.
+
+        Raises:
+          KeyError, TypeError: it names none.
+        """
+        given = {field.name: said[field.name] for field in fields(cls)}
+        if any(type(given[field.name]).__name__ != field.type for field in fields(cls)):
+            raise TypeError("it was not written by a holder")
+        return cls(**given)
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
@@ -49,7 +62,7 @@ class Holder:
             return False
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # another machine's, or container's; or swept away
+        except (OSError, ValueError):  # another machine's, or container's; or swept away
             return False
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -23,11 +23,12 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from types import TracebackType
 
+from encdec_jax.files import parsed
 from encdec_jax.sweep.holder import Holder
 
 BEAT = 15.0  # seconds between heartbeats
@@ -132,8 +133,7 @@ def read(path: Path, number: int, stat: os.stat_result, text: bytes) -> Held:
 def holder_in(text: bytes) -> Holder | None:
     """Who wrote a lease; None while it is being written."""
     try:
-        found = json.loads(text)
-        return Holder(**{field.name: found[field.name] for field in fields(Holder)})
+        return Holder.of(parsed(text))
     except (ValueError, TypeError, KeyError):
         return None
 

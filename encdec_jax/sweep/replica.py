@@ -22,6 +22,7 @@ import fcntl
 import gzip
 import json
 import os
+import re
 import time
 import uuid
 import zlib
@@ -32,8 +33,8 @@ from pathlib import Path
 
 from encdec_jax.bucket import Bucket, Listed, Tag
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, read_json, write_json
-from encdec_jax.train.objects import LEASE, holding, key_of, told
+from encdec_jax.files import atomic_write, parsed, read_json, write_json
+from encdec_jax.train.objects import LEASE, STATE, holding, key_of, told
 
 FRESH = 5.0  # seconds that a look is good for
 SEEN = "seen"  # of a lease: the ends of files of a run at work
@@ -41,6 +42,8 @@ WHOLE = ("config.json", "metrics.jsonl", "suffix_bits.npy")  # that reports read
 _INDEX = ".replica.json"  # what of the bucket each file of the copy is
 _AT_ONCE = 16  # requests in flight
 _TOGETHER = "summaries.json.gz"
+# What is copied, from the experiment on; what else lies there is somebody's.
+_OURS = re.compile(rf"state/[0-9a-f]{{12}}/({'|'.join(map(re.escape, STATE))})|submissions/[^/]+\.json|\w+\.\w+")
 _FEW = 100  # summaries that are as well asked for one by one
 
 
@@ -135,7 +138,7 @@ def _copy(store: Bucket, root: Path, found: dict[str, Listed], index: dict[str, 
     """Make the copy what was listed, and the index with it; `of` is what the keys of one run begin with."""
     base = key_of(root)
     within = of or f"{base}/"
-    found = {key: one for key, one in found.items() if key != f"{base}/{_TOGETHER}"}
+    found = {key: one for key, one in found.items() if _OURS.fullmatch(key.removeprefix(f"{base}/"))}
     for gone in [key for key in index if key.startswith(within) and key not in found]:
         _path(root, base, gone).unlink(missing_ok=True)
         del index[gone]
@@ -149,8 +152,8 @@ def _copy(store: Bucket, root: Path, found: dict[str, Listed], index: dict[str, 
         path = _path(root, base, key)
         if path.name == LEASE and key.rpartition("/")[0] not in ended:
             index.pop(_whole(path.parent.name), None)
-            with suppress(ValueError, AttributeError, TypeError):
-                for name, end in json.loads(raw)[SEEN].items():
+            with suppress(ValueError, AttributeError, TypeError, KeyError):
+                for name, end in parsed(raw)[SEEN].items():
                     if name in ("metrics.jsonl", "timing.jsonl", "made_of.json"):
                         atomic_write(path.with_name(name), str(end), durable=few)
         atomic_write(path, raw, durable=few)
@@ -194,8 +197,8 @@ class _Together:
         """Those summaries that it has in the state in which they are; none where it is missing or damaged."""
         got, found = self._store.read(self._key), {}
         self._state = got and got[1]
-        with suppress(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError, RecursionError):
-            for key, (tag, text) in json.loads(gzip.decompress(got[0] if got else b"")).items():
+        with suppress(OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError):
+            for key, (tag, text) in parsed(gzip.decompress(got[0] if got else b"")).items():
                 if self._tags.get(key) == tag:
                     found[key] = text.encode()
         self._index[_TOGETHER] = str(len(found))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import traceback
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from encdec_jax.errors import UserError
-from encdec_jax.files import atomic_write, read_json
+from encdec_jax.files import atomic_write, parsed, read_json
 from encdec_jax.sweep.claim import condition, held_by
 from encdec_jax.train.objects import holding, key_of, put, remove, told
 from encdec_jax.train.summary import read_summary
@@ -138,9 +137,10 @@ def _tokens(metrics: Path) -> int:
         with metrics.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             whole, _, _ = file.read().rpartition(b"\n")
-        return int(json.loads(whole.rpartition(b"\n")[2])["tokens"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        tokens = int(parsed(whole.rpartition(b"\n")[2])["tokens"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return 0
+    return tokens if 0 <= tokens < 2**63 else 0
 
 
 def _text(path: Path) -> str | None:

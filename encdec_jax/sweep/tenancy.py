@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from encdec_jax.bucket import Bucket, Tag
+from encdec_jax.files import parsed
 from encdec_jax.sweep import lease as leases
 from encdec_jax.sweep.holder import Holder
 from encdec_jax.sweep.lease import Held, Lease, taken
@@ -147,15 +148,15 @@ def all_holders(folder: Path) -> list[Holder]:
 def _held(path: Path, raw: bytes, hour: float) -> Held:
     """What a lease says; one that is damaged is taken for that of a process without a name, which no longer beats."""
     try:
-        found = json.loads(raw)
-        return Held(path, int(found["number"]), raw, hour, found["released"] is True, Holder(**found["holder"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        found = parsed(raw)
+        return Held(path, int(found["number"]), raw, hour, found["released"] is True, Holder.of(found["holder"]))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return Held(path, 0, raw, hour, False, None)
 
 
 def _holders(raw: bytes) -> list[Holder]:
     try:
-        found = json.loads(raw)
-        return [Holder(**one) for one in (*found["before"], found["holder"])]
+        found = parsed(raw)
+        return [Holder.of(one) for one in (*found["before"], found["holder"])]
     except (ValueError, TypeError, KeyError, AttributeError):
         return []

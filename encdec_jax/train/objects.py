@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 LEASE = "lease.json"
 MANIFEST_OF = re.compile(r"manifest-((?:lease(\d+)_)?(\d+))-\d+-of-\d+\.json")  # of one process
 MANIFEST = re.compile(r"manifest-((?:lease(\d+)_)?(\d+))-0-of-1\.json")
-_STATE = (LEASE, "summary.json", "error.txt", "error.previous.txt", "killed.txt")
+STATE = (LEASE, "summary.json", "error.txt", "error.previous.txt", "killed.txt")
 _RUN = re.compile(r"[0-9a-f]{12}")
 
 
@@ -43,7 +43,7 @@ def key_of(path: Path) -> str:
     place = next((i for i, part in enumerate(parts) if _RUN.fullmatch(part)), None)
     if place is None:
         return "/".join(parts)
-    kind = "state" if parts[place + 1 :] == () or (parts[-1] in _STATE and len(parts) == place + 2) else "runs"
+    kind = "state" if parts[place + 1 :] == () or (parts[-1] in STATE and len(parts) == place + 2) else "runs"
     return "/".join((*parts[:place], kind, *parts[place:]))
 
 
@@ -122,7 +122,7 @@ def copy_run(folder: Path, update: int | None = None, field: str = "update") -> 
         if f"{base}/config.json" not in found:
             return
         for path in (*folder.glob("*.json"), *folder.glob("checkpoints/manifest-*")):
-            if f"{base}/{path.relative_to(folder)}" not in found and path.name not in _STATE:
+            if f"{base}/{path.relative_to(folder)}" not in found and path.name not in STATE:
                 path.unlink()
         for key, one in found.items():
             if key.endswith((".json", ".safetensors")) and "/" not in (name := key.removeprefix(f"{base}/")):

@@ -10,14 +10,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tiny import SUMMARY, write_experiment
 
 from encdec_jax.errors import UserError
 from encdec_jax.files import write_json
+from encdec_jax.submit.dispatch import logs
 from encdec_jax.submit.watch import watched
 from encdec_jax.sweep.claim import claim
 from encdec_jax.sweep.experiment import load
 from encdec_jax.sweep.store import write_error
+from encdec_jax.tables.status import _print
 
 WRITTEN = 1 << 22  # bytes of a run's metrics
 # Calls of the system that name a file of a run's folder: a summary is looked for and read. Where there is none, the
@@ -66,6 +69,37 @@ def test_a_look_costs_a_few_calls_a_run_and_the_ends_of_its_files(folders, calle
         for one in found
     }
     assert spent == COSTS
+
+
+LEASE = {"host": "elsewhere", "pid": 1, "cpus": 1, "witness": "", "released": 0}
+JOB = {"launcher": "slurm", "job": "1", "tasks": [["0123456789ab"]]}
+LINE = '{"step": 1, "tokens": 1, "step_s": 1}\n{"step": %s, "tokens": %s, "step_s": 2}\n'
+STRANGE = {
+    "leases/1.json": [json.dumps(LEASE | one) for one in ({"witness": 3}, {"pid": "x"}, {"host": "**"}, {"host": "/"})],
+    "metrics.jsonl": [LINE % (one, one) for one in ("Infinity", "NaN", "1" + "0" * 400, "-1", "[]")],
+    "timing.jsonl": [LINE % (one, one) for one in ("Infinity", "NaN", "1" + "0" * 400, "[]")],
+    "made_of.json": [],
+    "../submissions/slurm-1.json": [json.dumps(JOB | one) for one in ({"tasks": 3}, {"tasks": [3]}, {"job": "--all"})],
+    "../submissions/k8s-1.json": [json.dumps(JOB | one) for one in ({"job": 3}, {"job": "a\0b"}, {"tasks": []})],
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_whatever_lies_there_each_run_is_shown_and_its_logs_are_asked_for(folders, name):
+    study = load(write_experiment(folders / "study"))
+    folder = study.run_folder(next(iter(study.runs)))
+    (folder / "leases").mkdir(parents=True)
+    (folder / "leases" / "1.json").write_text(json.dumps(LEASE)[:-1] + "}")
+    (folder / "timing.jsonl").write_text(LINE % (2, 2))
+    (folder / "error.txt").write_text("why")
+    path = Path(os.path.normpath(folder / name))
+    path.parent.mkdir(exist_ok=True)
+    for text in ("", "[]", "null", "Infinity", '"x"', "{}", "[" * 3000, "[" * 100_000, "\x00", *STRANGE[name]):
+        path.write_text(f"{text}\n" if name.endswith("jsonl") else text)
+        found = watched(study)
+        assert [one.run_id for one in found] == [*study.runs], text[:20]
+        _print(study, found, Console(file=io.StringIO()))
+        assert logs(str(folder)) == [folder / "error.txt"], text[:20]
 
 
 def read() -> int:

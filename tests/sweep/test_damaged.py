@@ -45,6 +45,8 @@ DAMAGED = [
     json.dumps({**DONE, "versions": []}),
     json.dumps({**DONE, "train_loss": "low"}),
     json.dumps({**DONE, "execution": [3]}),
+    json.dumps({**DONE, "wall_s": 10**400}),
+    "[" * 100_000,
     json.dumps({**DONE, "execution": [{"mesh.data": {}}]}),
 ]
 

@@ -124,6 +124,32 @@ def test_a_first_look_reads_summaries_together_and_none_that_has_changed_since(s
     assert look("of one who may only read") == ["damaged", "pending", "diverged", "diverged"]
 
 
+def test_whatever_others_put_beside_runs_each_run_is_shown(study, monkeypatch, tmp_path):
+    store, (first, second, third, fourth) = bucket(runs_url()), study.runs
+    for name, text in {
+        "": "nobody's",
+        "/lease.json": "{}",
+        "/lease.json/within": "x",
+        "/error.txt/deep/er": "x",
+        f"/{'long' * 70}": "x",
+        "/~%2F..%2F.. é\\": "x",
+    }.items():
+        store.write(f"study/state/{first}{name}", text.encode())
+    store.write(f"study/state/{second}/lease.json", b"[" * 100_000)
+    store.write(f"study/state/{third}/lease.json", json.dumps({"number": 10**400, "holder": 3, "seen": []}).encode())
+    store.write(f"study/state/{fourth}/summary.json", b"\xff")
+    for name in ("state/x", "state/x/y/z", "submissions/a.json", "submissions/a.json/b.json", "logs", "notes/a.json"):
+        store.write(f"study/{name}", b"\xff")
+    for again in range(2):
+        another_machine(monkeypatch, tmp_path)
+        pull(study.root, fresh=True)
+        states = [one.state.status for one in watched(study)]
+        assert states[0] in ("stale", "running")
+        assert states[3] == "damaged", again
+    with claim(study.run_folder(fourth), lost):
+        pass
+
+
 def test_a_failed_run_is_forgiven_for_all_machines(study, monkeypatch, tmp_path):
     folder = study.run_folder(next(iter(study.runs)))
     write_error(folder, UserError("it failed"))
