@@ -36,7 +36,7 @@ from encdec_jax.model.lazy import jax_version, tanh_keeps
 from encdec_jax.model.param import Param, StreamName, leaves
 from encdec_jax.model.parts.again import lean
 from encdec_jax.model.parts.positions import POSITIONS
-from encdec_jax.model.period import stride
+from encdec_jax.model.period import copies, stride
 from encdec_jax.model.stages import slots
 from encdec_jax.model.sub import BlockSpec
 from encdec_jax.train.config import MeshConfig
@@ -242,7 +242,8 @@ def _passes(run: RunConfig) -> Iterator[tuple[int, _Kept]]:
         for stream in plan.scope.streams:
             for path, segment, spec in plan.slots():
                 own = [e for e in edges(run.model) if e.path[:-1] == (side, *path) and e.query == stream]
-                one = _layer(plan, spec, own, length, stream, rows, mesh)
+                once = copies(segment) / segment.times
+                one = _layer(plan, spec, own, length, stream, rows, mesh, once)
                 # What the target reads layer by layer is emitted too; where it is the layer's input, it is kept anyway.
                 reading = [e for e in edges(run.model) if e.reads.states == "layer"]
                 here = rows * slots(length[stream], stride(spec, stream)) / mesh.sequence
@@ -262,9 +263,11 @@ def _layer(
     stream: StreamName,
     rows: float,
     mesh: MeshConfig,
+    once: float,
 ) -> _Kept:
     """What is kept of one layer that a stream goes through, and whose edges are `own`.
 
+    Of keys and values of another pass's states it keeps the share `once`: layers of the same weights have one copy.
     Of tokens that a mesh divides each device keeps its own, but for keys and values that it has gathered.
     """
     config, size, tensor, parts = plan.scope.config, plan.scope.size, mesh.tensor, mesh.sequence
@@ -291,7 +294,7 @@ def _layer(
                 none += keys / parts * plan.scope.memory * (within + c)
             if len(looks) > 1:
                 none += d * (keys / parts * c + (within * (keys / parts - n) if layerwise else 0))
-            made = rows * sum(seen[edge] for edge in looks if not edge.kept)
+            made = rows * sum(seen[edge] * (once if edge.reads.memory else 1) for edge in looks if not edge.kept)
             repeated = heads if parts > 1 and not fused(config) else kv_heads
             none += size.head_dim * (c * (heads * n + 2 * repeated * made) + heads * n * (4 + c))
             none += 0 if fused(config) else heads * n * held * (4 if c == 4 else 4 + c)
