@@ -200,7 +200,7 @@ def reading(
         if objective_of(given).pairs:
             data = replace(data, source_length=source, target_length=target)
         return replace(base, model=model, data=data, objective=given, evaluate=evaluate)
-    objective = replace(base.objective, name="prefix_lm", prefix="half", prefix_length=0)
+    objective = ObjectiveConfig("prefix_lm", source_loss=base.objective.source_loss, tuning=base.objective.tuning)
     if model.choices.causal:
         objective = replace(objective, name="causal_lm")
     elif source != target:

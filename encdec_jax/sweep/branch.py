@@ -72,6 +72,7 @@ def taken(branch: RunConfig, trunk: RunConfig) -> int:
     Raises:
       UserError: the two are not one run until a rate falls, or the trunk keeps no checkpoint before that.
     """
+    _check(branch, branch.optim.schedule == "wsd", "a run with optim.schedule = 'wsd', as its branches")
     optim = {name: getattr(trunk.optim, name) for name in ("warmup", "decay", "final")}
     like = replace(
         branch,
@@ -81,7 +82,6 @@ def taken(branch: RunConfig, trunk: RunConfig) -> int:
     )
     accepted = "a run that differs in train.tokens, budget_flops and optim.warmup, decay and final alone"
     _check(branch, run_id(like) == run_id(trunk) and not trunk.train.trunk, accepted)
-    _check(branch, branch.optim.schedule == "wsd", "a run with optim.schedule = 'wsd', as its branches")
     here, there = (phases(one.optim, geometry(one).updates)[0] for one in (branch, trunk))
     _check(branch, here == there, f"a run of as many updates of warm-up: {there} there, {here} here")
     whole = not isinstance(objective_of(branch.objective), Schedule)

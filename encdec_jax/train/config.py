@@ -11,6 +11,11 @@ from encdec_jax.ranges import COUNT, FRACTION, MANY, POSITIVE, Range, check_rang
 from encdec_jax.resolve import execution, later
 
 TOKENS = Range(1, 10**18)  # of training
+READ_BY = {  # fields of `OptimConfig`: the field that says who reads them, and its values that do
+    "decay": ("schedule", ("wsd",)),
+    "final": ("schedule", ("cosine", "wsd")),
+    **dict.fromkeys(("b1", "b2", "eps"), ("name", ("adamw",))),
+}
 Ended = Literal["done", "diverged"]  # the status of a run that came to its end, as its summary says
 
 
@@ -49,6 +54,10 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, "optim.")
+        for field, (by, readers) in READ_BY.items():
+            value, default, chosen = getattr(self, field), getattr(type(self), field), getattr(self, by)
+            accepted = f"{default}, because optim.{by} = {chosen!r} does not read it: {' and '.join(readers)} alone"
+            require(value == default or chosen in readers, f"optim.{field}", value, accepted)
         room = f"at most 1 - optim.warmup = {1 - self.warmup:g} with 'wsd', which else never reaches its rate"
         require(self.schedule != "wsd" or self.warmup + self.decay <= 1 + 1e-9, "optim.decay", self.decay, room)
 

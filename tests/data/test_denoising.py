@@ -108,6 +108,27 @@ def test_every_name_is_an_objective():
     assert {arch for _, arch in CASES} == set(ARCHS)
 
 
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_each_field_changes_the_view_or_is_refused(name: str) -> None:
+    """Else runs that are one computation would have two ids; whole schedules and mixtures are their parts'."""
+    base, refused = ALL.get(name, PAIRS), []
+
+    def seen(config: ObjectiveConfig) -> object:
+        objective = objective_of(config)
+        return objective if objective.pairs else list(map(str, view(config, texts(40), np.arange(40), 0, 80)))
+
+    others = ({"prefix": "random"}, {"prefix": "fixed", "prefix_length": 5}, {"noise_density": 0.3}, {"mean_span": 5.0})
+    for changes in (*others, {"prefix": "fraction", "prefix_fraction": 0.2}, {"sentences": "random"}):
+        try:
+            found = seen(replace(base, **changes))
+        except UserError as error:
+            refused.append((changes, str(error)))
+        else:
+            assert found != seen(base), changes
+    for changes, message in refused:
+        assert any(f"objective.{field} = {value!r} is not accepted: " in message for field, value in changes.items())
+
+
 @every
 def test_a_view_is_of_seed_and_place_alone(name):
     windows, places = texts(8), np.arange(96, 104)

@@ -30,6 +30,10 @@ TURNS = replace(LOCAL, global_every=2)
 BESIDE = {  # runs whose other fields accept several values of a field
     "objective.prefix_length": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fixed", prefix_length=8)),
     "objective.prefix_fraction": replace(RUN, objective=ObjectiveConfig("prefix_lm", "fraction", prefix_fraction=0.2)),
+    "objective.noise_density": replace(RUN, objective=ObjectiveConfig("span_corruption")),
+    "objective.mean_span": replace(RUN, objective=ObjectiveConfig("span_corruption")),
+    "objective.sentences": replace(RUN, objective=ObjectiveConfig("gap_sentences")),
+    "optim.decay": replace(RUN, optim=OptimConfig(schedule="wsd")),
     "objective.source_loss": RunConfig(ModelConfig("causal_lm", 64, STACK), objective=ObjectiveConfig("prefix_lm")),
     "evaluate.prefixes": replace(RUN, evaluate=EvalConfig(prefixes=(8, 16))),
     "evaluate.splits": replace(RUN, evaluate=EvalConfig(splits=("test",))),

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from encdec_jax.errors import UserError
 from encdec_jax.train.config import OptimConfig
+from encdec_jax.train.optimizer import optimizer
 from encdec_jax.train.schedule import hyper, learning_rate
 
 
@@ -57,7 +61,31 @@ def test_wsd_reaches_its_rate(warmup, updates):
 def test_a_decay_that_begins_in_the_warm_up_is_refused():
     with pytest.raises(UserError, match=r"optim.decay = 0.5 is not accepted: at most 1 - optim.warmup = 0.1"):
         OptimConfig(schedule="wsd", warmup=0.9, decay=0.5)
-    OptimConfig(schedule="cosine", warmup=0.9, decay=0.5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "rsqrt", "constant"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_each_field_changes_the_update_or_is_refused(name, schedule):
+    """Else runs that are one computation would have two ids."""
+
+    def computed(optim: OptimConfig) -> object:
+        made, params = optimizer(optim, {"w": True}), {"w": jnp.ones((2, 3))}
+        update = jax.make_jaxpr(made.update)(params, made.init(params), params)
+        numbers = hyper(optim, 20, 0)
+        return str(update), [float(learning_rate(schedule, numbers, jnp.int32(step))) for step in (0, 3, 12, 19)]
+
+    base, refused = OptimConfig(name, schedule=schedule), {}
+    others = {"lr": 0.1, "warmup": 0.3, "decay": 0.4, "final": 0.3, "b1": 0.5, "b2": 0.5, "eps": 0.1}
+    for field, value in {**others, "weight_decay": 0.1, "clip_norm": 0.0}.items():
+        try:
+            other = replace(base, **{field: value})
+        except UserError as error:
+            refused[field] = str(error)
+        else:
+            assert computed(other) != computed(base), field
+    for field, message in refused.items():
+        assert f"optim.{field} = " in message
+        assert f"is not accepted: {getattr(base, field)}, because" in message
 
 
 def test_numbers_are_arguments():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import fields, replace
 
 from encdec_jax.data.config import DataConfig, ObjectiveConfig
@@ -68,9 +69,16 @@ def objective_of(config: ObjectiveConfig) -> Objective:
     """The objective that a configuration describes.
 
     Raises:
-      UserError: its parts do not go together.
+      UserError: its parts do not go together, or it does not read a field that is off its default.
     """
     main = NAMED[config.name](config)
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if value != one.default and one.name not in ("name", "parts", "tuning"):
+            without = copy(config)
+            object.__setattr__(without, one.name, one.default)  # whatever others say to that
+            accepted = f"{one.default!r}, because objective.name = {config.name!r} does not read it"
+            require(NAMED[config.name](without) != main, f"objective.{one.name}", value, accepted)
     if not config.tuning:
         return main
     accepted = f"0, because objective.name = {config.name!r} is of pairs, or has phases of its own"
