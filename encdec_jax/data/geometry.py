@@ -20,7 +20,7 @@ class Geometry:
 
     Attributes:
       layout: of one row.
-      whole: whether every row is one segment that fills it, as `encdec_jax.model.streams.Whole` says.
+      whole: whether every row is one segment that fills it, as `encdec_jax.model.streams.WholeStream` says.
       windows: of an update (packed rows, of pairs); `train.batch_size`.
       unit: windows that a batch size must be a multiple of: whole rows of every microbatch on every device, and whole
         draws of the objective.

@@ -8,7 +8,7 @@ import numpy as np
 
 from encdec_jax.data.objectives.objective import Layout, Segments, ragged
 from encdec_jax.model.arch import Arch
-from encdec_jax.model.streams import Array, Stream, Whole
+from encdec_jax.model.streams import Array, Stream, WholeStream
 
 
 class Batch(NamedTuple):
@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     @property
     def whole(self) -> Batch:
         """The same rows, said to be whole."""
-        source = None if self.source is None else Whole(*self.source)
-        return self._replace(source=source, target=Whole(*self.target))
+        source = None if self.source is None else WholeStream(*self.source)
+        return self._replace(source=source, target=WholeStream(*self.target))
 
 
 def assemble(arch: Arch, layout: Layout, row: np.ndarray, rows: int, segments: Segments) -> Batch:

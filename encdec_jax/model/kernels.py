@@ -19,7 +19,7 @@ from encdec_jax.mesh import TOKENS
 from encdec_jax.model.edge import Reads
 from encdec_jax.model.placement import by_heads, parts
 from encdec_jax.model.sees import Causal, Full, Fused
-from encdec_jax.model.streams import Stream, Whole
+from encdec_jax.model.streams import Stream, WholeStream
 
 LANES = 128  # a TPU's vectors: the lengths that splash attention takes are multiples
 BLOCKS = (512, 256, 128)
@@ -74,7 +74,7 @@ def told(reads: Reads, query: Stream, key: Stream) -> Told:
     In packed rows too the tokens of a segment stand in the order of their positions.
     """
     sees, causal = reads.sees, reads.sees.ordered and query is key
-    if isinstance(query, Whole) and isinstance(key, Whole):
+    if isinstance(query, WholeStream) and isinstance(key, WholeStream):
         if causal and isinstance(sees, Causal):
             return Told(None, causal, sees.window)
         if isinstance(sees, Full) and not sees.window:

@@ -27,7 +27,7 @@ class Stream(NamedTuple):
     open: Array
 
 
-class Whole(Stream):
+class WholeStream(Stream):
     """Rows that are each one segment, without padding, its tokens in the order of their positions and none left out.
 
     What a type says holds while a program is traced: kernels need no mask to be shown that documents end.

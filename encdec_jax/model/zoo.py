@@ -14,6 +14,7 @@ from encdec_jax.model.arch import ARCHS
 from encdec_jax.model.config import ExpertConfig, ModelConfig, StackConfig
 from encdec_jax.model.naming import PARITY, ROUNDED, T5_VOCAB, Named, t5
 from encdec_jax.model.released import RELEASED
+from encdec_jax.model.released_single import SINGLE
 
 
 def named(name: str) -> Named:
@@ -241,4 +242,5 @@ NAMED: dict[str, Named] = {
         for name, arch in ZHANG.items()
     },
     **RELEASED,
+    **SINGLE,
 }

@@ -22,13 +22,13 @@ from encdec_jax.model.kernels import told
 from encdec_jax.model.model import graph
 from encdec_jax.model.sees import Block, Causal, Full, Opened, Prefix
 from encdec_jax.model.softmax import attention
-from encdec_jax.model.streams import Whole, stream
+from encdec_jax.model.streams import WholeStream, stream
 
 pytestmark = pytest.mark.device
 WORSE = 2.0  # times the error of plain attention in bfloat16
-WHOLE = Whole(*map(jnp.asarray, stream(np.zeros((2, 200), np.int32))))
-READ = Whole(*map(jnp.asarray, stream(np.zeros((2, 150), np.int32))))
-ODD_ROWS, ODD_ROW = packed([[(0, 120), (0, 60)], [(0, 199)]], 199), Whole(*(leaf[:, :199] for leaf in WHOLE))
+WHOLE = WholeStream(*map(jnp.asarray, stream(np.zeros((2, 200), np.int32))))
+READ = WholeStream(*map(jnp.asarray, stream(np.zeros((2, 150), np.int32))))
+ODD_ROWS, ODD_ROW = packed([[(0, 120), (0, 60)], [(0, 199)]], 199), WholeStream(*(leaf[:, :199] for leaf in WHOLE))
 CASES = {  # pattern, queries, keys, heads, key heads, head_dim, what is added to scores
     "causal, packed": (Causal(), CAUSAL, CAUSAL, 4, 4, 64, None),
     "full, packed": (Full(), SOURCE, SOURCE, 4, 4, 64, None),
@@ -137,7 +137,7 @@ def test_every_model_learns_the_same(name, lengths, whole, record_property):
     sides = {"decoder": size, "encoder": size if ARCHS[arch].own_encoder else None}
     streams, labels = example(arch, tokens(0, 2, source), tokens(1, 2, target)), tokens(2, 2, target)
     if whole:
-        streams = tuple(None if stream is None else Whole(*stream) for stream in streams)
+        streams = tuple(None if stream is None else WholeStream(*stream) for stream in streams)
     params = parameters(model_config(arch, **{**sides, **MODELS[name]}))
 
     def of(kernel: str, dtype: str) -> tuple:

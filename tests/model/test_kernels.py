@@ -19,7 +19,7 @@ from encdec_jax.model.kernels import join_patterns, pattern, splash, told
 from encdec_jax.model.model import graph
 from encdec_jax.model.sees import Block, Causal, Earlier, Full, Opened, Prefix
 from encdec_jax.model.softmax import attention
-from encdec_jax.model.streams import Stream, Whole, mask, stream
+from encdec_jax.model.streams import Stream, WholeStream, mask, stream
 from encdec_jax.train.config import MeshConfig
 from encdec_jax.train.sharding import make_mesh
 
@@ -176,6 +176,7 @@ def test_cudnn_is_given_even_lengths(queries, keys, biased, monkeypatch):
 
 
 ALONE = stream(np.zeros((2, 24), np.int32))
+SHORT = stream(np.zeros((2, 9), np.int32))
 SAID = {  # pattern, queries, keys; whether a mask is left, and the flags
     "packed": (Causal(), CAUSAL, None, (True, True, 0)),
     "packed, in a window": (Causal(16), CAUSAL, None, (True, True, 0)),
@@ -186,15 +187,20 @@ SAID = {  # pattern, queries, keys; whether a mask is left, and the flags
     "across, in order": (Causal(), TARGET, SOURCE, (True, False, 0)),
     "prefix": (Prefix(), PREFIX, None, (True, False, 0)),
     "open alone": (Opened(), PREFIX, None, (True, False, 0)),
-    "whole": (Causal(), Whole(*ALONE), None, (False, True, 0)),
-    "whole, in a window": (Causal(5), Whole(*ALONE), None, (False, True, 5)),
-    "whole, in a window of one": (Causal(1), Whole(*ALONE), None, (False, True, 1)),
-    "whole blocks": (Block(length=7), Whole(*ALONE), None, (True, True, 0)),
-    "whole and full": (Full(), Whole(*ALONE), None, (False, False, 0)),
-    "whole and full, in a window": (Full(5, 1), Whole(*ALONE), None, (True, False, 0)),
-    "whole and across": (Full(), Whole(*ALONE), Whole(*stream(np.zeros((2, 9), np.int32))), (False, False, 0)),
-    "whole, of a packed source": (Full(), Whole(*ALONE), stream(np.zeros((2, 9), np.int32)), (True, False, 0)),
-    "whole, a prefix": (Prefix(), Whole(*ALONE._replace(open=ALONE.position < 9)), None, (True, False, 0)),
+    "whole": (Causal(), WholeStream(*ALONE), None, (False, True, 0)),
+    "whole, in a window": (Causal(5), WholeStream(*ALONE), None, (False, True, 5)),
+    "whole, in a window of one": (Causal(1), WholeStream(*ALONE), None, (False, True, 1)),
+    "whole blocks": (Block(length=7), WholeStream(*ALONE), None, (True, True, 0)),
+    "whole and full": (Full(), WholeStream(*ALONE), None, (False, False, 0)),
+    "whole and full, in a window": (Full(5, 1), WholeStream(*ALONE), None, (True, False, 0)),
+    "whole and across": (
+        Full(),
+        WholeStream(*ALONE),
+        WholeStream(*stream(np.zeros((2, 9), np.int32))),
+        (False, False, 0),
+    ),
+    "whole, of a packed source": (Full(), WholeStream(*ALONE), SHORT, (True, False, 0)),
+    "whole, a prefix": (Prefix(), WholeStream(*ALONE._replace(open=ALONE.position < 9)), None, (True, False, 0)),
 }
 
 
@@ -225,7 +231,7 @@ def calls(arch: str, monkeypatch, whole: bool) -> list[tuple[str, str]]:
     config = model_config(arch, attention="cudnn", dtype="bfloat16", **sides)
     source, target = example(arch, tokens(0, 2, 10), tokens(1, 2, 8))
     if whole:
-        source, target = None if source is None else Whole(*source), Whole(*target)
+        source, target = None if source is None else WholeStream(*source), WholeStream(*target)
 
     def loss(params, source, target):
         return nnx.merge(graph(config), params)(source, target, 8).sum()

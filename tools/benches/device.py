@@ -54,7 +54,7 @@ from encdec_jax.model.edge import Reads
 from encdec_jax.model.model import graph, initial
 from encdec_jax.model.sees import Causal
 from encdec_jax.model.softmax import attention
-from encdec_jax.model.streams import Whole, stream, streams
+from encdec_jax.model.streams import WholeStream, stream, streams
 from encdec_jax.train.schedule import hyper
 from encdec_jax.train.sharding import put_same, replicated, rows_sharding
 from encdec_jax.train.step import State
@@ -123,7 +123,7 @@ def layer(kernel: str) -> Made:
     q, k, v, g = (jax.random.normal(jax.random.key(i), LAYER, jnp.bfloat16) for i in range(4))
     row = stream(np.zeros((rows, tokens), np.int32))
     reads = Reads("target", "target", "own", Causal(), "none")
-    said = kernels.told(reads, *[Whole(*row) if kernel == "cudnn" else row] * 2)
+    said = kernels.told(reads, *[WholeStream(*row) if kernel == "cudnn" else row] * 2)
     shown = jnp.asarray(reads.sees.mask(row, row))
     name, _, way = kernel.partition("_")
 
