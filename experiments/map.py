@@ -77,11 +77,11 @@ def draw() -> Figure:
 def _study(axes: Axes, found: Findings, one: Compared, dodge: float, colour: str, marker: str) -> None:
     claimed = found.claimed
     for budget in found.budgets:
-        try:
-            gap = found.gap(one.label, one.other, budget)
+        sure = not any((label, budget) in claimed.withheld for label in (one.label, one.other))
+        try:  # a claim's interval allows for best sizes outside, where they are in doubt
+            gap = (claimed if sure else found).gap(one.label, one.other, budget)
         except Undecided:
             continue
-        sure = not any((label, budget) in claimed.withheld for label in (one.label, one.other))
         if gap.known:
             axes.vlines(budget * dodge, gap.low, gap.high, color=colour, lw=1.2)
         axes.plot(budget * dodge, gap.value, marker, color=colour, mfc=colour if sure else "white", ms=6)
