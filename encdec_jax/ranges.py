@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         inside = self.low < value if self.above else self.low <= value
-        return abs(value) <= sys.float_info.max and inside and (value < self.high if self.below else value <= self.high)
+        return _finite(value) and inside and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
         low = f"{'above' if self.above else 'at least'} {self.low:,}"
@@ -46,6 +45,13 @@ class Range:
 POSITIVE = Range(0, above=True)
 FRACTION = Range(0, 1)
 COUNT = Range(1, MANY)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
 
 
 def check_ranges(config: Any, path: str = "") -> None:

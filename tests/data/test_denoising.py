@@ -223,7 +223,11 @@ def restored(source: list[int], labels: list[int], sentinel: int) -> list[int]:
 )
 @settings(max_examples=120, deadline=None)
 def test_spans_restore_the_text(name, length, density, mean, seed):
-    config = ObjectiveConfig(name, noise_density=density, mean_span=mean)
+    read = {
+        "span_corruption": {"mean_span": mean, "noise_density": density},
+        "scattered_spans": {"noise_density": density},
+    }
+    config = ObjectiveConfig(name, **read.get(name, {}))
     windows, known = texts(4, length), frame(config, length)
     modes = set(known.marks.values())
     for text, (source, inputs, labels) in zip(

@@ -186,7 +186,10 @@ def test_experts_that_do_not_divide_the_mesh_are_refused_before_anything_is_comp
     [
         ({"chosen": 5}, r"model\.experts\.chosen = 5 is not accepted: at most model\.experts\.number = 4"),
         ({"every": 3}, r"model\.experts\.every = 3 is not accepted: at most 2, the layers there are"),
-        ({"number": 0, "chosen": 2}, r"model\.experts\.number = 0 is not accepted: at least 1"),
+        (
+            {"number": 0, "chosen": 2},
+            r"model\.experts\.chosen = 2 is not accepted: 1, because model\.experts\.number is 0",
+        ),
         ({"capacity": -1.0}, r"model\.experts\.capacity = -1\.0 is not accepted: at least 0"),
     ],
 )
