@@ -34,7 +34,7 @@ class Range:
 
     def __contains__(self, value: float) -> bool:
         inside = self.low < value if self.above else self.low <= value
-        return _finite(value) and inside and (value < self.high if self.below else value <= self.high)
+        return finite(value) and inside and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
         low = f"{'above' if self.above else 'at least'} {self.low:,}"
@@ -47,7 +47,8 @@ FRACTION = Range(0, 1)
 COUNT = Range(1, MANY)
 
 
-def _finite(value: float) -> bool:
+def finite(value: float) -> bool:
+    """Whether a number is finite, as a float too."""
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond any float

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from encdec_jax.errors import UserError, require
+from encdec_jax.ranges import finite
 
 _PLAIN = (int, float, str, bool, type(None))
 _EXACT = (int, str, bool)  # no other type's values stand for theirs
@@ -216,6 +217,7 @@ def typed(field: Field, value: Any, path: str) -> Any:
             require(False, path, value, "one of " + ", ".join(map(str, field.choices)))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        require(finite(value), path, value, "a finite number")
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -59,6 +59,12 @@ def test_a_configuration_made_in_python_is_checked_too():
     assert from_dict(to_dict(tiny_run())) == tiny_run()
 
 
+@pytest.mark.parametrize("path", ["optim.lr", "train.tokens", "budget_flops"])
+def test_a_whole_number_beyond_any_float_is_refused_in_one_line(path: str) -> None:
+    with pytest.raises(UserError, match=rf"{path} = 10*\S* is not accepted"):
+        override(tiny_run(), {path: 10**400})
+
+
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "", "x", "-1", "2"])
 def test_numbers_of_a_command_line_are_checked_by_the_same_ranges(text):
     with pytest.raises(UserError, match=rf"--fill = '{text}' is not accepted: a number at least 0 and at most 1"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +9,7 @@ from typing import Any, get_args
 from encdec_jax.config import EXECUTION
 from encdec_jax.errors import UserError
 from encdec_jax.files import read_json
+from encdec_jax.ranges import finite
 from encdec_jax.train.config import Ended
 
 
@@ -50,7 +50,7 @@ def _count(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) in (int, float) and finite(value)
 
 
 def _time(value: Any) -> bool:
