@@ -67,6 +67,13 @@ _BART = ModelConfig(
 )
 
 
+_COMPUTED: dict[str, Any] = {  # PEGASUS's and Marian's changes of BART: positions that nothing declares
+    "embedding": "scaled",
+    "embedding_norm": False,
+    "position": "sinusoidal",
+    "position_offset": 0,
+    "position_rows": 1024,
+}
 _FLAN = {"small": (8, 512, 6, 1024, 80e6), "base": (12, 768, 12, 2048, 250e6), "large": (24, 1024, 16, 2816, 780e6)}
 _FLAN |= {"xl": (24, 2048, 32, 5120, 3e9), "xxl": (24, 4096, 64, 10_240, 11e9)}
 _MT5 = {"small": 300e6, "base": 580e6, "large": 1.2e9, "xl": 3.7e9, "xxl": 13e9}
@@ -122,11 +129,7 @@ RELEASED: dict[str, Named] = {
             4096,
             norm="pre",
             mlp="relu",
-            embedding="scaled",
-            embedding_norm=False,
-            position="sinusoidal",
-            position_offset=0,
-            position_rows=1024,
+            **_COMPUTED,
         ),
         "arXiv 1912.08777",
         568e6,
@@ -140,11 +143,7 @@ RELEASED: dict[str, Named] = {
             8,
             2048,
             mlp="silu",
-            embedding="scaled",
-            embedding_norm=False,
-            position="sinusoidal",
-            position_offset=0,
-            position_rows=1024,
+            **_COMPUTED,
         ),
         "arXiv 1804.00344; Helsinki-NLP/opus-mt-en-de, whose 298 MB (transformers' page on Marian) are float32",
         298e6 / 4,
